@@ -1,0 +1,1 @@
+"""Just enough Bitcoin: scripts, transactions, signature hashes, addresses, blocks."""

@@ -1,0 +1,1 @@
+"""One channel: its state, what it hears, what it says (BOLT 2 and 3)."""

@@ -1,0 +1,249 @@
+"""BOLT 3: commitment, HTLC and closing transactions, and their fees.
+
+Written from the side of the commitment's *owner*: the node that may broadcast it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from protocol.bitcoin import script
+from protocol.bitcoin.transaction import (
+    SIGHASH_ALL,
+    SIGHASH_SINGLE_ANYONECANPAY,
+    Outpoint,
+    Transaction,
+    TxIn,
+    TxOut,
+    sighash,
+)
+from protocol.channel import scripts
+from protocol.channel.scripts import ANCHOR_SAT
+from protocol.crypto import secp
+from protocol.crypto.hashes import sha256
+
+HTLC_OUTPUT_WEIGHT = 172
+
+
+class Htlc(NamedTuple):
+    """An HTLC as one commitment sees it; `offered` by the commitment's owner."""
+
+    offered: bool
+    id: int
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+
+
+class Keys(NamedTuple):
+    """The keys of one commitment, 33 bytes each, derived with the owner's point."""
+
+    revocation: bytes
+    delayed: bytes
+    owner_htlc: bytes
+    other_htlc: bytes
+    other_payment: bytes
+    owner_funding: bytes
+    other_funding: bytes
+
+
+class Terms(NamedTuple):
+    """What stays the same over the life of a channel, for one owner's commitments."""
+
+    funding: Outpoint
+    funding_sat: int
+    anchors: bool
+    owner_opened: bool
+    dust_limit_sat: int
+    to_self_delay: int
+    obscuring: int
+
+
+class Commitment(NamedTuple):
+    """A built commitment: HTLCs that have an output, in the order of their outputs."""
+
+    tx: Transaction
+    htlcs: tuple[tuple[int, Htlc], ...]
+
+
+def obscuring_factor(opener_payment: bytes, accepter_payment: bytes) -> int:
+    """The lower 48 bits of the hash over both payment basepoints, the opener's first."""
+    return int.from_bytes(sha256(opener_payment + accepter_payment)[-6:], "big")
+
+
+def commitment_weight(untrimmed: int, *, anchors: bool) -> int:
+    return (1124 if anchors else 724) + HTLC_OUTPUT_WEIGHT * untrimmed
+
+
+def commitment_fee_sat(feerate_per_kw: int, untrimmed: int, *, anchors: bool) -> int:
+    return feerate_per_kw * commitment_weight(untrimmed, anchors=anchors) // 1000
+
+
+def htlc_fee_sat(feerate_per_kw: int, *, offered: bool, anchors: bool) -> int:
+    """Zero with anchors (option_anchors is anchors_zero_fee_htlc_tx)."""
+    return 0 if anchors else feerate_per_kw * (663 if offered else 703) // 1000
+
+
+def is_trimmed(htlc: Htlc, feerate_per_kw: int, dust_limit_sat: int, *, anchors: bool) -> bool:
+    """BOLT 3, Trimmed Outputs: no output, its amount goes to the fee."""
+    fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=anchors)
+    return htlc.amount_msat // 1000 < dust_limit_sat + fee
+
+
+def htlc_script(htlc: Htlc, keys: Keys, *, anchors: bool) -> bytes:
+    if htlc.offered:
+        return scripts.offered_htlc(
+            keys.revocation, keys.owner_htlc, keys.other_htlc, htlc.payment_hash, anchors=anchors
+        )
+    trio = (keys.revocation, keys.owner_htlc, keys.other_htlc)
+    return scripts.received_htlc(trio, htlc.payment_hash, htlc.cltv_expiry, anchors=anchors)
+
+
+def _balances(
+    terms: Terms, feerate_per_kw: int, untrimmed: int, owner_msat: int, other_msat: int
+) -> tuple[int, int]:
+    """Satoshi of to_local and to_remote after the opener has paid fee and anchors."""
+    cost = commitment_fee_sat(feerate_per_kw, untrimmed, anchors=terms.anchors)
+    cost += 2 * ANCHOR_SAT if terms.anchors else 0
+    owner, other = owner_msat // 1000, other_msat // 1000
+    if terms.owner_opened:
+        return max(0, owner - cost), other
+    return owner, max(0, other - cost)
+
+
+class Contents(NamedTuple):
+    """What one commitment says: number, feerate and who owns what (before fees)."""
+
+    number: int
+    feerate_per_kw: int
+    owner_msat: int
+    other_msat: int
+    htlcs: tuple[Htlc, ...]
+
+
+def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment:
+    """BOLT 3, Commitment Transaction Construction."""
+    rate, anchors = contents.feerate_per_kw, terms.anchors
+    kept = [
+        htlc
+        for htlc in contents.htlcs
+        if not is_trimmed(htlc, rate, terms.dust_limit_sat, anchors=anchors)
+    ]
+    owner_sat, other_sat = _balances(
+        terms, rate, len(kept), contents.owner_msat, contents.other_msat
+    )
+    outputs: list[tuple[TxOut, Htlc | None]] = [
+        (
+            TxOut(
+                htlc.amount_msat // 1000, script.p2wsh(htlc_script(htlc, keys, anchors=anchors))
+            ),
+            htlc,
+        )
+        for htlc in kept
+    ]
+    if owner_sat >= terms.dust_limit_sat:
+        local = scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay)
+        outputs.append((TxOut(owner_sat, script.p2wsh(local)), None))
+    if other_sat >= terms.dust_limit_sat:
+        outputs.append((TxOut(other_sat, to_remote_script(keys, anchors=anchors)), None))
+    if anchors:
+        if owner_sat >= terms.dust_limit_sat or kept:
+            outputs.append((_anchor(keys.owner_funding), None))
+        if other_sat >= terms.dust_limit_sat or kept:
+            outputs.append((_anchor(keys.other_funding), None))
+    outputs.sort(key=_output_order)
+    obscured = contents.number ^ terms.obscuring
+    funding_input = TxIn(terms.funding, sequence=0x80 << 24 | obscured >> 24)
+    tx = Transaction(
+        (funding_input,),
+        tuple(out for out, _ in outputs),
+        locktime=0x20 << 24 | obscured & 0xFFFFFF,
+    )
+    placed = tuple((index, htlc) for index, (_, htlc) in enumerate(outputs) if htlc is not None)
+    return Commitment(tx, placed)
+
+
+def _output_order(entry: tuple[TxOut, Htlc | None]) -> tuple[int, bytes, int]:
+    """BOLT 3, Transaction Output Ordering: amount, script, then the HTLC's expiry."""
+    out, htlc = entry
+    return out.amount_sat, out.script, htlc.cltv_expiry if htlc else 0
+
+
+def _anchor(funding_key: bytes) -> TxOut:
+    return TxOut(ANCHOR_SAT, script.p2wsh(scripts.anchor(funding_key)))
+
+
+def to_remote_script(keys: Keys, *, anchors: bool) -> bytes:
+    if anchors:
+        return script.p2wsh(scripts.to_remote_anchors(keys.other_payment))
+    return script.p2wpkh(keys.other_payment)
+
+
+def htlc_transaction(
+    terms: Terms, keys: Keys, commitment_txid: bytes, place: tuple[int, Htlc], feerate_per_kw: int
+) -> Transaction:
+    """HTLC-timeout for an offered HTLC, HTLC-success for a received one; unsigned."""
+    index, htlc = place
+    fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=terms.anchors)
+    local = scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay)
+    return Transaction(
+        (TxIn(Outpoint(commitment_txid, index), sequence=1 if terms.anchors else 0),),
+        (TxOut(htlc.amount_msat // 1000 - fee, script.p2wsh(local)),),
+        locktime=htlc.cltv_expiry if htlc.offered else 0,
+    )
+
+
+def htlc_sighash_kind(*, anchors: bool) -> int:
+    """How the *other* side signs an HTLC transaction."""
+    return SIGHASH_SINGLE_ANYONECANPAY if anchors else SIGHASH_ALL
+
+
+class Digests(NamedTuple):
+    """What the other side signs: the commitment, then each HTLC transaction in output order."""
+
+    commitment: bytes
+    htlcs: tuple[bytes, ...]
+
+
+def digests(terms: Terms, keys: Keys, contents: Contents) -> tuple[Commitment, Digests]:
+    """The commitment, and the digests of a commitment_signed for it."""
+    built = build_commitment(terms, keys, contents)
+    funding_script = scripts.funding(keys.owner_funding, keys.other_funding)
+    kind = htlc_sighash_kind(anchors=terms.anchors)
+    txid = built.tx.txid if built.htlcs else b""
+    htlcs = []
+    for place in built.htlcs:
+        tx = htlc_transaction(terms, keys, txid, place, contents.feerate_per_kw)
+        code = htlc_script(place[1], keys, anchors=terms.anchors)
+        htlcs.append(sighash(tx, 0, code, place[1].amount_msat // 1000, kind))
+    return built, Digests(sighash(built.tx, 0, funding_script, terms.funding_sat), tuple(htlcs))
+
+
+def funding_witness(
+    keys: tuple[bytes, bytes], signatures: tuple[bytes, bytes]
+) -> tuple[bytes, ...]:
+    """The witness that spends the funding output; signatures (64 bytes) in the order of keys."""
+    pairs = sorted(zip(keys, signatures, strict=True))
+    return (
+        b"",
+        *(secp.to_der(signature) + b"\x01" for _, signature in pairs),
+        scripts.funding(*keys),
+    )
+
+
+# ---- closing ----------------------------------------------------------------------------------
+
+
+def closing_transaction(
+    funding: Outpoint, outputs: Sequence[TxOut], *, locktime: int = 0, sequence: int = 0xFFFFFFFF
+) -> Transaction:
+    """BOLT 3, Classic Closing Transaction; outputs below the dust limit are the caller's to drop."""
+    ordered = tuple(sorted(outputs, key=lambda out: (out.amount_sat, out.script)))
+    return Transaction((TxIn(funding, sequence=sequence),), ordered, locktime=locktime)
+
+
+def closing_weight(output_scripts: Sequence[bytes]) -> int:
+    """Of a signed closing transaction with these outputs."""
+    outputs = sum(9 + len(item) for item in output_scripts)
+    return 4 * (4 + 1 + 41 + 1 + outputs + 4) + 2 + 222

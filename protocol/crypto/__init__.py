@@ -1,0 +1,1 @@
+"""Keys, onions, noise."""

@@ -1,0 +1,99 @@
+"""BOLT 3, Key Derivation: per-commitment keys from basepoints, and the keys of one channel."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from protocol.crypto import secp, shachain
+from protocol.crypto.hashes import derive, sha256
+from protocol.values import Value
+
+
+@lru_cache(maxsize=4096)
+def derive_point(basepoint: bytes, per_commitment_point: bytes) -> bytes:
+    """localpubkey, local_delayedpubkey, local_htlcpubkey and the like."""
+    return secp.point_tweak(basepoint, sha256(per_commitment_point + basepoint))
+
+
+def derive_secret(base_secret: bytes, per_commitment_point: bytes) -> bytes:
+    basepoint = secp.public_key(base_secret)
+    return secp.secret_add(base_secret, sha256(per_commitment_point + basepoint))
+
+
+@lru_cache(maxsize=1024)
+def derive_revocation_point(revocation_basepoint: bytes, per_commitment_point: bytes) -> bytes:
+    base = secp.point_mul(
+        revocation_basepoint, sha256(revocation_basepoint + per_commitment_point)
+    )
+    point = secp.point_mul(
+        per_commitment_point, sha256(per_commitment_point + revocation_basepoint)
+    )
+    return secp.point_add([base, point])
+
+
+def derive_revocation_secret(base_secret: bytes, per_commitment_secret: bytes) -> bytes:
+    base, point = secp.public_key(base_secret), secp.public_key(per_commitment_secret)
+    return secp.secret_add(
+        secp.secret_mul(base_secret, sha256(base + point)),
+        secp.secret_mul(per_commitment_secret, sha256(point + base)),
+    )
+
+
+class Basepoints(Value, frozen=True, kw_only=True):
+    """The public keys that one side brings to a channel, 33 bytes each."""
+
+    funding: bytes
+    revocation: bytes
+    payment: bytes
+    delayed_payment: bytes
+    htlc: bytes
+
+
+class ChannelSecrets:
+    """All secrets of one channel, derived from the node's channel secret and the channel's index.
+
+    Never stored, never sent, never printed: made again from the seed at each start.
+    """
+
+    __slots__ = ("funding", "revocation", "payment", "delayed_payment", "htlc", "seed", "_points")
+
+    def __init__(self, master: bytes, index: int) -> None:
+        def key(label: str) -> bytes:
+            return derive(master, f"channel {index} {label}")
+
+        self.funding = key("funding")
+        self.revocation = key("revocation")
+        self.payment = key("payment")
+        self.delayed_payment = key("delayed payment")
+        self.htlc = key("htlc")
+        self.seed = key("shachain")
+        self._points: dict[int, bytes] = {}
+
+    def __repr__(self) -> str:
+        return "ChannelSecrets"
+
+    def __deepcopy__(self, _memo: object) -> ChannelSecrets:
+        return self
+
+    @property
+    def basepoints(self) -> Basepoints:
+        return Basepoints(
+            funding=secp.public_key(self.funding),
+            revocation=secp.public_key(self.revocation),
+            payment=secp.public_key(self.payment),
+            delayed_payment=secp.public_key(self.delayed_payment),
+            htlc=secp.public_key(self.htlc),
+        )
+
+    def commitment_secret(self, number: int) -> bytes:
+        """The per-commitment secret of our commitment `number`, counted up from 0."""
+        return shachain.secret(self.seed, shachain.FIRST_INDEX - number)
+
+    def commitment_point(self, number: int) -> bytes:
+        point = self._points.get(number)
+        if point is None:
+            point = secp.public_key(self.commitment_secret(number))
+            while len(self._points) > 16:
+                self._points.pop(next(iter(self._points)))
+            self._points[number] = point
+        return point

@@ -1,0 +1,26 @@
+"""`Value`: the base of every frozen record that is a state, an event, an effect or a message.
+
+msgspec structs: immutable, compared by value, made and encoded in C (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A frozen, keyword-only record. Its text names the type only, so that no log shows a secret."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    __str__ = __repr__
+
+    def __deepcopy__(self, _memo: Any) -> Self:
+        return self  # frozen all the way down: a copied world may share it
+
+    def but(self, **changes: Any) -> Self:
+        """The same record with some fields changed."""
+        return msgspec.structs.replace(self, **changes)

@@ -1,0 +1,1 @@
+"""BOLT messages as bytes."""

@@ -1,0 +1,1 @@
+"""Where it is kept: snapshots of bytes under names. Knows nothing of Lightning."""
