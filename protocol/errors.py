@@ -6,7 +6,7 @@ class ProtocolError(Exception):
 
 
 class PeerFault(ProtocolError):
-    """The peer broke a rule. `fatal` fails the channel (BOLT 1 `error`); else a `warning` is sent."""
+    """The peer broke a rule: `fatal` fails the channel (`error`), else a `warning` is sent."""
 
     def __init__(self, text: str, *, fatal: bool = True) -> None:
         super().__init__(text)

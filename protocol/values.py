@@ -11,7 +11,7 @@ import msgspec
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A frozen, keyword-only record. Its text names the type only, so that no log shows a secret."""
+    """A frozen, keyword-only record. Its text is its type's name, so that no log shows a secret."""
 
     def __repr__(self) -> str:
         return type(self).__name__

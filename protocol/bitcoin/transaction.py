@@ -22,13 +22,13 @@ class Outpoint(NamedTuple):
     """A 32-byte txid and an output's index."""
 
     txid: bytes
-    index: int
+    vout: int
 
     def __bytes__(self) -> bytes:
-        return self.txid + self.index.to_bytes(4, "little")
+        return self.txid + self.vout.to_bytes(4, "little")
 
     def __str__(self) -> str:
-        return f"{display(self.txid)}:{self.index}"
+        return f"{display(self.txid)}:{self.vout}"
 
 
 class TxIn(NamedTuple):

@@ -135,9 +135,7 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
     )
     outputs: list[tuple[TxOut, Htlc | None]] = [
         (
-            TxOut(
-                htlc.amount_msat // 1000, script.p2wsh(htlc_script(htlc, keys, anchors=anchors))
-            ),
+            TxOut(htlc.amount_msat // 1000, script.p2wsh(htlc_script(htlc, keys, anchors=anchors))),
             htlc,
         )
         for htlc in kept
@@ -238,7 +236,7 @@ def funding_witness(
 def closing_transaction(
     funding: Outpoint, outputs: Sequence[TxOut], *, locktime: int = 0, sequence: int = 0xFFFFFFFF
 ) -> Transaction:
-    """BOLT 3, Classic Closing Transaction; outputs below the dust limit are the caller's to drop."""
+    """BOLT 3, Classic Closing Transaction; dust outputs are the caller's to drop."""
     ordered = tuple(sorted(outputs, key=lambda out: (out.amount_sat, out.script)))
     return Transaction((TxIn(funding, sequence=sequence),), ordered, locktime=locktime)
 

@@ -22,9 +22,7 @@ def derive_secret(base_secret: bytes, per_commitment_point: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def derive_revocation_point(revocation_basepoint: bytes, per_commitment_point: bytes) -> bytes:
-    base = secp.point_mul(
-        revocation_basepoint, sha256(revocation_basepoint + per_commitment_point)
-    )
+    base = secp.point_mul(revocation_basepoint, sha256(revocation_basepoint + per_commitment_point))
     point = secp.point_mul(
         per_commitment_point, sha256(per_commitment_point + revocation_basepoint)
     )

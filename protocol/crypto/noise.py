@@ -182,9 +182,7 @@ class Transport:
     """One connection, sans I/O: feed it bytes, take messages; give it messages, take bytes."""
 
     def __init__(self, *, ours: bytes, ephemeral: bytes, theirs: bytes | None = None) -> None:
-        self._handshake: Handshake | None = Handshake(
-            ours=ours, ephemeral=ephemeral, theirs=theirs
-        )
+        self._handshake: Handshake | None = Handshake(ours=ours, ephemeral=ephemeral, theirs=theirs)
         self._sending: Cipher | None = None
         self._receiving: Cipher | None = None
         self._buffer = bytearray()

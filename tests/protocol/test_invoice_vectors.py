@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kit.vectors import load
 
 from protocol import invoice
 from protocol.crypto import secp
 from protocol.invoice import Invoice, InvoiceError
+from tests.kit.vectors import load
 
 VECTOR = load("bolt11-invoices")
 KEY = bytes.fromhex(VECTOR["private_key"])[:32]
@@ -34,13 +34,13 @@ def test_the_fields_of_two_examples() -> None:
     metadata = next(v for d, v in by_text.items() if "metadata" in d)
     routed = next(v for d, v in by_text.items() if "extra routing info" in d)
 
-    assert (250_000_000, "1 cup coffee", 60) == (
+    assert (
         coffee.amount_msat,
         coffee.description,
         coffee.expiry_seconds,
-    )
+    ) == (250_000_000, "1 cup coffee", 60)
     assert bytes.fromhex("01fafaf0") == metadata.metadata
-    assert 2 == len(routed.routes[0])
+    assert len(routed.routes[0]) == 2
 
 
 @pytest.mark.parametrize(

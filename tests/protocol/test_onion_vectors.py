@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kit.vectors import load
 
 from protocol.crypto import secp, sphinx
 from protocol.errors import Malformed
 from protocol.wire import failures, payload
 from protocol.wire.codec import Reader
+from tests.kit.vectors import load
 
 ONION = load("bolt04-onion")
 ERROR = load("bolt04-onion-error")
@@ -108,7 +108,7 @@ def test_what_is_wrapped_is_peeled(payloads: list[bytes]) -> None:
 
 
 def test_the_failure_list_is_the_whole_list() -> None:
-    assert 22 == len(failures.TABLE)
+    assert len(failures.TABLE) == 22
     for code, (name, layout) in failures.TABLE.items():
         fields: dict[str, int | bytes] = {
             field: {"hash": bytes(32), "bytes": b"abc"}.get(kind, 7) for field, kind in layout

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.kit.vectors import load
 
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import (
@@ -22,6 +21,7 @@ from protocol.channel.transactions import Contents, Htlc, Keys, Terms
 from protocol.crypto import keys, secp, shachain
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
+from tests.kit.vectors import load
 
 STATIC = load("bolt03-commitment-static-remotekey")
 TWEAKED = load("bolt03-commitment-legacy-tweaked")

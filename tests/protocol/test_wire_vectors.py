@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.kit.vectors import load
 
 from protocol import features
 from protocol.crypto import noise
 from protocol.errors import Malformed
 from protocol.wire import codec, registry, setup, tlv
 from protocol.wire.codec import Reader, read_tu
+from tests.kit.vectors import load
 
 BIGSIZE = load("bolt01-bigsize")
 TLV = load("bolt01-tlv")
@@ -137,7 +137,10 @@ def test_messages_with_key_change() -> None:
         head, body = sending.seal(len(plain).to_bytes(2, "big")), sending.seal(plain)
         if str(number) in case["outputs"]:
             assert case["outputs"][str(number)] == (head + body).hex()
-        assert (len(plain).to_bytes(2, "big"), plain) == (receiving.open(head), receiving.open(body))
+        assert (len(plain).to_bytes(2, "big"), plain) == (
+            receiving.open(head),
+            receiving.open(body),
+        )
 
 
 def test_feature_table_is_the_one_of_bolt_9() -> None:
@@ -153,5 +156,5 @@ def test_feature_table_is_the_one_of_bolt_9() -> None:
 def test_our_own_features_are_complete() -> None:
     assert features.missing_dependencies(features.OUR_INIT) == []
     assert features.missing_dependencies(frozenset({16})) == ["payment_secret"]
-    assert features.OUR_INIT == features.decode(features.encode(features.OUR_INIT))
+    assert features.decode(features.encode(features.OUR_INIT)) == features.OUR_INIT
     assert features.unknown_even(frozenset({12, 100, 101})) == [100]

@@ -1,0 +1,369 @@
+"""The chain as the node sees it: blocks, confirmations, spends, rebroadcast.
+
+Owns: the tip, what is watched, transactions that are to be mined.
+Hears: `Watch*`, `Broadcast`, `NextBlock` from others; blocks from its port (a `ChainBackend`).
+Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip` and `Block`.
+"""
+
+from __future__ import annotations
+
+from protocol.bitcoin.transaction import Block, Outpoint, display, parse, parse_block, serialize
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.values import Value
+
+POLL_SECONDS = 0.1
+REBROADCAST_DEPTH = 6
+HISTORY = 300
+
+
+class WatchTx(Value, frozen=True, kw_only=True):
+    """Tell me when the transaction is `depth` deep; `since` is the first height to look at."""
+
+    txid: bytes
+    depth: int
+    since: int
+
+
+class WatchSpend(Value, frozen=True, kw_only=True):
+    """Tell me who spends this output."""
+
+    txid: bytes
+    vout: int
+    since: int
+
+
+class Unwatch(Value, frozen=True, kw_only=True):
+    txid: bytes
+
+
+class Broadcast(Value, frozen=True, kw_only=True):
+    """Send it now, and again until it is mined."""
+
+    raw: bytes
+
+
+class TxConfirmed(Value, frozen=True, kw_only=True):
+    """As deep as asked. `raw` is the transaction as mined."""
+
+    txid: bytes
+    height: int
+    position: int
+    raw: bytes
+
+
+class TxReorged(Value, frozen=True, kw_only=True):
+    """It was in a block, and is not any more."""
+
+    txid: bytes
+
+
+class Spent(Value, frozen=True, kw_only=True):
+    txid: bytes
+    vout: int
+    raw: bytes
+    height: int
+
+
+class Tip(Value, frozen=True, kw_only=True):
+    """The newest block, and feerates in satoshi per 1000 weight."""
+
+    height: int
+    hash: bytes
+    feerate_per_kw: int
+
+
+class NextBlock(Value, frozen=True, kw_only=True):
+    """A follower has this block as its newest: what comes next? Height -1: start at the tip."""
+
+    height: int
+    hash: bytes
+
+
+class NewBlock(Value, frozen=True, kw_only=True):
+    """To a follower: the block after the one that it named."""
+
+    height: int
+    raw: bytes
+
+
+class LostBlock(Value, frozen=True, kw_only=True):
+    """To a follower: the block that it named is no longer in the chain."""
+
+    height: int
+
+
+# ---- between the machine and its port -----------------------------------------------------------
+
+
+class Poll(Value, frozen=True, kw_only=True):
+    """Look for news: `hashes` are the newest block hashes that we know, newest first."""
+
+    height: int
+    hashes: tuple[bytes, ...]
+
+
+class Scan(Value, frozen=True, kw_only=True):
+    """Read the blocks again from a height up to the one that we know."""
+
+    since: int
+    until: int
+
+
+class Fetch(Value, frozen=True, kw_only=True):
+    """The block at a height, for a follower."""
+
+    follower: str
+    height: int
+
+
+class Send(Value, frozen=True, kw_only=True):
+    raw: bytes
+
+
+class Polled(Value, frozen=True, kw_only=True):
+    """`keep`: the height up to which our chain is still good; then the blocks that follow."""
+
+    keep: int
+    blocks: tuple[bytes, ...]
+    feerate_per_kw: int
+
+
+class Scanned(Value, frozen=True, kw_only=True):
+    height: int
+    raw: bytes
+
+
+class Fetched(Value, frozen=True, kw_only=True):
+    follower: str
+    height: int
+    raw: bytes
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+class Chain(Value, frozen=True, kw_only=True):
+    """Row "chain": the newest blocks, oldest first; the last is the tip."""
+
+    height: int
+    hashes: tuple[bytes, ...]
+
+
+class TxWatch(Value, frozen=True, kw_only=True):
+    """Row "tx/<txid>/<owner>"."""
+
+    owner: str
+    txid: bytes
+    depth: int
+    height: int | None = None
+    position: int = 0
+    raw: bytes = b""
+    told: bool = False
+
+
+class SpendWatch(Value, frozen=True, kw_only=True):
+    """Row "spend/<txid>/<vout>/<owner>"."""
+
+    owner: str
+    txid: bytes
+    vout: int
+    height: int | None = None
+
+
+class Pending(Value, frozen=True, kw_only=True):
+    """Row "send/<txid>": to be sent again until it is mined."""
+
+    raw: bytes
+    height: int | None = None
+
+
+class Machine:
+    """The chain actor's decisions."""
+
+    name = "chain"
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name is None:
+            self._poll(step)
+            self._rebroadcast(step)
+            step.wake(at.unix_seconds + POLL_SECONDS)
+        elif (tip := step.get("~tip")) is not None:
+            step.say(name, tip)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        self._poll(step)
+        step.wake(at.unix_seconds + POLL_SECONDS)
+
+    def drain(self, step: Step, at: Moment) -> None:
+        pass
+
+    def _poll(self, step: Step) -> None:
+        chain = step.get("chain")
+        if chain is None:
+            step.do(Poll(height=-1, hashes=()))
+        else:
+            step.do(Poll(height=chain.height, hashes=tuple(reversed(chain.hashes))))
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case Polled():
+                self._polled(step, item)
+            case Scanned():
+                self._look(step, item.height, parse_block(item.raw))
+                self._report_depths(step)
+            case Fetched():
+                step.say(item.follower, NewBlock(height=item.height, raw=item.raw))
+            case WatchTx():
+                self._watch_tx(step, sender, item)
+            case WatchSpend():
+                self._watch_spend(step, sender, item)
+            case Unwatch():
+                for key in step.scan(f"tx/{item.txid.hex()}/{sender}"):
+                    step.drop(key)
+            case Broadcast():
+                txid = parse(item.raw).txid
+                if step.get(f"send/{txid.hex()}") is None:
+                    step.put(f"send/{txid.hex()}", Pending(raw=item.raw))
+                step.do(Send(raw=item.raw))
+            case NextBlock():
+                self._next_block(step, sender, item)
+            case Ask():
+                self._ask(step, item)
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    # ---- blocks ----
+
+    def _polled(self, step: Step, news: Polled) -> None:
+        chain = step.get("chain")
+        before = chain.height if chain else None
+        if chain is not None and news.keep < chain.height:
+            chain = self._disconnect(step, chain, news.keep)
+        height = news.keep
+        for raw in news.blocks:
+            block = parse_block(raw)
+            height += 1
+            hashes = ((chain.hashes if chain else ()) + (block.hash,))[-HISTORY:]
+            chain = Chain(height=height, hashes=hashes)
+            self._look(step, height, block)
+        if chain is None:
+            return
+        tip = Tip(height=chain.height, hash=chain.hashes[-1], feerate_per_kw=news.feerate_per_kw)
+        if news.blocks or before != chain.height:
+            step.put("chain", chain)
+            self._report_depths(step)
+            self._rebroadcast(step)
+        if step.get("~tip") != tip:
+            step.put("~tip", tip)
+            for name in ("wallet", "funding", "monitors", "peers", "payments", "api"):
+                step.say(name, tip)
+
+    def _disconnect(self, step: Step, chain: Chain, keep: int) -> Chain:
+        """A reorganisation: everything above `keep` is undone, and its owners are told."""
+        for key, watch in step.scan("tx/").items():
+            if watch.height is not None and watch.height > keep:
+                step.put(key, watch.but(height=None, told=False))
+                step.tell(watch.owner, TxReorged(txid=watch.txid))
+        for key, watch in step.scan("spend/").items():
+            if watch.height is not None and watch.height > keep:
+                step.put(key, watch.but(height=None))
+        for key, pending in step.scan("send/").items():
+            if pending.height is not None and pending.height > keep:
+                step.put(key, pending.but(height=None))
+        left = len(chain.hashes) - (chain.height - keep)
+        assert left > 0, "a reorganisation deeper than our history"
+        return Chain(height=keep, hashes=chain.hashes[:left])
+
+    def _look(self, step: Step, height: int, block: Block) -> None:
+        """What of this block is watched?"""
+        by_txid = {tx.txid: (at, tx) for at, tx in enumerate(block.transactions)}
+        for key, watch in step.scan("tx/").items():
+            if watch.txid in by_txid and watch.height is None:
+                position = by_txid[watch.txid][0]
+                raw = serialize(by_txid[watch.txid][1])
+                step.put(key, watch.but(height=height, position=position, raw=raw))
+        for key, pending in step.scan("send/").items():
+            if bytes.fromhex(key[5:]) in by_txid:
+                step.put(key, pending.but(height=height))
+        watched = step.scan("spend/")
+        if not watched:
+            return
+        spenders = {item.outpoint: tx for tx in block.transactions for item in tx.inputs}
+        for key, watch in watched.items():
+            tx = spenders.get(Outpoint(watch.txid, watch.vout))
+            if tx is not None and watch.height is None:
+                step.put(key, watch.but(height=height))
+                spent = Spent(txid=watch.txid, vout=watch.vout, raw=serialize(tx), height=height)
+                step.tell(watch.owner, spent)
+
+    def _report_depths(self, step: Step) -> None:
+        chain = step.get("chain")
+        for key, watch in step.scan("tx/").items():
+            if watch.height is None or watch.told:
+                continue
+            if chain.height - watch.height + 1 >= watch.depth:
+                step.put(key, watch.but(told=True))
+                confirmed = TxConfirmed(
+                    txid=watch.txid, height=watch.height, position=watch.position, raw=watch.raw
+                )
+                step.tell(watch.owner, confirmed)
+        for key, pending in step.scan("send/").items():
+            if (
+                pending.height is not None
+                and chain.height - pending.height + 1 >= REBROADCAST_DEPTH
+            ):
+                step.drop(key)
+
+    def _rebroadcast(self, step: Step) -> None:
+        for pending in step.scan("send/").values():
+            if pending.height is None:
+                step.do(Send(raw=pending.raw))
+
+    # ---- watches ----
+
+    def _watch_tx(self, step: Step, owner: str, item: WatchTx) -> None:
+        key = f"tx/{item.txid.hex()}/{owner}"
+        if step.get(key) is None:
+            step.put(key, TxWatch(owner=owner, txid=item.txid, depth=item.depth))
+            self._scan(step, item.since)
+
+    def _watch_spend(self, step: Step, owner: str, item: WatchSpend) -> None:
+        key = f"spend/{item.txid.hex()}/{item.vout}/{owner}"
+        if step.get(key) is None:
+            step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout))
+            self._scan(step, item.since)
+
+    def _scan(self, step: Step, since: int) -> None:
+        """Blocks that we have seen already may hold what is watched from now on."""
+        chain = step.get("chain")
+        if chain is not None and since <= chain.height:
+            step.do(Scan(since=since, until=chain.height))
+
+    def _next_block(self, step: Step, follower: str, item: NextBlock) -> None:
+        chain = step.get("chain")
+        if chain is None:
+            return
+        if item.height < 0:
+            step.do(Fetch(follower=follower, height=chain.height))
+            return
+        offset = item.height - chain.height - 1
+        known = -len(chain.hashes) <= offset < 0
+        if item.height > chain.height or known and chain.hashes[offset] != item.hash:
+            step.say(follower, LostBlock(height=item.height))
+        elif item.height < chain.height:
+            step.do(Fetch(follower=follower, height=item.height + 1))
+
+    def _ask(self, step: Step, ask: Ask) -> None:
+        tip = step.get("~tip")
+        result = {
+            "blockheight": tip.height if tip else 0,
+            "feerate_per_kw": tip.feerate_per_kw if tip else 0,
+            "blockhash": display(tip.hash) if tip else None,
+        }
+        if ask.method == "generate":
+            step.do(ask)
+            return
+        step.say("api", Answer(id=ask.id, result=result))

@@ -1,0 +1,103 @@
+"""What a channel and its monitor say to each other, and what others ask of the monitor.
+
+`Update` is numbered: ids rise by one, and each is acknowledged by `Durable` when it is on disk.
+`LearnedPreimage` is a fact: without a number, idempotent, never queued behind anything.
+"""
+
+from __future__ import annotations
+
+from protocol.channel.state import Channel, Core, Htlc
+from protocol.values import Value
+
+
+class Update(Value, frozen=True, kw_only=True):
+    """All that changed on a channel in one step.
+
+    `gone`: keys of HTLCs that are irrevocably removed. `secret`: (bucket, index, secret) of a
+    revocation. `refused`: (origin, reason) of offers that cannot be carried out.
+    """
+
+    channel_id: bytes
+    update_id: int
+    core: Core
+    htlcs: tuple[Htlc, ...] = ()
+    gone: tuple[str, ...] = ()
+    secret: tuple[int, int, bytes] | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+class LearnedPreimage(Value, frozen=True, kw_only=True):
+    """The peer fulfilled an HTLC of ours."""
+
+    channel_id: bytes
+    htlc_id: int
+    preimage: bytes
+
+
+class Durable(Value, frozen=True, kw_only=True):
+    """The monitor has update `update_id` and all before it on disk."""
+
+    channel_id: bytes
+    update_id: int
+
+
+class Offer(Value, frozen=True, kw_only=True):
+    """Please add an HTLC. `origin` is unique for ever: the same origin is never added twice."""
+
+    channel_id: bytes
+    origin: str
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+    onion: bytes
+
+
+class Withdraw(Value, frozen=True, kw_only=True):
+    """Do not offer it any more, if it has not been committed to."""
+
+    channel_id: bytes
+    origin: str
+
+
+class Settle(Value, frozen=True, kw_only=True):
+    """How an HTLC of theirs ends: exactly one of the three is given."""
+
+    channel_id: bytes
+    htlc_id: int
+    preimage: bytes | None = None
+    failure: bytes | None = None
+    malformed: tuple[bytes, int] | None = None
+
+
+class CloseRequest(Value, frozen=True, kw_only=True):
+    """Close together; `feerate_per_kw` is what we pay if we opened."""
+
+    channel_id: bytes
+    script: bytes
+    feerate_per_kw: int
+
+
+class FundingLocked(Value, frozen=True, kw_only=True):
+    """The funding transaction is as deep as agreed; `scid` (8 bytes) says where."""
+
+    channel_id: bytes
+    scid: bytes
+
+
+class Born(Value, frozen=True, kw_only=True):
+    """Everything that a channel needs to live again, from its monitor."""
+
+    channel: Channel
+    offers: tuple[Offer, ...] = ()
+    settles: tuple[Settle, ...] = ()
+    close: CloseRequest | None = None
+    locked: FundingLocked | None = None
+
+
+class Ended(Value, frozen=True, kw_only=True):
+    """The channel is no more: its funding output was spent, or it was never funded."""
+
+    channel_id: bytes
+
+
+ToChannel = Durable | Offer | Withdraw | Settle | CloseRequest | FundingLocked | Born | Ended

@@ -1,0 +1,150 @@
+"""The table of contents of a channel: which event is handled where."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from protocol.channel import live as living
+from protocol.channel import operation, reestablish, shutdown
+from protocol.channel.items import (
+    Born,
+    CloseRequest,
+    Durable,
+    Ended,
+    FundingLocked,
+    Offer,
+    Settle,
+    ToChannel,
+    Withdraw,
+)
+from protocol.channel.live import Turn
+from protocol.errors import PeerFault
+from protocol.wire import closing, commitment, opening, setup
+from protocol.wire.message import Message
+
+
+def hear_monitor(turn: Turn, item: ToChannel) -> None:
+    """What the monitor says; each may be said twice."""
+    live = turn.live
+    match item:
+        case Durable():
+            living.durable(turn, item.update_id)
+        case Offer():
+            committed = any(htlc.origin == item.origin for htlc in live.channel.htlcs.values())
+            if not committed:
+                turn.live = live.but(offers=live.offers | {item.origin: item})
+        case Withdraw():
+            _withdraw(turn, item.origin)
+        case Settle():
+            turn.live = live.but(settles=live.settles | {item.htlc_id: item})
+        case CloseRequest():
+            turn.live = live.but(close=item)
+        case FundingLocked():
+            _locked(turn, item)
+        case Born():
+            _heard_again(turn, item)
+        case Ended():
+            pass  # the host forgets the channel
+        case _:
+            assert_never(item)
+
+
+def _withdraw(turn: Turn, origin: str) -> None:
+    """Only what was not proposed; a proposed one is committed to in the same turn."""
+    if origin in turn.live.offers:
+        proposed = any(htlc.origin == origin for htlc in turn.channel.htlcs.values())
+        if not proposed:
+            operation.refuse(turn, origin, "withdrawn")
+
+
+def _locked(turn: Turn, item: FundingLocked) -> None:
+    core = turn.channel.core
+    if core.ready_sent:
+        return
+    turn.set(turn.channel.with_core(scid=item.scid, ready_sent=True))
+    if turn.live.established:
+        turn.send(reestablish.channel_ready(turn))
+
+
+def _heard_again(turn: Turn, item: Born) -> None:
+    """The monitor came back while the channel lived: only its wishes can be new to us."""
+    for offer in item.offers:
+        hear_monitor(turn, offer)
+    for settle in item.settles:
+        hear_monitor(turn, settle)
+    if item.close is not None:
+        hear_monitor(turn, item.close)
+    if item.locked is not None:
+        _locked(turn, item.locked)
+
+
+def hear_peer(turn: Turn, message: Message) -> None:
+    """What the peer says about this channel. Raises `PeerFault`."""
+    if turn.channel.core.failed is not None:
+        return  # "SHOULD retransmit the error packet and ignore any other packets"
+    if isinstance(message, setup.Error):
+        text = message.data.decode("ascii", "replace")[:200]
+        turn.set(turn.channel.with_core(failed=f"the peer sent an error: {text!r}"))
+        return
+    if isinstance(message, commitment.ChannelReestablish):
+        reestablish.on_reestablish(turn, message)
+        if turn.live.established and turn.channel.core.failed is None:
+            shutdown.resend_shutdown(turn)
+        return
+    if not turn.live.established:
+        raise PeerFault("a channel message before channel_reestablish", fatal=False)
+    _operate(turn, message)
+
+
+def _operate(turn: Turn, message: Message) -> None:
+    match message:
+        case opening.ChannelReady():
+            operation.on_channel_ready(turn, message)
+        case commitment.UpdateAddHtlc():
+            operation.on_add(turn, message)
+        case commitment.UpdateFulfillHtlc():
+            operation.on_fulfill(turn, message)
+        case commitment.UpdateFailHtlc():
+            operation.on_fail(turn, message)
+        case commitment.UpdateFailMalformedHtlc():
+            operation.on_fail_malformed(turn, message)
+        case commitment.UpdateFee():
+            operation.on_fee(turn, message)
+        case commitment.CommitmentSigned():
+            operation.on_commitment_signed(turn, message)
+        case commitment.RevokeAndAck():
+            operation.on_revoke_and_ack(turn, message)
+        case _:
+            _close(turn, message)
+
+
+def _close(turn: Turn, message: Message) -> None:
+    match message:
+        case closing.Shutdown():
+            shutdown.on_shutdown(turn, message)
+        case closing.ClosingSigned():
+            shutdown.on_closing_signed(turn, message)
+        case closing.ClosingComplete():
+            shutdown.on_closing_complete(turn, message)
+        case closing.ClosingSig():
+            shutdown.on_closing_sig(turn, message)
+        case _:
+            raise PeerFault(f"{type(message).__name__} is not for a funded channel", fatal=False)
+
+
+def drain(turn: Turn) -> None:
+    """The end of a turn: say what waits, sign once, and give the monitor one update."""
+    if turn.live.established and turn.channel.core.failed is None:
+        operation.propose(turn)
+        operation.commit(turn)
+        shutdown.shutdown(turn)
+        shutdown.negotiate(turn)
+    elif turn.channel.core.failed is not None or turn.channel.core.closing_tx is not None:
+        _refuse_all(turn, turn.channel.core.failed or "the channel is closing")
+    living.persist(turn)
+
+
+def _refuse_all(turn: Turn, reason: str) -> None:
+    known = {htlc.origin for htlc in turn.channel.htlcs.values()}
+    for origin in [origin for origin in turn.live.offers if origin not in known]:
+        operation.refuse(turn, origin, reason)

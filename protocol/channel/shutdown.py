@@ -1,0 +1,305 @@
+"""BOLT 2, Channel Close: shutdown, then closing_signed or closing_complete."""
+
+from __future__ import annotations
+
+from protocol.bitcoin import script
+from protocol.bitcoin.transaction import Transaction, TxOut, serialize, sighash
+from protocol.channel import commitments, scripts, stages, transactions
+from protocol.channel.live import Negotiation, Turn, require
+from protocol.channel.state import Channel
+from protocol.crypto import secp
+from protocol.errors import PeerFault
+from protocol.features import OUR_INIT, both
+from protocol.wire.closing import ClosingComplete, ClosingSig, ClosingSigned, Shutdown
+
+MIN_CLOSING_FEERATE_PER_KW = 253
+RBF_SEQUENCE = 0xFFFFFFFD
+
+
+def simple(turn: Turn) -> bool:
+    return both(OUR_INIT, turn.live.features, "option_simple_close")
+
+
+def on_shutdown(turn: Turn, message: Shutdown) -> None:
+    channel = turn.channel
+    upfront = channel.setup.theirs.shutdown_script
+    if upfront and message.scriptpubkey != upfront:
+        raise PeerFault("shutdown with another script than agreed at the opening", fatal=False)
+    any_segwit = both(OUR_INIT, turn.live.features, "option_shutdown_anysegwit")
+    if not script.is_standard_shutdown(message.scriptpubkey, any_segwit=any_segwit):
+        raise PeerFault("shutdown with a script that is not allowed", fatal=False)
+    if channel.core.their_shutdown is None:
+        turn.set(channel.with_core(their_shutdown=message.scriptpubkey))
+
+
+def shutdown(turn: Turn) -> None:
+    """Send `shutdown` when the operator or the peer wants to close.
+
+    "MUST NOT send a shutdown if there are updates pending on the receiving node's commitment".
+    """
+    core, close = turn.channel.core, turn.live.close
+    if core.our_shutdown is not None or (close is None and core.their_shutdown is None):
+        return
+    pending = any(
+        htlc.ours and htlc.stage == stages.PROPOSED for htlc in turn.channel.htlcs.values()
+    )
+    upfront = turn.channel.setup.ours.shutdown_script
+    wanted = close.script if close is not None else upfront
+    if pending or wanted is None:
+        return
+    turn.set(turn.channel.with_core(our_shutdown=wanted))
+    resend_shutdown(turn)
+
+
+def resend_shutdown(turn: Turn) -> None:
+    """Upon reconnection too: "if it has sent a previous shutdown: MUST retransmit"."""
+    ours = turn.channel.core.our_shutdown
+    if ours is not None:
+        turn.send(Shutdown(channel_id=turn.channel.id, scriptpubkey=ours))
+
+
+def negotiate(turn: Turn) -> None:
+    """Start the negotiation once the channel is empty on both sides."""
+    core, live = turn.channel.core, turn.live
+    if core.our_shutdown is None or core.their_shutdown is None or live.negotiation is not None:
+        return
+    if not commitments.quiet(turn.channel) or core.closing_tx is not None and simple(turn):
+        return
+    if simple(turn):
+        _send_closing_complete(turn)
+    elif turn.channel.setup.we_opened:
+        ideal, most = _our_fees(turn)
+        turn.live = live.but(
+            negotiation=Negotiation(our_fee_sat=ideal, our_range=(_least_fee(turn), most))
+        )
+        _send_closing_signed(turn, ideal)
+
+
+# ---- closing_signed -----------------------------------------------------------------------------
+
+
+def _scripts(channel: Channel) -> tuple[bytes, bytes]:
+    core = channel.core
+    assert core.our_shutdown is not None and core.their_shutdown is not None
+    return core.our_shutdown, core.their_shutdown
+
+
+def _fee_at(turn: Turn, feerate: int) -> int:
+    return feerate * transactions.closing_weight(_scripts(turn.channel)) // 1000
+
+
+def _least_fee(turn: Turn) -> int:
+    return _fee_at(turn, MIN_CLOSING_FEERATE_PER_KW)
+
+
+def _our_fees(turn: Turn) -> tuple[int, int]:
+    """-> (the fee that we like, the most that we accept to pay), satoshi."""
+    close = turn.live.close
+    rate = close.feerate_per_kw if close else commitments.newest_feerate(turn.channel.core)
+    ideal = max(_least_fee(turn), _fee_at(turn, rate))
+    ceiling = turn.channel.core.ours_msat // 1000
+    return min(ideal, ceiling), min(max(3 * ideal, ideal + 1000), ceiling)
+
+
+def closing_tx(channel: Channel, fee_sat: int) -> Transaction:
+    """BOLT 3: the opener pays; an output below our own dust limit is left out."""
+    ours_script, theirs_script = _scripts(channel)
+    ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
+    if channel.setup.we_opened:
+        ours -= fee_sat
+    else:
+        theirs -= fee_sat
+    require(ours >= 0 and theirs >= 0, "the closing fee is more than the opener owns")
+    outputs = [
+        TxOut(amount, form)
+        for amount, form in ((ours, ours_script), (theirs, theirs_script))
+        if amount >= script.dust_limit_sat(form)
+    ]
+    return transactions.closing_transaction(channel.setup.funding, outputs)
+
+
+def _digest(channel: Channel, tx: Transaction) -> bytes:
+    setup = channel.setup
+    code = scripts.funding(setup.ours.basepoints.funding, setup.theirs.basepoints.funding)
+    return sighash(tx, 0, code, setup.capacity_sat)
+
+
+def _signed(channel: Channel, tx: Transaction, ours: bytes, theirs: bytes) -> bytes:
+    setup = channel.setup
+    points = (setup.ours.basepoints.funding, setup.theirs.basepoints.funding)
+    return serialize(tx.with_witness(0, transactions.funding_witness(points, (ours, theirs))))
+
+
+def _send_closing_signed(turn: Turn, fee_sat: int) -> None:
+    channel, negotiation = turn.channel, turn.live.negotiation
+    assert negotiation is not None
+    digest = _digest(channel, closing_tx(channel, fee_sat))
+    turn.live = turn.live.but(negotiation=negotiation.but(our_fee_sat=fee_sat))
+    turn.send(
+        ClosingSigned(
+            channel_id=channel.id,
+            fee_satoshis=fee_sat,
+            signature=secp.sign(turn.secrets.funding, digest),
+            fee_range=negotiation.our_range,
+        )
+    )
+
+
+def on_closing_signed(turn: Turn, message: ClosingSigned) -> None:
+    channel = turn.channel
+    core = channel.core
+    ready = core.our_shutdown is not None and core.their_shutdown is not None
+    require(ready and commitments.quiet(channel), "closing_signed before the channel was empty")
+    tx = closing_tx(channel, message.fee_satoshis)
+    digest = _digest(channel, tx)
+    good = secp.verify(channel.setup.theirs.basepoints.funding, digest, message.signature)
+    require(good, "closing_signed with an invalid signature")
+    negotiation = turn.live.negotiation or _accepters_view(turn)
+    turn.live = turn.live.but(negotiation=negotiation)
+    agreed = _agree(negotiation, message)
+    if agreed == message.fee_satoshis:
+        ours = secp.sign(turn.secrets.funding, digest)
+        # the point of no return of the channel: kept before our signature leaves
+        closing = _signed(channel, tx, ours, message.signature)
+        turn.set(channel.with_core(closing_tx=closing))
+    if agreed != negotiation.our_fee_sat:
+        _send_closing_signed(turn, agreed)
+
+
+def _accepters_view(turn: Turn) -> Negotiation:
+    """We do not pay: any fee that relays is fine."""
+    most = turn.channel.core.theirs_msat // 1000
+    if turn.channel.setup.we_opened:
+        raise PeerFault("closing_signed from the accepter before ours", fatal=False)
+    return Negotiation(our_range=(min(_least_fee(turn), most), most))
+
+
+def _agree(negotiation: Negotiation, message: ClosingSigned) -> int:
+    """The fee that we answer with; theirs when it is acceptable (BOLT 2, fee_range)."""
+    assert negotiation.our_range is not None
+    least, most = negotiation.our_range
+    if message.fee_satoshis == negotiation.our_fee_sat or least <= message.fee_satoshis <= most:
+        return message.fee_satoshis
+    if message.fee_range is not None:
+        low, high = max(least, message.fee_range[0]), min(most, message.fee_range[1])
+        if low > high:
+            raise PeerFault("no closing fee lies in both our ranges", fatal=False)
+        return min(max(message.fee_satoshis, low), high)
+    previous = negotiation.our_fee_sat
+    if previous is None:
+        return min(max(message.fee_satoshis, least), most)
+    # strictly between the two, as the old negotiation asks
+    return (previous + message.fee_satoshis) // 2
+
+
+# ---- closing_complete and closing_sig (option_simple_close) -------------------------------------
+
+
+def _simple_tx(
+    channel: Channel, message: ClosingComplete | ClosingSig, *, we_pay: bool, field: str
+) -> Transaction:
+    """The closer's transaction with the outputs that a TLV field names."""
+    ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
+    closer, closee = (ours, theirs) if we_pay else (theirs, ours)
+    outputs = []
+    if field != "closee_output_only":
+        outputs.append(TxOut(closer - message.fee_satoshis, message.closer_scriptpubkey))
+    if field != "closer_output_only":
+        outputs.append(TxOut(closee, message.closee_scriptpubkey))
+    return transactions.closing_transaction(
+        channel.setup.funding, outputs, locktime=message.locktime, sequence=RBF_SEQUENCE
+    )
+
+
+def _send_closing_complete(turn: Turn) -> None:
+    channel = turn.channel
+    ours_script, theirs_script = _scripts(channel)
+    ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
+    fee = min(_our_fees(turn)[0], ours)
+    message = ClosingComplete(
+        channel_id=channel.id,
+        closer_scriptpubkey=ours_script,
+        closee_scriptpubkey=theirs_script,
+        fee_satoshis=fee,
+        locktime=0,
+    )
+    our_output = ours - fee >= script.dust_limit_sat(ours_script)
+    their_output = theirs >= script.dust_limit_sat(theirs_script)
+    fields = {
+        (True, True): ("closer_output_only", "closer_and_closee_outputs")
+        if channel.core.ours_msat >= channel.core.theirs_msat
+        else ("closer_and_closee_outputs",),
+        (True, False): ("closer_output_only",),
+        (False, True): ("closee_output_only",),
+    }.get((our_output, their_output), ())
+    if not fields:
+        turn.live = turn.live.but(negotiation=Negotiation())
+        return  # nothing that we could claim: the peer closes
+    signatures = {
+        field: secp.sign(
+            turn.secrets.funding,
+            _digest(channel, _simple_tx(channel, message, we_pay=True, field=field)),
+        )
+        for field in fields
+    }
+    message = message.but(**signatures)
+    turn.live = turn.live.but(negotiation=Negotiation(complete=message))
+    turn.send(message)
+
+
+def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
+    """ "MUST sign and broadcast the corresponding closing transaction", then closing_sig."""
+    channel = turn.channel
+    ready = channel.core.our_shutdown is not None and channel.core.their_shutdown is not None
+    require(ready and commitments.quiet(channel), "closing_complete before the channel was empty")
+    ours_script, _ = _scripts(channel)
+    if message.closee_scriptpubkey != ours_script:
+        raise PeerFault("closing_complete with another script than ours", fatal=False)
+    require(
+        message.fee_satoshis <= channel.core.theirs_msat // 1000,
+        "closing_complete with a fee above the closer's balance",
+    )
+    if channel.core.ours_msat // 1000 < script.dust_limit_sat(ours_script):
+        field = "closer_output_only"
+    elif message.closer_and_closee_outputs is not None:
+        field = "closer_and_closee_outputs"
+    else:
+        field = "closee_output_only"
+    signature = getattr(message, field)
+    require(signature is not None, "closing_complete without the signature that we need")
+    tx = _simple_tx(channel, message, we_pay=False, field=field)
+    digest = _digest(channel, tx)
+    good = secp.verify(channel.setup.theirs.basepoints.funding, digest, signature)
+    require(good, "closing_complete with an invalid signature")
+    ours = secp.sign(turn.secrets.funding, digest)
+    if channel.core.closing_tx is None:
+        turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, signature)))
+    turn.send(
+        ClosingSig(
+            channel_id=channel.id,
+            closer_scriptpubkey=message.closer_scriptpubkey,
+            closee_scriptpubkey=message.closee_scriptpubkey,
+            fee_satoshis=message.fee_satoshis,
+            locktime=message.locktime,
+        ).but(**{field: ours})
+    )
+
+
+def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
+    negotiation, channel = turn.live.negotiation, turn.channel
+    sent = negotiation.complete if negotiation else None
+    require(sent is not None, "closing_sig that nobody asked for")
+    assert sent is not None
+    same = all(
+        getattr(message, name) == getattr(sent, name)
+        for name in ("closer_scriptpubkey", "closee_scriptpubkey", "fee_satoshis", "locktime")
+    )
+    fields = [name for _, (name, _, _) in message.RECORDS.items() if getattr(message, name)]
+    require(same and len(fields) == 1, "closing_sig does not fit our closing_complete")
+    ours, theirs = getattr(sent, fields[0]), getattr(message, fields[0])
+    require(ours is not None, "closing_sig for outputs that we did not offer")
+    tx = _simple_tx(channel, message, we_pay=True, field=fields[0])
+    good = secp.verify(channel.setup.theirs.basepoints.funding, _digest(channel, tx), theirs)
+    require(good, "closing_sig with an invalid signature")
+    if channel.core.closing_tx is None:
+        turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, theirs)))

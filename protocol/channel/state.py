@@ -1,0 +1,170 @@
+"""What a channel is: the terms it was opened with, and where it stands.
+
+`ours` and `theirs` hold what each side *said* in open_channel or accept_channel: the dust limit of
+its own commitment, and what it demands of the other (reserve, delay, HTLC limits).
+"""
+
+from __future__ import annotations
+
+from protocol.bitcoin.transaction import Outpoint
+from protocol.crypto import shachain
+from protocol.crypto.keys import Basepoints
+from protocol.values import Value
+
+
+class Party(Value, frozen=True, kw_only=True):
+    """One side's terms; `shutdown_script` is the upfront one, None if it named none."""
+
+    dust_limit_sat: int
+    max_htlc_value_in_flight_msat: int
+    channel_reserve_sat: int
+    htlc_minimum_msat: int
+    to_self_delay: int
+    max_accepted_htlcs: int
+    basepoints: Basepoints
+    shutdown_script: bytes | None = None
+
+
+class Setup(Value, frozen=True, kw_only=True):
+    """What never changes. `key_index` finds our secrets again from the seed."""
+
+    channel_id: bytes
+    peer: bytes
+    funding_txid: bytes
+    funding_index: int
+    capacity_sat: int
+    we_opened: bool
+    anchors: bool
+    private: bool
+    key_index: int
+    minimum_depth: int
+    ours: Party
+    theirs: Party
+
+    @property
+    def funding(self) -> Outpoint:
+        return Outpoint(self.funding_txid, self.funding_index)
+
+
+class Htlc(Value, frozen=True, kw_only=True):
+    """One HTLC; `ours` says that we offered it. `origin` names the payment part that we sent.
+
+    `preimage`, `failure` (the encrypted reason) or `malformed` (SHA256 of the onion, code) is how
+    it ends. `onion` (1366 bytes) is dropped when it is no longer needed.
+    """
+
+    ours: bool
+    id: int
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+    onion: bytes
+    stage: int
+    origin: str = ""
+    preimage: bytes | None = None
+    failure: bytes | None = None
+    malformed: tuple[bytes, int] | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{'ours' if self.ours else 'theirs'}/{self.id}"
+
+
+class Fee(Value, frozen=True, kw_only=True):
+    """A feerate that the opener proposed, and how far it has come."""
+
+    feerate_per_kw: int
+    stage: int
+
+
+class Core(Value, frozen=True, kw_only=True):
+    """All that changes, but HTLCs and their secrets.
+
+    Commitment numbers count up from 0. `our_number`: the newest commitment that they signed for
+    us; the ones below are revoked. `their_number`: the newest that we signed for them;
+    `their_revoked`: how many of theirs are revoked. We wait for a revoke_and_ack while
+    `their_number` > `their_revoked`.
+    """
+
+    update_id: int
+    ours_msat: int
+    theirs_msat: int
+    fees: tuple[Fee, ...]
+    our_number: int
+    our_signature: bytes
+    our_htlc_signatures: tuple[bytes, ...]
+    their_number: int
+    their_revoked: int
+    their_point: bytes
+    their_next_point: bytes | None
+    commit_sent_last: bool = False
+    our_next_htlc: int = 0
+    their_next_htlc: int = 0
+    scid: bytes | None = None
+    ready_sent: bool = False
+    ready_received: bool = False
+    our_shutdown: bytes | None = None
+    their_shutdown: bytes | None = None
+    closing_tx: bytes | None = None
+    failed: str | None = None
+    fell_behind: bool = False
+
+    @property
+    def awaiting_revoke(self) -> bool:
+        return self.their_number > self.their_revoked
+
+    @property
+    def usable(self) -> bool:
+        """Both channel_ready have gone over the wire, and nobody wants to close."""
+        return (
+            self.ready_sent
+            and self.ready_received
+            and self.our_shutdown is None
+            and self.their_shutdown is None
+            and self.failed is None
+        )
+
+
+class Channel(Value, frozen=True, kw_only=True):
+    """A whole channel. `htlcs` by `Htlc.key`; never changed in place."""
+
+    setup: Setup
+    core: Core
+    htlcs: dict[str, Htlc]
+    secrets: shachain.Store = shachain.EMPTY
+
+    @property
+    def id(self) -> bytes:
+        return self.setup.channel_id
+
+    def with_core(self, **changes: object) -> Channel:
+        return self.but(core=self.core.but(**changes))
+
+    def with_htlc(self, htlc: Htlc) -> Channel:
+        return self.but(htlcs=self.htlcs | {htlc.key: htlc})
+
+
+def channel_id(funding: Outpoint) -> bytes:
+    """BOLT 2: the funding txid, its last two bytes XORed with the output's index."""
+    tail = int.from_bytes(funding.txid[-2:], "big") ^ funding.vout
+    return funding.txid[:-2] + tail.to_bytes(2, "big")
+
+
+def short_channel_id(height: int, tx_index: int, output: int) -> bytes:
+    """BOLT 7: 3 bytes of block, 3 of transaction, 2 of output."""
+    return (height << 40 | tx_index << 16 | output).to_bytes(8, "big")
+
+
+def scid_text(scid: bytes) -> str:
+    value = int.from_bytes(scid, "big")
+    return f"{value >> 40}x{value >> 16 & 0xFFFFFF}x{value & 0xFFFF}"
+
+
+def scid_from_text(text: str) -> bytes | None:
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return None
+    block, index, output = (int(part) for part in parts)
+    if block >= 1 << 24 or index >= 1 << 24 or output >= 1 << 16:
+        return None
+    return short_channel_id(block, index, output)
