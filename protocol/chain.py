@@ -103,8 +103,9 @@ class Poll(Value, frozen=True, kw_only=True):
 
 
 class Scan(Value, frozen=True, kw_only=True):
-    """Read the blocks again from a height up to the one that we know."""
+    """Read blocks that we have seen again, for the watch in row `key`."""
 
+    key: str
     since: int
     until: int
 
@@ -129,8 +130,10 @@ class Polled(Value, frozen=True, kw_only=True):
 
 
 class Scanned(Value, frozen=True, kw_only=True):
+    key: str
     height: int
     raw: bytes
+    last: bool
 
 
 class Fetched(Value, frozen=True, kw_only=True):
@@ -150,11 +153,12 @@ class Chain(Value, frozen=True, kw_only=True):
 
 
 class TxWatch(Value, frozen=True, kw_only=True):
-    """Row "tx/<txid>/<owner>"."""
+    """Row "tx/<txid>/<owner>". `since`: blocks from there on are still to be read again."""
 
     owner: str
     txid: bytes
     depth: int
+    since: int | None
     height: int | None = None
     position: int = 0
     raw: bytes = b""
@@ -162,11 +166,12 @@ class TxWatch(Value, frozen=True, kw_only=True):
 
 
 class SpendWatch(Value, frozen=True, kw_only=True):
-    """Row "spend/<txid>/<vout>/<owner>"."""
+    """Row "spend/<txid>/<vout>/<owner>"; `since` as in `TxWatch`."""
 
     owner: str
     txid: bytes
     vout: int
+    since: int | None
     height: int | None = None
 
 
@@ -189,6 +194,7 @@ class Machine:
         if name is None:
             self._poll(step)
             self._rebroadcast(step)
+            self._scan_again(step)
             step.wake(at.unix_seconds + POLL_SECONDS)
         elif (tip := step.get("~tip")) is not None:
             step.say(name, tip)
@@ -212,8 +218,7 @@ class Machine:
             case Polled():
                 self._polled(step, item)
             case Scanned():
-                self._look(step, item.height, parse_block(item.raw))
-                self._report_depths(step)
+                self._scanned(step, item)
             case Fetched():
                 step.say(item.follower, NewBlock(height=item.height, raw=item.raw))
             case WatchTx():
@@ -327,20 +332,37 @@ class Machine:
     def _watch_tx(self, step: Step, owner: str, item: WatchTx) -> None:
         key = f"tx/{item.txid.hex()}/{owner}"
         if step.get(key) is None:
-            step.put(key, TxWatch(owner=owner, txid=item.txid, depth=item.depth))
-            self._scan(step, item.since)
+            step.put(key, TxWatch(owner=owner, txid=item.txid, depth=item.depth, since=item.since))
+            self._scan(step, key)
 
     def _watch_spend(self, step: Step, owner: str, item: WatchSpend) -> None:
         key = f"spend/{item.txid.hex()}/{item.vout}/{owner}"
         if step.get(key) is None:
-            step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout))
-            self._scan(step, item.since)
+            step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout, since=item.since))
+            self._scan(step, key)
 
-    def _scan(self, step: Step, since: int) -> None:
+    def _scan(self, step: Step, key: str) -> None:
         """Blocks that we have seen already may hold what is watched from now on."""
-        chain = step.get("chain")
-        if chain is not None and since <= chain.height:
-            step.do(Scan(since=since, until=chain.height))
+        chain, watch = step.get("chain"), step.get(key)
+        if chain is None or watch.since > chain.height:
+            step.put(key, watch.but(since=None))
+        else:
+            step.do(Scan(key=key, since=watch.since, until=chain.height))
+
+    def _scan_again(self, step: Step) -> None:
+        """A crash may have swallowed a scan."""
+        for key, watch in (step.scan("tx/") | step.scan("spend/")).items():
+            if watch.since is not None:
+                self._scan(step, key)
+
+    def _scanned(self, step: Step, item: Scanned) -> None:
+        watch = step.get(item.key)
+        if watch is None:
+            return
+        self._look(step, item.height, parse_block(item.raw))
+        if item.last:
+            step.put(item.key, step.get(item.key).but(since=None))
+        self._report_depths(step)
 
     def _next_block(self, step: Step, follower: str, item: NextBlock) -> None:
         chain = step.get("chain")

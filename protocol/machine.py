@@ -12,7 +12,13 @@ from typing import Any, Protocol
 
 from protocol.values import Value
 
-Rows = Mapping[str, Any]
+
+class Rows(Protocol):
+    """A read-only table: rows by key, and all rows whose key begins with one segment."""
+
+    def get(self, key: str) -> Any: ...
+
+    def segment(self, name: str) -> Mapping[str, Any]: ...
 
 
 class Moment(Value, frozen=True, kw_only=True):
@@ -75,8 +81,9 @@ class Step:
         self.changes[key] = None
 
     def scan(self, prefix: str) -> dict[str, Any]:
-        """All rows below a prefix, in order of key."""
-        found = {key: value for key, value in self.rows.items() if key.startswith(prefix)}
+        """All rows below a prefix ("segment/..."), in order of key."""
+        rows = self.rows.segment(prefix.partition("/")[0])
+        found = {key: value for key, value in rows.items() if key.startswith(prefix)}
         for key, value in self.changes.items():
             if key.startswith(prefix):
                 found[key] = value

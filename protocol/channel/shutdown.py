@@ -66,7 +66,8 @@ def negotiate(turn: Turn) -> None:
     if not commitments.quiet(turn.channel) or core.closing_tx is not None and simple(turn):
         return
     if simple(turn):
-        _send_closing_complete(turn)
+        if live.close is not None:  # who wants to close pays; the other only signs
+            _send_closing_complete(turn)
     elif turn.channel.setup.we_opened:
         ideal, most = _our_fees(turn)
         turn.live = live.but(

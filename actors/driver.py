@@ -1,0 +1,266 @@
+"""The durable actor: load, resume, then (step, save, act) for ever. The only place that saves.
+
+One flush = everything that was heard since the last one: one synced batch with the changed rows,
+the outbox entries and the inbox marks; only then the effects. A crash falls between flushes.
+
+Every sender numbers what it tells a receiver, from 1, without gaps. The receiver keeps the highest
+number that it has on disk, drops what it has seen, and acknowledges; the sender forgets then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors import vocabulary
+from actors.table import Table
+from protocol.machine import Do, Machine, Moment, Quarantined, Say, Step, Tell, Wake
+from storage.schema import Registry
+from storage.store import Store
+
+POISON_LIMIT = 3
+_ROW, _OUT, _IN, _SEQ, _SUSPECT = b"r/", b"o/", b"i/", b"n/", b"q/"
+
+
+class Host(Protocol):
+    """What a driver needs of the world: links, links' road, a port, a clock, dice."""
+
+    def out(self, to: str, sequence: int, item: Any) -> None: ...
+
+    def acknowledge(self, to: str, sequence: int) -> None: ...
+
+    def port(self, item: Any) -> None: ...
+
+    def moment(self) -> Moment: ...
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The protective rules. Production has all on; tests switch one off to see a test fail."""
+
+    save_before_send: bool = True
+    inbox_marks: bool = True
+    resume: bool = True
+    announce_restarts: bool = True
+
+
+class Gap(Exception):
+    """A sender's number was skipped: something durable is missing, nothing may go on."""
+
+
+class Driver:
+    """Runs one machine. `store` is None for an actor that keeps nothing."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: Store | None,
+        schemas: Registry,
+        host: Host,
+        *,
+        switches: Switches | None = None,
+        on_commit: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.name = machine.name
+        self.store = store
+        self.schemas = schemas
+        self.host = host
+        self.switches = switches or Switches()
+        self.on_commit = on_commit or (lambda when, number: None)
+        self.rows = Table()
+        self.commits = 0
+        self.outbox: dict[str, dict[int, Any]] = {}
+        self.quarantined = self.quarantined_by_others = 0
+        self._marks: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._suspects: dict[str, int] = {}
+        self._staged: dict[bytes, bytes | None] = {}
+        self._must_write = False
+        self._acts: deque[Tell | Say | Do] = deque()
+        self._told: dict[int, int] = {}
+        self._acks: set[str] = set()
+        self._wakes: list[float] = []
+        self._heard = False
+
+    # ---- start ----
+
+    def start(self) -> None:
+        """Load (pure: nothing is written or said), then resume."""
+        if self.store is not None:
+            for key, value in self.store.load().items():
+                self._load(key, value)
+        if self.switches.resume:
+            self._run(lambda step, at: self.machine.resume(step, None, at))
+
+    def _load(self, key: bytes, value: bytes) -> None:
+        kind, rest = key[:2], key[2:]
+        if kind == _ROW:
+            name = rest.decode()
+            self.rows.set(name, self.schemas.decode(name, value))
+        elif kind == _OUT:
+            to, number = rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
+            self.outbox.setdefault(to, {})[number] = vocabulary.OUTBOX.decode(value, key.hex())
+        elif kind == _IN:
+            self._marks[rest.decode()] = int.from_bytes(value, "big")
+        elif kind == _SEQ:
+            self._numbers[rest.decode()] = int.from_bytes(value, "big")
+        elif kind == _SUSPECT:
+            self._suspects[rest.decode()] = int.from_bytes(value, "big")
+
+    # ---- what is heard ----
+
+    def hear(self, sender: str, sequence: int, item: Any) -> None:
+        """A message over a link; number 0 is volatile."""
+        if sequence and self.switches.inbox_marks:
+            seen = self._marks.get(sender, 0)
+            if sequence <= seen:
+                self._acks.add(sender)
+                return
+            if sequence != seen + 1:
+                raise Gap(f"{sender} said {sequence} after {seen}")
+        if sequence:
+            self._marks[sender] = sequence
+            self._acks.add(sender)
+            if self.store is not None:
+                self._stage(_IN + sender.encode(), sequence.to_bytes(8, "big"))
+        self._handle(sender, item)
+
+    def hear_port(self, item: Any) -> None:
+        self._handle("port", item)
+
+    def _handle(self, sender: str, item: Any) -> None:
+        if isinstance(item, Quarantined):
+            self.quarantined_by_others += 1
+            return
+        if self._suspects and self._put_aside(sender, item):
+            return
+        try:
+            self._run(lambda step, at: self.machine.step(step, sender, item, at))
+        except Exception:
+            self._suspect(sender, item)
+            raise
+
+    def linked(self, name: str) -> None:
+        """`name` has (re)started: say again what it may have lost."""
+        for number, item in sorted(self.outbox.get(name, {}).items()):
+            self.host.out(name, number, item)
+        if self.switches.resume:
+            self._run(lambda step, at: self.machine.resume(step, name, at))
+
+    def acknowledged(self, name: str, sequence: int) -> None:
+        """Everything up to this number is durable at `name`: forgotten with the next write."""
+        waiting = self.outbox.get(name, {})
+        for number in [number for number in waiting if number <= sequence]:
+            del waiting[number]
+            if self.store is not None:
+                self._staged[_out_key(name, number)] = None
+
+    def due(self) -> float | None:
+        """When `tick` wants to be called."""
+        return min(self._wakes, default=None)
+
+    def tick(self) -> None:
+        now = self.host.moment().unix_seconds
+        if any(wake <= now for wake in self._wakes):
+            self._wakes = [wake for wake in self._wakes if wake > now]
+            self._run(self.machine.wake)
+
+    def _run(self, work: Callable[[Step, Moment], None]) -> None:
+        step = Step(self.rows)
+        work(step, self.host.moment())
+        self._heard = True
+        self._absorb(step)
+
+    # ---- save, then act ----
+
+    def _stage(self, key: bytes, value: bytes | None) -> None:
+        self._staged[key] = value
+        self._must_write = True
+
+    def _absorb(self, step: Step) -> None:
+        for key, value in step.changes.items():
+            self.rows.set(key, value)
+            if not key.startswith("~") and self.store is not None:
+                data = None if value is None else self.schemas.encode(key, value)
+                self._stage(_ROW + key.encode(), data)
+        for effect in step.effects:
+            if isinstance(effect, Wake):
+                if effect.unix_seconds not in self._wakes:
+                    self._wakes.append(effect.unix_seconds)
+                continue
+            if isinstance(effect, Tell):
+                self._number(effect)
+            self._acts.append(effect)
+
+    def _number(self, effect: Tell) -> None:
+        number = self._numbers.get(effect.to, 0) + 1
+        self._numbers[effect.to] = number
+        self.outbox.setdefault(effect.to, {})[number] = effect.item
+        self._told[id(effect)] = number
+        self._stage(_SEQ + effect.to.encode(), number.to_bytes(8, "big"))
+        self._stage(_out_key(effect.to, number), vocabulary.OUTBOX.encode(effect.item))
+
+    def flush(self) -> None:
+        """The end of a batch. Raises what the store raises: the actor then ends."""
+        if self._heard:
+            self._heard = False
+            self._run(self.machine.drain)
+            self._heard = False
+        if not self.switches.save_before_send:
+            self._act()
+        if self._must_write and self.store is not None:
+            self.commits += 1
+            self.on_commit("before", self.commits)
+            self.store.commit(self._staged)
+            self._staged = {}
+            self.on_commit("after", self.commits)
+        self._must_write = False
+        self._act()
+        for sender in self._acks:
+            self.host.acknowledge(sender, self._marks.get(sender, 0))
+        self._acks.clear()
+
+    def _act(self) -> None:
+        while self._acts:
+            effect = self._acts.popleft()
+            match effect:
+                case Tell():
+                    self.host.out(effect.to, self._told.pop(id(effect)), effect.item)
+                case Say():
+                    self.host.out(effect.to, 0, effect.item)
+                case Do():
+                    self.host.port(effect.item)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._acts or self._must_write or self._acks or self._heard)
+
+    # ---- a message that keeps ending its actor ----
+
+    def _digest(self, sender: str, item: Any) -> str:
+        return hashlib.sha256(sender.encode() + vocabulary.encode(item)).hexdigest()[:32]
+
+    def _suspect(self, sender: str, item: Any) -> None:
+        """Counted on disk before the actor ends, in a commit of its own."""
+        if self.store is None:
+            return
+        digest = self._digest(sender, item)
+        count = self._suspects.get(digest, 0) + 1
+        self.store.commit({_SUSPECT + digest.encode(): count.to_bytes(8, "big")})
+
+    def _put_aside(self, sender: str, item: Any) -> bool:
+        digest = self._digest(sender, item)
+        if self._suspects.get(digest, 0) < POISON_LIMIT:
+            return False
+        self.quarantined += 1
+        if sender != "port":
+            self._acts.append(Say(to=sender, item=Quarantined(digest=digest)))
+        return True
+
+
+def _out_key(name: str, number: int) -> bytes:
+    return _OUT + name.encode() + b"/" + number.to_bytes(8, "big")

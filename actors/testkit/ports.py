@@ -1,0 +1,167 @@
+"""The ports of simulated actors: what a socket, a wallet library and a chain backend would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.testkit.chain import SimChain
+from protocol import chain, wallet
+from protocol.bitcoin import script
+from protocol.bitcoin.transaction import (
+    Outpoint,
+    Transaction,
+    TxIn,
+    TxOut,
+    display,
+    parse,
+    parse_block,
+    serialize,
+)
+from protocol.crypto.hashes import sha256
+
+LOOKAHEAD = 200
+
+
+def chain_port(sim: SimChain, item: Any) -> list[Any]:
+    """What a chain backend answers."""
+    match item:
+        case chain.Poll():
+            return [_polled(sim, item)]
+        case chain.Scan():
+            heights = range(item.since, item.until + 1)
+            return [
+                chain.Scanned(key=item.key, height=h, raw=sim.blocks[h], last=h == item.until)
+                for h in heights
+            ]
+        case chain.Fetch():
+            raw = sim.blocks[item.height]
+            return [chain.Fetched(follower=item.follower, height=item.height, raw=raw)]
+        case chain.Send():
+            sim.submit(item.raw)
+            return []
+    raise AssertionError(type(item).__name__)
+
+
+def _polled(sim: SimChain, item: chain.Poll) -> chain.Polled:
+    keep = item.height
+    for known in item.hashes:
+        if keep <= sim.height and sim.hash(keep) == known:
+            break
+        keep -= 1
+    if item.height < 0:
+        keep = sim.height - 1
+    return chain.Polled(
+        keep=keep, blocks=tuple(sim.blocks[keep + 1 :]), feerate_per_kw=sim.feerate_per_kw
+    )
+
+
+class SimWallet:
+    """Coins without signatures; its state is made from the machine's rows, as the real one's."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.seed = seed
+        self.revealed = -1
+        self.transactions: tuple[wallet.WalletTx, ...] = ()
+        self.reserved: set[Outpoint] = set()
+
+    def script(self, index: int) -> bytes:
+        return script.p2wpkh(b"\x02" + sha256(self.seed + index.to_bytes(4, "big")))
+
+    def _ours(self) -> set[bytes]:
+        return {self.script(index) for index in range(LOOKAHEAD)}
+
+    def handle(self, item: Any) -> list[Any]:
+        match item:
+            case wallet.Adopt():
+                self.transactions = item.transactions
+                self.reserved = {
+                    spent.outpoint for raw in item.reserved for spent in parse(raw).inputs
+                }
+                return []
+            case wallet.Reveal():
+                self.revealed += 1
+                return [self._revealed(item)]
+            case wallet.Build():
+                return [self._build(item.request)]
+            case wallet.Examine():
+                return [self._examine(item)]
+            case wallet.ListOutputs():
+                rows = tuple(
+                    {
+                        "txid": display(point.txid),
+                        "output": point.vout,
+                        "amount_msat": out.amount_sat * 1000,
+                        "scriptpubkey": out.script.hex(),
+                        "reserved": point in self.reserved,
+                    }
+                    for point, out in self.coins().items()
+                )
+                return [wallet.Outputs(ask=item.ask, outputs=rows)]
+        raise AssertionError(type(item).__name__)
+
+    def _revealed(self, item: wallet.Reveal) -> wallet.Revealed:
+        form = self.script(self.revealed)
+        return wallet.Revealed(
+            purpose=item.purpose,
+            script=form,
+            address=script.to_address(form, "regtest") or "",
+            external=self.revealed,
+            internal=-1,
+            ask=item.ask,
+        )
+
+    def coins(self) -> dict[Outpoint, TxOut]:
+        ours = self._ours()
+        coins: dict[Outpoint, TxOut] = {}
+        spent: set[Outpoint] = set()
+        for row in self.transactions:
+            tx = parse(row.raw)
+            spent |= {item.outpoint for item in tx.inputs}
+            for n, out in enumerate(tx.outputs):
+                if out.script in ours:
+                    coins[Outpoint(tx.txid, n)] = out
+        return {point: out for point, out in sorted(coins.items()) if point not in spent}
+
+    def _build(self, request: wallet.ReserveCoins) -> wallet.Built:
+        fee = request.feerate_per_kw * 600 // 1000
+        free = [(p, out) for p, out in self.coins().items() if p not in self.reserved]
+        chosen: list[tuple[Outpoint, TxOut]] = []
+        amount = request.amount_sat or 0
+        while free and sum(out.amount_sat for _, out in chosen) < amount + fee:
+            chosen.append(free.pop(0))
+        total = sum(out.amount_sat for _, out in chosen)
+        if total < amount + fee:
+            return wallet.Built(
+                purpose=request.purpose,
+                raw=None,
+                reason="not enough coins",
+                external=self.revealed,
+                internal=-1,
+            )
+        self.revealed += 1
+        tx = Transaction(
+            tuple(TxIn(point) for point, _ in chosen),
+            (
+                TxOut(amount, request.script),
+                TxOut(total - amount - fee, self.script(self.revealed)),
+            ),
+        )
+        self.reserved |= {point for point, _ in chosen}
+        return wallet.Built(
+            purpose=request.purpose,
+            raw=serialize(tx),
+            reason="",
+            external=self.revealed,
+            internal=-1,
+        )
+
+    def _examine(self, item: wallet.Examine) -> wallet.Examined:
+        block, ours = parse_block(item.raw), self._ours()
+        coins = set(self.coins())
+        found = tuple(
+            serialize(tx)
+            for tx in block.transactions
+            if any(out.script in ours for out in tx.outputs)
+            or any(spent.outpoint in coins for spent in tx.inputs)
+        )
+        return wallet.Examined(height=item.height, hash=block.hash, time=block.time, ours=found)

@@ -1,0 +1,136 @@
+"""Sentences for tests: open a channel, pay, close; each waits until it is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.testkit.world import Node, World
+
+
+class Refused(AssertionError):
+    """An `Answer` with an error."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+
+
+def until(world: World, condition: Callable[[], Any], what: str, patience: int = 400) -> Any:
+    """Let time pass until it holds: virtual time, so that the wait is no wait."""
+    for _ in range(patience):
+        world.settle()
+        found = condition()
+        if found:
+            return found
+        world.advance()
+    raise AssertionError(f"it never came true: {what}")
+
+
+def ask(node: Node, role: str, method: str, **params: Any) -> Any:
+    """Ask and wait for the answer. Raises `Refused`."""
+    world = node.world
+    number = world.ask(node, role, method, **params)
+    answer = until(world, lambda: node.answers.get(number), f"{method} is answered")
+    if answer.code is not None:
+        raise Refused(answer.code, answer.text)
+    return answer.result
+
+
+def connect(one: Node, two: Node) -> None:
+    ask(one, "peers", "connect", id=two.id.hex(), host=two.name, port=9735)
+
+
+def connected(one: Node, two: Node) -> bool:
+    row = one.row("peers", f"~peer/{two.id.hex()}")
+    return row is not None and row.ready
+
+
+def start_opening(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
+    """`fundchannel`, tried again as a person would when an interruption ended it; channel id."""
+    params = {"announce": False, "push_msat": 0} | params
+    for _ in range(20):
+        if not connected(one, two):
+            connect(one, two)
+        try:
+            result = ask(
+                one, "peers", "fundchannel", id=two.id.hex(), amount_sat=amount_sat, **params
+            )
+        except Refused:
+            already = [row for row in channels(one) if not row.ended]
+            if already:
+                return str(already[0].id)
+            continue
+        return str(result["channel_id"])
+    raise AssertionError("the channel was never opened")
+
+
+class ChannelView:
+    """One channel as its node's monitor has it."""
+
+    def __init__(self, node: Node, cid: str) -> None:
+        self.id = cid
+        self.core = node.row("monitors", f"core/{cid}")
+        self.setup = node.row("monitors", f"setup/{cid}")
+        watch = node.row("monitors", f"watch/{cid}")
+        self.ended, self.alarm = watch.ended, watch.alarm
+
+
+def channels(node: Node) -> list[ChannelView]:
+    return [ChannelView(node, key.removeprefix("watch/")) for key in node.rows("monitors", "watch")]
+
+
+def live(node: Node, cid: str) -> Any:
+    return node.row("peers", f"~live/{cid}")
+
+
+def usable(node: Node, cid: str) -> bool:
+    view = live(node, cid)
+    return view is not None and view.channel.core.usable and view.established
+
+
+def open_channel(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
+    """Opened, confirmed, and usable at both ends."""
+    world = one.world
+    cid = start_opening(one, two, amount_sat, **params)
+    confirm(world, one)
+    until(world, lambda: usable(one, cid) and usable(two, cid), "the channel is usable")
+    until(world, lambda: node_knows(one, cid) and node_knows(two, cid), "payments know of it")
+    return cid
+
+
+def node_knows(node: Node, cid: str) -> bool:
+    return node.row("payments", f"channel/{cid}") is not None
+
+
+def confirm(world: World, node: Node, blocks: int = 3) -> None:
+    """Wait until the mempool has it, then mine."""
+    until(world, lambda: world.chain.mempool, "the transaction was broadcast")
+    for _ in range(blocks):
+        world.mine()
+
+
+def pay(one: Node, two: Node, amount_msat: int, label: str) -> dict[str, Any]:
+    """An invoice, and its payment; asked again, it is the same payment."""
+    try:
+        invoice = ask(
+            two, "payments", "invoice", label=label, amount_msat=amount_msat, description=label
+        )
+    except Refused:
+        invoice = ask(two, "payments", "listinvoices", label=label)[0]
+    result: dict[str, Any] = ask(one, "payments", "pay", bolt11=invoice["bolt11"])
+    return result
+
+
+def close(one: Node, cid: str) -> None:
+    """Closed together, and the closing transaction mined."""
+    world = one.world
+    script = one.purse.script(100)
+    ask(one, "monitors", "close", channel_id=cid, script=script.hex(), feerate_per_kw=1000)
+    until(world, lambda: world.chain.mempool, "the closing transaction was broadcast")
+    world.mine()
+
+
+def balance_sat(node: Node) -> int:
+    """What the wallet owns."""
+    return sum(out.amount_sat for out in node.purse.coins().values())

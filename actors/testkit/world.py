@@ -1,0 +1,410 @@
+"""Nodes, links, wires, disks and the clock of a simulated world, and how it moves."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from actors import vocabulary
+from actors.driver import Driver, Switches
+from actors.testkit import ports
+from actors.testkit.chain import SimChain
+from protocol import chain, funding, monitor, opening, peer, wallet
+from protocol.crypto import secp
+from protocol.crypto.hashes import sha256
+from protocol.machine import Answer, Ask, Moment
+from protocol.payments.machine import Machine as Payments
+from storage.memory import Disk, MemoryStore
+
+ROLES = ("chain", "wallet", "funding", "monitors", "peers", "payments")
+DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
+START = 1_700_000_000.0
+
+
+class Killed(Exception):
+    """A kill at a durable write or a message of this actor."""
+
+    def __init__(self, node: str, actor: str) -> None:
+        super().__init__(f"{node}/{actor}")
+        self.node, self.actor = node, actor
+
+
+class _Host:
+    """The world, as one driver sees it."""
+
+    def __init__(self, world: World, node: Node, name: str) -> None:
+        self.world, self.node, self.name = world, node, name
+
+    def out(self, to: str, sequence: int, item: Any) -> None:
+        if to == "api":
+            self.node.answer(item)
+            return
+        data = vocabulary.encode(item)
+        self.world.post((self.node.name, self.name, to), ("item", sequence, data))
+
+    def acknowledge(self, to: str, sequence: int) -> None:
+        self.world.post((self.node.name, self.name, to), ("ack", sequence, b""))
+
+    def port(self, item: Any) -> None:
+        self.world.at_port(self.node, self.name, item)
+
+    def moment(self) -> Moment:
+        return self.world.moment(self.node.name, self.name)
+
+    def on_commit(self, when: str, number: int) -> None:
+        self.world.committed(self.node.name, self.name, when)
+
+
+class Node:
+    """One node: its secrets, its disks, and the drivers that are alive."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        seed = sha256(b"seed of " + name.encode())
+        self.secret = sha256(seed + b"node")
+        self.id = secp.public_key(self.secret)
+        self._channel_secret = sha256(seed + b"channels")
+        self.disks = {role: Disk() for role in DURABLE}
+        self.drivers: dict[str, Driver] = {}
+        self.purse = ports.SimWallet(seed)
+        self.listening = False
+        self.answers: dict[str, Answer] = {}
+        self.asked: dict[str, tuple[str, Ask]] = {}
+
+    def machine(self, role: str) -> Any:
+        make: dict[str, Callable[[], Any]] = {
+            "chain": lambda: chain.Machine("regtest"),
+            "wallet": lambda: wallet.Machine("regtest"),
+            "funding": lambda: funding.Machine(
+                "regtest", self._channel_secret, opening.Policy(minimum_depth=3)
+            ),
+            "monitors": lambda: monitor.Machine("regtest"),
+            "peers": lambda: peer.Machine("regtest", self._channel_secret, self.id),
+            "payments": lambda: Payments("regtest", self.secret),
+        }
+        return make[role]()
+
+    def answer(self, item: Any) -> None:
+        if isinstance(item, Answer):
+            self.answers[item.id] = item
+            self.asked.pop(item.id, None)
+
+    def row(self, role: str, key: str) -> Any:
+        return self.drivers[role].rows.get(key)
+
+    def rows(self, role: str, segment: str) -> dict[str, Any]:
+        return dict(self.drivers[role].rows.segment(segment))
+
+
+Link = tuple[str, str, str]
+
+
+class World:
+    """All nodes of a story. `seed` None delivers in order of posting; a number shuffles links."""
+
+    def __init__(self, *, seed: int | None = None, switches: Switches | None = None) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.chain = SimChain()
+        self.now = START
+        self.switches = switches or Switches()
+        self.random = random.Random(seed) if seed is not None else None
+        self.links: dict[Link, deque[tuple[int, tuple[str, int, bytes]]]] = {}
+        self.ports: dict[tuple[str, str], deque[tuple[int, Any]]] = {}
+        self.wires: dict[tuple[str, str], deque[tuple[int, bytes]]] = {}
+        self.crash: tuple[str, str, int, str, str] | None = None
+        self.commits: dict[tuple[str, str], int] = {}
+        self.trace: list[tuple[str, ...]] = []
+        self.tracing = False
+        self.crashes = 0
+        self._ticket = 0
+        self._dice = 0
+
+    # ---- nodes ----
+
+    def node(self, name: str, *, coins: int = 2) -> Node:
+        """A running node that owns some confirmed coins of 50 bitcoin."""
+        node = Node(self, name)
+        self.nodes[name] = node
+        for index in range(coins):
+            self.chain.mine(1, node.purse.script(150 + index))
+        raws = self.chain.blocks[-coins:] if coins else []
+        self._give(node, raws)
+        for role in ROLES:
+            self.start(node, role)
+        for role in ROLES:
+            self._announce(node, role)
+        self.settle()
+        return node
+
+    def _give(self, node: Node, blocks: list[bytes]) -> None:
+        """The coins are there before the first start."""
+        store = MemoryStore(node.disks["wallet"])
+        registry = vocabulary.SCHEMAS["wallet"]
+        changes: dict[bytes, bytes | None] = {}
+        height = self.chain.height - len(blocks)
+        for block in blocks:
+            height += 1
+            found = node.purse.handle(wallet.Examine(height=height, raw=block))[0]
+            for raw in found.ours:
+                row = wallet.WalletTx(raw=raw, height=height, block=found.hash, time=found.time)
+                key = f"wtx/{sha256(raw).hex()}"
+                changes[b"r/" + key.encode()] = registry.encode(key, row)
+        tip = wallet.Position(height=height, hash=self.chain.hash(height), external=-1, internal=-1)
+        changes[b"r/position"] = registry.encode("position", tip)
+        store.commit(changes)
+
+    def start(self, node: Node, role: str) -> None:
+        """A new incarnation from the disk."""
+        host = _Host(self, node, role)
+        store = MemoryStore(node.disks[role]) if role in DURABLE else None
+        driver = Driver(
+            node.machine(role),
+            store,
+            vocabulary.SCHEMAS[role],
+            host,
+            switches=self.switches,
+            on_commit=host.on_commit,
+        )
+        node.drivers[role] = driver
+        if role == "peers":
+            node.listening = False
+        driver.start()
+        self._flush(node, role)
+
+    def _announce(self, node: Node, role: str) -> None:
+        """Restarted(role): everybody hears of the new incarnation, and it of everybody."""
+        if not self.switches.announce_restarts and self.crashes:
+            return
+        for other in ROLES:
+            if other != role and other in node.drivers and role in node.drivers:
+                self._guarded(node, other, lambda d: d.linked(role))
+                self._guarded(node, role, lambda d, o=other: d.linked(o))
+        self._ask_again(node, role)
+
+    def _ask_again(self, node: Node, role: str) -> None:
+        """What the API does: open questions are asked again after a restart."""
+        for where, ask in list(node.asked.values()):
+            if where == role or ask.method == "fundchannel" and role in ("funding", "peers"):
+                self.post((node.name, "api", where), ("item", 0, vocabulary.encode(ask)))
+
+    # ---- what happens ----
+
+    def post(self, link: Link, frame: tuple[str, int, bytes]) -> None:
+        self._ticket += 1
+        self.links.setdefault(link, deque()).append((self._ticket, frame))
+
+    def moment(self, node: str, role: str) -> Moment:
+        self._dice += 1
+        entropy = hashlib.sha256(f"{node} {role} {self._dice}".encode()).digest()
+        return Moment(unix_seconds=self.now, entropy=entropy)
+
+    def ask(self, node: Node, role: str, method: str, **params: Any) -> str:
+        """A question of the API; the answer will be in `node.answers`."""
+        self._dice += 1
+        ask = Ask(id=f"{method}:{self._dice}", method=method, params=params)
+        node.asked[ask.id] = (role, ask)
+        self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
+        return ask.id
+
+    def at_port(self, node: Node, role: str, item: Any) -> None:
+        """An order to a port: done at once, its answers wait for delivery."""
+        if role == "peers":
+            self._wire_order(node, item)
+            return
+        answers = (
+            node.purse.handle(item) if role == "wallet" else ports.chain_port(self.chain, item)
+        )
+        for answer in answers:
+            self.hear_port(node, role, answer)
+
+    def hear_port(self, node: Node, role: str, item: Any) -> None:
+        self._ticket += 1
+        self.ports.setdefault((node.name, role), deque()).append((self._ticket, item))
+
+    # ---- wires between nodes ----
+
+    def _wire_order(self, node: Node, item: Any) -> None:
+        match item:
+            case peer.Listen():
+                node.listening = True
+            case peer.Dial():
+                self._dial(node, item)
+            case peer.Write():
+                other = self._by_id(item.node_id)
+                if other is not None and (node.name, other.name) in self.wires:
+                    self._ticket += 1
+                    self.wires[node.name, other.name].append((self._ticket, item.message))
+            case peer.Hangup():
+                other = self._by_id(item.node_id)
+                if other is not None:
+                    self._cut_wire(node, other, tell_first=False)
+
+    def _by_id(self, node_id: bytes) -> Node | None:
+        return next((node for node in self.nodes.values() if node.id == node_id), None)
+
+    def _dial(self, node: Node, item: peer.Dial) -> None:
+        other = self._by_id(item.node_id)
+        if other is None or not other.listening or "peers" not in other.drivers:
+            self.hear_port(node, "peers", peer.Disconnected(node_id=item.node_id, reason="refused"))
+            return
+        if (node.name, other.name) in self.wires:
+            self._cut_wire(node, other)
+        self.wires[node.name, other.name] = deque()
+        self.wires[other.name, node.name] = deque()
+        for one, two, inbound in ((node, other, False), (other, node, True)):
+            news = peer.Connected(node_id=two.id, inbound=inbound, host=two.name, port=9735)
+            self.hear_port(one, "peers", news)
+
+    def _cut_wire(self, one: Node, two: Node, *, tell_first: bool = True) -> None:
+        if self.wires.pop((one.name, two.name), None) is None:
+            return
+        self.wires.pop((two.name, one.name), None)
+        gone = "the connection broke"
+        if tell_first:
+            self.hear_port(one, "peers", peer.Disconnected(node_id=two.id, reason=gone))
+        self.hear_port(two, "peers", peer.Disconnected(node_id=one.id, reason=gone))
+
+    def cut(self, one: Node, two: Node) -> None:
+        """The connection breaks; what is on its way is lost."""
+        self._cut_wire(one, two)
+
+    # ---- moving ----
+
+    def _choices(self) -> list[tuple[int, str, Any]]:
+        """The heads of all queues: (ticket, kind, key)."""
+        heads: list[tuple[int, str, Any]]
+        heads = [(q[0][0], "link", key) for key, q in self.links.items() if q]
+        heads += [(q[0][0], "port", key) for key, q in self.ports.items() if q]
+        return heads + [(q[0][0], "wire", key) for key, q in self.wires.items() if q]
+
+    def step(self) -> bool:
+        """Deliver one message; False when nothing is under way."""
+        choices = self._choices()
+        if not choices:
+            return False
+        _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
+        if self.tracing:
+            self.trace.append(("deliver", kind, *key))
+        if kind == "wire":
+            self._deliver_wire(key)
+        elif kind == "port":
+            _, item = self.ports[key].popleft()
+            node = self.nodes[key[0]]
+            self._guarded(node, key[1], lambda driver: driver.hear_port(item))
+        else:
+            self._deliver_link(key)
+        return True
+
+    def _deliver_wire(self, key: tuple[str, str]) -> None:
+        _, data = self.wires[key].popleft()
+        sender, receiver = self.nodes[key[0]], self.nodes[key[1]]
+        heard = peer.Received(node_id=sender.id, message=data)
+        self._guarded(receiver, "peers", lambda driver: driver.hear_port(heard))
+
+    def _deliver_link(self, key: Link) -> None:
+        _, (kind, number, data) = self.links[key].popleft()
+        name, sender, receiver = key
+        if kind == "ack":
+            work = lambda driver: driver.acknowledged(sender, number)  # noqa: E731
+        else:
+            item = vocabulary.decode_item(data)
+            work = lambda driver: driver.hear(sender, number, item)  # noqa: E731
+        self._guarded(self.nodes[name], receiver, work)
+
+    def _guarded(self, node: Node, role: str, work: Any) -> None:
+        """Some work of an actor, then its flush; a kill inside it happens here."""
+        driver = node.drivers.get(role)
+        if driver is None:
+            return
+        try:
+            work(driver)
+            driver.flush()
+        except Killed as killed:
+            self._die(killed)
+
+    def _flush(self, node: Node, role: str) -> None:
+        try:
+            node.drivers[role].flush()
+        except Killed as killed:
+            self._die(killed)
+
+    def settle(self, limit: int = 20_000) -> None:
+        """Until nothing is under way."""
+        for _ in range(limit):
+            if not self.step():
+                return
+        raise AssertionError("the world does not come to rest")
+
+    def advance(self, seconds: float = 0.25) -> None:
+        """The clock goes on, timers fire, and what follows is delivered."""
+        self.now += seconds
+        for node in self.nodes.values():
+            for role in list(node.drivers):
+                self._guarded(node, role, lambda driver: driver.tick())
+        self.settle()
+
+    def mine(self, count: int = 1) -> None:
+        """Blocks, which all nodes then see."""
+        self.settle()
+        self.chain.mine(count)
+        self.advance()
+
+    # ---- kills ----
+
+    def committed(self, node: str, role: str, when: str) -> None:
+        if when == "before":
+            self.commits[node, role] = self.commits.get((node, role), 0) + 1
+        number = self.commits[node, role]
+        if self.tracing:
+            self.trace.append(("commit", node, role, when))
+        if self.crash is not None and self.crash[:4] == (node, role, number, when):
+            victim = self.crash[4]
+            self.crash = None
+            raise Killed(node, role if victim == "actor" else "*")
+
+    def _die(self, killed: Killed) -> None:
+        self.kill(self.nodes[killed.node], killed.actor)
+
+    def kill(self, node: Node, role: str = "*") -> None:
+        """SIGKILL and restart: of one actor, or of the whole node ("*")."""
+        self.crashes += 1
+        victims = ROLES if role == "*" else (role,)
+        for name in victims:
+            self._drop(node, name)
+        for name in victims:
+            if name not in node.drivers:
+                self.start(node, name)
+        for name in victims:
+            self._announce(node, name)
+
+    def _drop(self, node: Node, role: str) -> None:
+        """The process is gone, and with it all that was on its way to and from it."""
+        node.drivers.pop(role, None)
+        for key in list(self.links):
+            if key[0] == node.name and role in key[1:]:
+                del self.links[key]
+        self.ports.pop((node.name, role), None)
+        if role == "peers":
+            node.listening = False
+            for other in self.nodes.values():
+                self._cut_wire(node, other, tell_first=False)
+        if role == "wallet":
+            fresh = ports.SimWallet(node.purse.seed)
+            position = self._stored_position(node)
+            fresh.revealed = position.external if position else -1
+            node.purse = fresh
+
+    def _stored_position(self, node: Node) -> Any:
+        data = node.disks["wallet"].data.get(b"r/position")
+        registry = vocabulary.SCHEMAS["wallet"]
+        return registry.decode("position", data) if data is not None else None
+
+    # ---- copies ----
+
+    def copy(self) -> World:
+        """The same world once more; both go on independently."""
+        return copy.deepcopy(self)

@@ -1,0 +1,93 @@
+"""Everything that may be said between actors, and what each keeps: names to types, nothing else.
+
+Links and stores carry msgpack with a type tag; only what is listed here can be read from them.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import msgspec
+
+from protocol import chain, funding, machine, monitor, peer, wallet
+from protocol.channel import items, state
+from protocol.payments import rows
+from storage.schema import Registry, Schema
+
+ITEMS: tuple[type, ...] = (
+    items.Update, items.LearnedPreimage, items.Durable, items.Offer, items.Withdraw,
+    items.Settle, items.CloseRequest, items.FundingLocked, items.Born, items.Ended,
+    chain.WatchTx, chain.WatchSpend, chain.Unwatch, chain.Broadcast, chain.TxConfirmed,
+    chain.TxReorged, chain.Spent, chain.Tip, chain.NextBlock, chain.NewBlock, chain.LostBlock,
+    wallet.NewScript, wallet.ScriptIs, wallet.ReserveCoins, wallet.CoinsReserved,
+    wallet.CoinsRefused, wallet.ReleaseCoins, wallet.SentCoins, wallet.Reservations,
+    monitor.Guard, monitor.Guarding, monitor.ChannelUsable, monitor.ChannelEnded,
+    monitor.HtlcArrived, monitor.HtlcEnded, monitor.HtlcRefused, monitor.Claim,
+    monitor.ClaimKept, monitor.PeerAddress, monitor.Addresses, monitor.Reborn,
+    monitor.ForgetUnfunded,
+    funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.Open,
+    machine.Ask, machine.Answer, machine.Quarantined,
+)  # fmt: skip
+Item: Any = reduce(or_, ITEMS)
+
+_encoder = msgspec.msgpack.Encoder()
+_item_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Item)
+
+encode = _encoder.encode
+
+
+def decode_item(data: bytes) -> Any:
+    """Raises `msgspec.MsgspecError` for anything that is not in the vocabulary."""
+    return _item_decoder.decode(data)
+
+
+def _registry(**kinds: Any) -> Registry:
+    return Registry({name: Schema(name, kind) for name, kind in kinds.items()})
+
+
+OUTBOX = Schema("outbox", Item)
+
+SCHEMAS: dict[str, Registry] = {
+    "chain": _registry(
+        chain=chain.Chain, tx=chain.TxWatch, spend=chain.SpendWatch, send=chain.Pending
+    ),
+    "wallet": _registry(
+        wtx=wallet.WalletTx,
+        block=wallet.WalletBlock,
+        position=wallet.Position,
+        reservation=wallet.Reservation,
+        script=wallet.OwnScript,
+    ),
+    "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex),
+    "monitors": _registry(
+        setup=state.Setup,
+        core=state.Core,
+        htlc=state.Htlc,
+        secret=monitor.Secret,
+        offer=items.Offer,
+        settle=items.Settle,
+        preimage=monitor.Preimage,
+        watch=monitor.Watch,
+        claim=monitor.Claim,
+        address=monitor.PeerAddress,
+    ),
+    "payments": _registry(
+        invoice=rows.InvoiceRow,
+        hash=rows.Label,
+        paid=rows.Label,
+        id=rows.Label,
+        counters=rows.Counters,
+        set=rows.PartSet,
+        claim=rows.ClaimRow,
+        payment=rows.Payment,
+        channel=rows.ChannelRow,
+        keysend=rows.Keysend,
+        early=rows.Early,
+    ),
+    "peers": Registry({}),
+    "api": Registry({}),
+}
+
+__all__ = ["ITEMS", "OUTBOX", "SCHEMAS", "decode_item", "encode", "peer"]

@@ -1,0 +1,486 @@
+"""The durable truth of each channel, and the watch over its funding output.
+
+Owns: the channels (terms, balances, HTLCs, secrets), wishes that wait to be carried out,
+preimages. Hears: numbered updates and preimages from the channel; wishes from payments, funding
+and the API; spends from chain. Tells: payments (HTLCs that arrived, ended or were refused),
+funding, chain. Says: the channel what is durable, what is wished, and all it needs to be born.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from protocol.bitcoin.transaction import display, parse
+from protocol.chain import Broadcast, Spent, Tip, WatchSpend
+from protocol.channel import items, stages
+from protocol.channel.live import apply
+from protocol.channel.state import Channel, Core, Htlc, Setup
+from protocol.crypto import shachain
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.monitor_view import closed_row, listpeerchannels
+from protocol.values import Value
+
+# ---- what others hear from a monitor ------------------------------------------------------------
+
+
+class Guard(Value, frozen=True, kw_only=True):
+    """From funding: a new channel, before anything of it may be broadcast or signed."""
+
+    channel: Channel
+    since: int
+
+
+class Guarding(Value, frozen=True, kw_only=True):
+    """To funding: the channel is durable."""
+
+    channel_id: bytes
+
+
+class ChannelUsable(Value, frozen=True, kw_only=True):
+    """To funding and payments: both channel_ready were exchanged."""
+
+    channel_id: bytes
+    peer: bytes
+    scid: bytes
+
+
+class ChannelEnded(Value, frozen=True, kw_only=True):
+    """To funding and payments: there is nothing more to do off-chain."""
+
+    channel_id: bytes
+    reason: str
+
+
+class HtlcArrived(Value, frozen=True, kw_only=True):
+    """To payments: an HTLC of theirs is irrevocably committed."""
+
+    channel_id: bytes
+    htlc_id: int
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+    onion: bytes
+
+
+class HtlcEnded(Value, frozen=True, kw_only=True):
+    """To payments: how an HTLC of ours ended, exactly one of the three."""
+
+    origin: str
+    preimage: bytes | None = None
+    failure: bytes | None = None
+    malformed: tuple[bytes, int] | None = None
+
+
+class HtlcRefused(Value, frozen=True, kw_only=True):
+    """To payments: the offer was never made."""
+
+    origin: str
+    reason: str
+
+
+class Claim(Value, frozen=True, kw_only=True):
+    """From payments: these parts are ours to claim. Each part is (channel id, HTLC id)."""
+
+    payment_id: bytes
+    preimage: bytes
+    parts: tuple[tuple[bytes, int], ...]
+    amount_msat: int
+    label: str
+
+
+class ClaimKept(Value, frozen=True, kw_only=True):
+    """To payments: preimage and claim are durable in this channel's monitor."""
+
+    payment_id: bytes
+    channel_id: bytes
+
+
+class PeerAddress(Value, frozen=True, kw_only=True):
+    """From peers: where this node answered; row "address/<node>"."""
+
+    node_id: bytes
+    host: str
+    port: int
+
+
+class Reborn(Value, frozen=True, kw_only=True):
+    """From peers: the channel met a defect and is to be born again."""
+
+    channel_id: bytes
+
+
+class Addresses(Value, frozen=True, kw_only=True):
+    """To peers, after all channels were born: nothing more will come, and where to dial."""
+
+    known: tuple[PeerAddress, ...]
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+class Secret(Value, frozen=True, kw_only=True):
+    """Row "secret/<channel>/<bucket>"."""
+
+    index: int
+    value: bytes
+
+
+class Preimage(Value, frozen=True, kw_only=True):
+    """Row "preimage/<channel>/<htlc id>": they fulfilled our HTLC."""
+
+    value: bytes
+
+
+class Watch(Value, frozen=True, kw_only=True):
+    """Row "watch/<channel>": what the monitor itself knows of the channel.
+
+    `ended` names why it is no more; `spent_by` is the transaction (hex, as users see it).
+    """
+
+    usable_told: bool = False
+    locked: bytes | None = None
+    close: items.CloseRequest | None = None
+    ended: str | None = None
+    spent_by: str | None = None
+    alarm: str | None = None
+
+
+class Machine:
+    """The monitors' decisions; one process holds many channels, each under its own keys."""
+
+    name = "monitors"
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name != "peers":
+            return
+        for key, watch in step.scan("watch/").items():
+            if watch.ended is None:
+                step.say("peers", self._born(step, key.removeprefix("watch/"), watch))
+        step.say("peers", Addresses(known=tuple(step.scan("address/").values())))
+
+    def wake(self, step: Step, at: Moment) -> None:
+        pass
+
+    def drain(self, step: Step, at: Moment) -> None:
+        pass
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case items.Update():
+                self._update(step, item)
+            case items.LearnedPreimage():
+                self._learned(step, item)
+            case items.Offer():
+                step.put(f"offer/{item.channel_id.hex()}/{item.origin}", item)
+                step.say("peers", item)
+                self._refuse_if_ended(step, item)
+            case items.Withdraw():
+                if step.get(f"offer/{item.channel_id.hex()}/{item.origin}") is not None:
+                    step.say("peers", item)
+            case items.Settle():
+                self._settle(step, item)
+            case Claim():
+                self._claim(step, item)
+            case Guard():
+                self._guard(step, item)
+            case items.FundingLocked():
+                self._locked(step, item)
+            case Spent():
+                self._spent(step, item)
+            case PeerAddress():
+                if step.get(f"address/{item.node_id.hex()}") != item:
+                    step.put(f"address/{item.node_id.hex()}", item)
+            case Reborn():
+                cid = item.channel_id.hex()
+                watch = step.get(f"watch/{cid}")
+                if watch is not None and watch.ended is None:
+                    step.say("peers", self._born(step, cid, watch))
+            case ForgetUnfunded():
+                self._forget(step, item)
+            case Tip():
+                step.put("~tip", item)
+            case Ask():
+                self._ask(step, item)
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    # ---- the channel's truth ----
+
+    def channel(self, step: Step, cid: str) -> Channel | None:
+        """The whole channel from its rows."""
+        setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
+        if setup is None or core is None:
+            return None
+        assert isinstance(setup, Setup) and isinstance(core, Core)
+        secrets = list(shachain.EMPTY)
+        for key, secret in step.scan(f"secret/{cid}/").items():
+            secrets[int(key.rpartition("/")[2])] = (secret.index, secret.value)
+        htlcs = {htlc.key: htlc for htlc in step.scan(f"htlc/{cid}/").values()}
+        return Channel(setup=setup, core=core, htlcs=htlcs, secrets=tuple(secrets))
+
+    def _born(self, step: Step, cid: str, watch: Watch) -> items.Born:
+        channel = self.channel(step, cid)
+        assert channel is not None
+        locked = None
+        if watch.locked is not None:
+            locked = items.FundingLocked(channel_id=channel.id, scid=watch.locked)
+        return items.Born(
+            channel=channel,
+            offers=tuple(step.scan(f"offer/{cid}/").values()),
+            settles=tuple(step.scan(f"settle/{cid}/").values()),
+            close=watch.close,
+            locked=locked,
+        )
+
+    def _update(self, step: Step, update: items.Update) -> None:
+        cid = update.channel_id.hex()
+        core = step.get(f"core/{cid}")
+        durable = items.Durable(channel_id=update.channel_id, update_id=update.update_id)
+        if core is None:
+            return  # forgotten: there is nobody to answer to
+        if update.update_id <= core.update_id:
+            step.say("peers", durable)
+            return
+        # "ids never repeat and never skip": a gap is a defect, and nothing may be built on it
+        assert update.update_id == core.update_id + 1, "a gap in the channel's updates"
+        _check(core, update.core)
+        self._write(step, cid, update)
+        step.say("peers", durable)
+        if update.core.closing_tx is not None and core.closing_tx is None:
+            step.tell("chain", Broadcast(raw=update.core.closing_tx))
+        self._usable(step, cid, update.core)
+        if update.core.failed is not None and core.failed is None:
+            self._failed(step, cid, update.core)
+
+    def _write(self, step: Step, cid: str, update: items.Update) -> None:
+        step.put(f"core/{cid}", update.core)
+        for htlc in update.htlcs:
+            self._htlc(step, cid, htlc)
+        for key in update.gone:
+            self._gone(step, cid, key)
+        if update.secret is not None:
+            bucket, index, value = update.secret
+            step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))
+        for origin, reason in update.refused:
+            self._refused(step, cid, origin, reason)
+
+    def _htlc(self, step: Step, cid: str, htlc: Htlc) -> None:
+        old = step.get(f"htlc/{cid}/{htlc.key}")
+        step.put(f"htlc/{cid}/{htlc.key}", htlc)
+        if htlc.ours and step.get(f"offer/{cid}/{htlc.origin}") is not None:
+            step.drop(f"offer/{cid}/{htlc.origin}")
+        was = old.stage if old is not None else stages.PROPOSED
+        if not htlc.ours and was < stages.COMMITTED <= htlc.stage:
+            step.tell(
+                "payments",
+                HtlcArrived(
+                    channel_id=bytes.fromhex(cid),
+                    htlc_id=htlc.id,
+                    amount_msat=htlc.amount_msat,
+                    payment_hash=htlc.payment_hash,
+                    cltv_expiry=htlc.cltv_expiry,
+                    onion=htlc.onion,
+                ),
+            )
+
+    def _gone(self, step: Step, cid: str, key: str) -> None:
+        """Irrevocably removed: tell how it ended, unless the preimage has been told already."""
+        htlc = step.get(f"htlc/{cid}/{key}")
+        step.drop(f"htlc/{cid}/{key}")
+        if htlc is None:
+            return
+        if not htlc.ours:
+            step.drop(f"settle/{cid}/{htlc.id}")
+            return
+        if step.get(f"preimage/{cid}/{htlc.id}") is not None:
+            step.drop(f"preimage/{cid}/{htlc.id}")
+        elif htlc.stage > stages.COMMITTED:
+            step.tell(
+                "payments",
+                HtlcEnded(
+                    origin=htlc.origin,
+                    preimage=htlc.preimage,
+                    failure=htlc.failure,
+                    malformed=htlc.malformed,
+                ),
+            )
+
+    def _learned(self, step: Step, item: items.LearnedPreimage) -> None:
+        cid = item.channel_id.hex()
+        htlc = step.get(f"htlc/{cid}/ours/{item.htlc_id}")
+        key = f"preimage/{cid}/{item.htlc_id}"
+        if htlc is None or step.get(key) is not None:
+            return
+        step.put(key, Preimage(value=item.preimage))
+        step.tell("payments", HtlcEnded(origin=htlc.origin, preimage=item.preimage))
+
+    def _refused(self, step: Step, cid: str, origin: str, reason: str) -> None:
+        if step.get(f"offer/{cid}/{origin}") is not None:
+            step.drop(f"offer/{cid}/{origin}")
+            step.tell("payments", HtlcRefused(origin=origin, reason=reason))
+
+    def _refuse_if_ended(self, step: Step, offer: items.Offer) -> None:
+        watch = step.get(f"watch/{offer.channel_id.hex()}")
+        if watch is None or watch.ended is not None:
+            self._refused(step, offer.channel_id.hex(), offer.origin, "the channel is closed")
+
+    def _usable(self, step: Step, cid: str, core: Core) -> None:
+        watch = step.get(f"watch/{cid}")
+        if core.usable and not watch.usable_told:
+            step.put(f"watch/{cid}", watch.but(usable_told=True))
+            setup = step.get(f"setup/{cid}")
+            news = ChannelUsable(
+                channel_id=setup.channel_id, peer=setup.peer, scid=core.scid or bytes(8)
+            )
+            step.tell("funding", news)
+            step.tell("payments", news)
+
+    def _failed(self, step: Step, cid: str, core: Core) -> None:
+        setup = step.get(f"setup/{cid}")
+        if core.scid is None and not setup.we_opened and core.our_number == 0:
+            # never funded as far as we know, and the opener has given it up: funding decides
+            step.tell("funding", ChannelEnded(channel_id=setup.channel_id, reason="failed"))
+        self._alarm(step, cid, f"the channel failed: {core.failed}")
+
+    def _alarm(self, step: Step, cid: str, text: str) -> None:
+        watch = step.get(f"watch/{cid}")
+        step.put(f"watch/{cid}", watch.but(alarm=text))
+
+    # ---- wishes ----
+
+    def _settle(self, step: Step, item: items.Settle) -> None:
+        cid = item.channel_id.hex()
+        known = step.get(f"settle/{cid}/{item.htlc_id}")
+        alive = step.get(f"htlc/{cid}/theirs/{item.htlc_id}") is not None
+        if alive and known is None:
+            step.put(f"settle/{cid}/{item.htlc_id}", item)
+            step.say("peers", item)
+
+    def _claim(self, step: Step, item: Claim) -> None:
+        """A fact: written at most once for each channel and part, never queued."""
+        channels = tuple(dict.fromkeys(channel for channel, _ in item.parts))
+        for channel_id in channels:
+            for part, htlc_id in item.parts:
+                if part == channel_id:
+                    settle = items.Settle(channel_id=part, htlc_id=htlc_id, preimage=item.preimage)
+                    self._settle(step, settle)
+            if len(channels) > 1:
+                # on one channel the settled HTLCs say it all; on several, each must know the rest
+                step.put(f"claim/{channel_id.hex()}/{item.payment_id.hex()}", item)
+            kept = ClaimKept(payment_id=item.payment_id, channel_id=channel_id)
+            step.tell("payments", kept)
+
+    def _guard(self, step: Step, item: Guard) -> None:
+        channel = item.channel
+        cid = channel.id.hex()
+        if step.get(f"watch/{cid}") is None:
+            step.put(f"setup/{cid}", channel.setup)
+            step.put(f"core/{cid}", channel.core)
+            step.put(f"watch/{cid}", Watch())
+            funding = channel.setup.funding
+            spend = WatchSpend(txid=funding.txid, vout=funding.vout, since=item.since)
+            step.tell("chain", spend)
+        step.say("peers", items.Born(channel=channel))
+        step.tell("funding", Guarding(channel_id=channel.id))
+
+    def _locked(self, step: Step, item: items.FundingLocked) -> None:
+        cid = item.channel_id.hex()
+        watch = step.get(f"watch/{cid}")
+        if watch is not None:
+            step.put(f"watch/{cid}", watch.but(locked=item.scid))
+            step.say("peers", item)
+
+    # ---- the end ----
+
+    def _spent(self, step: Step, item: Spent) -> None:
+        for key, setup in step.scan("setup/").items():
+            if (setup.funding_txid, setup.funding_index) == (item.txid, item.vout):
+                self._ended(step, key.removeprefix("setup/"), setup, item)
+
+    def _ended(self, step: Step, cid: str, setup: Setup, spent: Spent) -> None:
+        core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
+        tx = parse(spent.raw)
+        mutual = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
+        watch = watch.but(ended="mutual" if mutual else "unilateral", spent_by=display(tx.txid))
+        if not mutual:
+            watch = watch.but(alarm="somebody closed the channel alone: look at its outputs")
+        step.put(f"watch/{cid}", watch)
+        self._part(step, cid, setup, watch.ended or "")
+
+    def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
+        """Nothing more is done off-chain: everybody is told, open wishes are refused."""
+        step.say("peers", items.Ended(channel_id=setup.channel_id))
+        ended = ChannelEnded(channel_id=setup.channel_id, reason=reason)
+        step.tell("funding", ended)
+        step.tell("payments", ended)
+        for offer in step.scan(f"offer/{cid}/").values():
+            self._refused(step, cid, offer.origin, "the channel is closed")
+
+    def _forget(self, step: Step, item: ForgetUnfunded) -> None:
+        """Funding says that this channel never got its money."""
+        cid = item.channel_id.hex()
+        setup, watch = step.get(f"setup/{cid}"), step.get(f"watch/{cid}")
+        if setup is None or watch is None or watch.ended is not None:
+            return
+        step.put(f"watch/{cid}", watch.but(ended="unfunded"))
+        self._part(step, cid, setup, "unfunded")
+
+    # ---- questions ----
+
+    def _ask(self, step: Step, ask: Ask) -> None:
+        if ask.method == "close":
+            self._close(step, ask)
+            return
+        rows = []
+        for key, watch in step.scan("watch/").items():
+            channel = self.channel(step, key.removeprefix("watch/"))
+            assert channel is not None
+            if ask.method == "listclosedchannels":
+                rows += [closed_row(channel, watch)] if watch.ended else []
+            elif watch.ended != "unfunded":
+                rows.append(listpeerchannels(channel, watch, step.get("~tip")))
+        step.say("api", Answer(id=ask.id, result=rows))
+
+    def _close(self, step: Step, ask: Ask) -> None:
+        """params: channel_id (hex), script (hex), feerate_per_kw."""
+        cid = ask.params["channel_id"]
+        core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
+        if watch is None or watch.ended is not None:
+            answer = Answer(id=ask.id, code=-32602, text="there is no such open channel")
+            step.say("api", answer)
+            return
+        if watch.close is None and core.our_shutdown is None:
+            close = items.CloseRequest(
+                channel_id=bytes.fromhex(cid),
+                script=bytes.fromhex(ask.params["script"]),
+                feerate_per_kw=ask.params["feerate_per_kw"],
+            )
+            step.put(f"watch/{cid}", watch.but(close=close))
+            step.say("peers", close)
+        step.say("api", Answer(id=ask.id, result={}))
+
+
+class ForgetUnfunded(Value, frozen=True, kw_only=True):
+    """From funding: the channel was never funded, and never will be."""
+
+    channel_id: bytes
+
+
+def _check(old: Core, new: Core) -> None:
+    """Check before writing: what no update may ever undo."""
+    assert new.our_number in (old.our_number, old.our_number + 1)
+    assert new.their_number in (old.their_number, old.their_number + 1)
+    assert new.their_revoked in (old.their_revoked, old.their_revoked + 1)
+    assert new.their_revoked <= new.their_number <= new.their_revoked + 1
+    assert not (old.fell_behind and not new.fell_behind)
+    assert old.closing_tx is None or new.closing_tx is not None
+
+
+def rebuilt(channel: Channel, updates: Iterable[items.Update]) -> Channel:
+    """What a channel becomes by a series of updates."""
+    for update in updates:
+        channel = apply(channel, update)
+    return channel

@@ -1,0 +1,126 @@
+"""Channels as Core Lightning's `listpeerchannels` and `listclosedchannels` show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.bitcoin.transaction import display
+from protocol.channel import commitments, limits, stages
+from protocol.channel.state import Channel, Htlc, scid_text
+
+# stage of an HTLC that we offered, in Core Lightning's words
+_OURS = (
+    "SENT_ADD_HTLC", "SENT_ADD_COMMIT", "RCVD_ADD_REVOCATION", "RCVD_ADD_ACK_COMMIT",
+    "SENT_ADD_ACK_REVOCATION", "RCVD_REMOVE_HTLC", "RCVD_REMOVE_COMMIT",
+    "SENT_REMOVE_REVOCATION", "SENT_REMOVE_ACK_COMMIT", "RCVD_REMOVE_ACK_REVOCATION",
+)  # fmt: skip
+_SWAP = {"SENT": "RCVD", "RCVD": "SENT"}
+
+
+def htlc_state(htlc: Htlc) -> str:
+    name = _OURS[htlc.stage]
+    return name if htlc.ours else _SWAP[name[:4]] + name[4:]
+
+
+def state_name(channel: Channel, watch: Any) -> str:
+    core = channel.core
+    if watch.ended is not None:
+        return "CLOSINGD_COMPLETE" if watch.ended == "mutual" else "ONCHAIN"
+    if core.failed is not None:
+        return "AWAITING_UNILATERAL"
+    if core.closing_tx is not None:
+        return "CLOSINGD_COMPLETE"
+    if core.our_shutdown is not None or core.their_shutdown is not None:
+        return "CLOSINGD_SIGEXCHANGE" if commitments.quiet(channel) else "CHANNELD_SHUTTING_DOWN"
+    if core.ready_sent and core.ready_received:
+        return "CHANNELD_NORMAL"
+    return "CHANNELD_AWAITING_LOCKIN"
+
+
+def _htlcs(channel: Channel) -> list[dict[str, Any]]:
+    return [
+        {
+            "direction": "out" if htlc.ours else "in",
+            "id": htlc.id,
+            "amount_msat": htlc.amount_msat,
+            "expiry": htlc.cltv_expiry,
+            "payment_hash": htlc.payment_hash.hex(),
+            "state": htlc_state(htlc),
+        }
+        for htlc in channel.htlcs.values()
+        if htlc.stage < stages.GONE
+    ]
+
+
+def _waits_for(channel: Channel, watch: Any) -> str:
+    """What the opening waits for, in words."""
+    core = channel.core
+    if watch.locked is None:
+        return f"{channel.setup.minimum_depth} confirmations of the funding transaction"
+    if not core.ready_received:
+        return "the peer's channel_ready"
+    return "nothing"
+
+
+def listpeerchannels(channel: Channel, watch: Any, tip: Any) -> dict[str, Any]:
+    setup, core = channel.setup, channel.core
+    rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
+    row = {
+        "peer_id": setup.peer.hex(),
+        "peer_connected": False,
+        "state": state_name(channel, watch),
+        "channel_id": setup.channel_id.hex(),
+        "funding_txid": display(setup.funding_txid),
+        "funding_outnum": setup.funding_index,
+        "private": setup.private,
+        "opener": "local" if setup.we_opened else "remote",
+        "channel_type": _channel_type(setup.anchors),
+        "features": _channel_type(setup.anchors)["names"],
+        "feerate": {"perkw": rate, "perkb": rate * 4},
+        "total_msat": setup.capacity_sat * 1000,
+        "to_us_msat": core.ours_msat,
+        "their_to_self_delay": setup.theirs.to_self_delay,
+        "our_to_self_delay": setup.ours.to_self_delay,
+        "dust_limit_msat": setup.ours.dust_limit_sat * 1000,
+        "our_reserve_msat": setup.theirs.channel_reserve_sat * 1000,
+        "their_reserve_msat": setup.ours.channel_reserve_sat * 1000,
+        "spendable_msat": limits.spendable_msat(channel) if core.usable else 0,
+        "receivable_msat": limits.receivable_msat(channel) if core.usable else 0,
+        "minimum_htlc_in_msat": setup.ours.htlc_minimum_msat,
+        "minimum_htlc_out_msat": setup.theirs.htlc_minimum_msat,
+        "max_accepted_htlcs": setup.ours.max_accepted_htlcs,
+        "htlcs": _htlcs(channel),
+        "status": [f"waiting for {_waits_for(channel, watch)}"],
+        "updates": core.update_id,
+    }
+    if core.scid is not None:
+        row["short_channel_id"] = scid_text(core.scid)
+    if core.closing_tx is not None or watch.spent_by is not None:
+        row["closer"] = "local" if watch.close is not None else "remote"
+    if watch.alarm is not None:
+        row["status"] = [watch.alarm]
+    return row
+
+
+def _channel_type(anchors: bool) -> dict[str, Any]:
+    names = ["static_remotekey/even"] + (["anchors/even"] if anchors else [])
+    return {"bits": [12, 22] if anchors else [12], "names": names}
+
+
+def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:
+    setup, core = channel.setup, channel.core
+    return {
+        "peer_id": setup.peer.hex(),
+        "channel_id": setup.channel_id.hex(),
+        "opener": "local" if setup.we_opened else "remote",
+        "private": setup.private,
+        "total_local_commitments": core.our_number + 1,
+        "total_remote_commitments": core.their_number + 1,
+        "total_msat": setup.capacity_sat * 1000,
+        "final_to_us_msat": core.ours_msat,
+        "funding_txid": display(setup.funding_txid),
+        "funding_outnum": setup.funding_index,
+        "leased": False,
+        "close_cause": {"mutual": "local", "unfunded": "protocol"}.get(watch.ended, "onchain"),
+        "last_commitment_txid": watch.spent_by,
+    }

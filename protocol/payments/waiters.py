@@ -1,0 +1,64 @@
+"""Open questions: rows "~wait/...". The API asks them again after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.machine import Answer, Ask, Step
+from protocol.payments import view
+from protocol.payments.rows import InvoiceRow, Payment
+from protocol.values import Value
+
+
+class Waiter(Value, frozen=True, kw_only=True):
+    """`until` is when the question is answered with a time-out, None for never."""
+
+    ask: Ask
+    until: float | None = None
+
+
+def answer(step: Step, ask: Ask, result: Any) -> None:
+    step.say("api", Answer(id=ask.id, result=result))
+
+
+def refuse(step: Step, ask: Ask, code: int, text: str) -> None:
+    step.say("api", Answer(id=ask.id, code=code, text=text))
+
+
+def wait(step: Step, topic: str, ask: Ask, until: float | None = None) -> None:
+    step.put(f"~wait/{topic}/{ask.id}", Waiter(ask=ask, until=until))
+    if until is not None:
+        step.wake(until)
+
+
+def take(step: Step, topic: str) -> list[Ask]:
+    """All that wait for this, once."""
+    found = step.scan(f"~wait/{topic}/")
+    for key in found:
+        step.drop(key)
+    return [waiter.ask for waiter in found.values()]
+
+
+def invoice_paid(step: Step, row: InvoiceRow) -> None:
+    for ask in take(step, f"invoice/{row.label}") + take(step, "any"):
+        answer(step, ask, view.invoice(row, 0))
+
+
+def payment_done(step: Step, row: Payment) -> None:
+    for ask in take(step, f"pay/{row.payment_hash.hex()}"):
+        payment_result(step, ask, row)
+
+
+def payment_result(step: Step, ask: Ask, row: Payment) -> None:
+    if row.status == "complete":
+        shape = view.xpay if ask.method == "xpay" else view.pay
+        answer(step, ask, shape(row))
+    else:
+        refuse(step, ask, row.code or 210, row.reason)
+
+
+def time_out(step: Step, now: float) -> None:
+    for key, waiter in step.scan("~wait/").items():
+        if waiter.until is not None and waiter.until <= now:
+            step.drop(key)
+            refuse(step, waiter.ask, 904, "Timed out while waiting for invoice to be paid")

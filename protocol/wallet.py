@@ -1,0 +1,347 @@
+"""On-chain coins: addresses, funding transactions, reservations.
+
+Owns: which indices were revealed, our transactions, what is reserved for an opening.
+Hears: `NewScript`, `ReserveCoins`, `ReleaseCoins`, `Reservations`, `SentCoins`; blocks from chain.
+Tells: nothing durable; says `ScriptIs`, `CoinsReserved`, `CoinsRefused`.
+Its port is the library that holds keys and selects coins; it is rebuilt from the rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.bitcoin.transaction import display, parse
+from protocol.chain import LostBlock, NewBlock, NextBlock, Tip
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.values import Value
+
+
+class NewScript(Value, frozen=True, kw_only=True):
+    """A fresh script of ours for `purpose`; the same purpose gets the same script."""
+
+    purpose: str
+
+
+class ScriptIs(Value, frozen=True, kw_only=True):
+    purpose: str
+    script: bytes
+
+
+class ReserveCoins(Value, frozen=True, kw_only=True):
+    """A signed transaction that pays `amount_sat` (None: all we have) to `script`; not sent."""
+
+    purpose: str
+    script: bytes
+    amount_sat: int | None
+    feerate_per_kw: int
+
+
+class CoinsReserved(Value, frozen=True, kw_only=True):
+    purpose: str
+    raw: bytes
+
+
+class CoinsRefused(Value, frozen=True, kw_only=True):
+    purpose: str
+    reason: str
+
+
+class ReleaseCoins(Value, frozen=True, kw_only=True):
+    """The transaction was never sent, and will not be."""
+
+    purpose: str
+
+
+class SentCoins(Value, frozen=True, kw_only=True):
+    """The transaction is about to be sent: its inputs are spent, its change is ours."""
+
+    purpose: str
+
+
+class Reservations(Value, frozen=True, kw_only=True):
+    """All purposes that are still alive: release everything else that was not sent."""
+
+    alive: tuple[str, ...]
+
+
+# ---- between the machine and its port -----------------------------------------------------------
+
+
+class Reveal(Value, frozen=True, kw_only=True):
+    purpose: str
+    ask: str = ""
+
+
+class Revealed(Value, frozen=True, kw_only=True):
+    """`external` and `internal`: the last revealed index of each keychain, -1 for none."""
+
+    purpose: str
+    script: bytes
+    address: str
+    external: int
+    internal: int
+    ask: str = ""
+
+
+class Build(Value, frozen=True, kw_only=True):
+    request: ReserveCoins
+
+
+class Built(Value, frozen=True, kw_only=True):
+    """`raw` is None when the coins do not suffice; then `reason` says it."""
+
+    purpose: str
+    raw: bytes | None
+    reason: str
+    external: int
+    internal: int
+
+
+class Examine(Value, frozen=True, kw_only=True):
+    """Which transactions of this block are ours?"""
+
+    height: int
+    raw: bytes
+
+
+class Examined(Value, frozen=True, kw_only=True):
+    height: int
+    hash: bytes
+    time: int
+    ours: tuple[bytes, ...]
+
+
+class Adopt(Value, frozen=True, kw_only=True):
+    """The rows changed under the library: take them over before anything else."""
+
+    transactions: tuple[WalletTx, ...]
+    blocks: tuple[WalletBlock, ...]
+    reserved: tuple[bytes, ...]
+
+
+class ListOutputs(Value, frozen=True, kw_only=True):
+    ask: str
+
+
+class Outputs(Value, frozen=True, kw_only=True):
+    ask: str
+    outputs: tuple[dict[str, Any], ...]
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+class WalletTx(Value, frozen=True, kw_only=True):
+    """Row "wtx/<txid>"; unconfirmed while `height` is None."""
+
+    raw: bytes
+    height: int | None = None
+    block: bytes = b""
+    time: int = 0
+
+
+class WalletBlock(Value, frozen=True, kw_only=True):
+    """Row "block/<height>": blocks with our transactions, and the newest one."""
+
+    height: int
+    hash: bytes
+
+
+class Position(Value, frozen=True, kw_only=True):
+    """Row "position": the newest block that was examined, and the revealed indices."""
+
+    height: int
+    hash: bytes
+    external: int
+    internal: int
+
+
+class Reservation(Value, frozen=True, kw_only=True):
+    """Row "reservation/<purpose>"."""
+
+    raw: bytes
+
+
+class OwnScript(Value, frozen=True, kw_only=True):
+    """Row "script/<purpose>"."""
+
+    script: bytes
+
+
+NOWHERE = Position(height=-1, hash=b"", external=-1, internal=-1)
+
+
+class Machine:
+    """The wallet actor's decisions."""
+
+    name = "wallet"
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name in (None, "chain"):
+            if name is None:
+                self._adopt(step)
+            self._ask_next(step)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        pass
+
+    def drain(self, step: Step, at: Moment) -> None:
+        if step.get("~stale"):
+            step.drop("~stale")
+            self._adopt(step)
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case NewScript():
+                self._new_script(step, item)
+            case Revealed():
+                self._revealed(step, item)
+            case ReserveCoins():
+                self._reserve(step, item)
+            case Built():
+                self._built(step, item)
+            case ReleaseCoins():
+                self._release(step, item.purpose)
+            case Reservations():
+                for key in step.scan("reservation/"):
+                    if key.removeprefix("reservation/") not in item.alive:
+                        self._release(step, key.removeprefix("reservation/"))
+            case SentCoins():
+                self._sent(step, item.purpose)
+            case Tip():
+                self._ask_next(step)
+            case NewBlock():
+                step.do(Examine(height=item.height, raw=item.raw))
+            case Examined():
+                self._examined(step, item)
+            case LostBlock():
+                self._lost(step, item.height)
+            case Outputs():
+                self._outputs(step, item)
+            case Ask():
+                self._ask(step, item)
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    # ---- scripts and coins ----
+
+    def _new_script(self, step: Step, item: NewScript) -> None:
+        known = step.get(f"script/{item.purpose}")
+        if known is not None:
+            step.say("funding", ScriptIs(purpose=item.purpose, script=known.script))
+        else:
+            step.do(Reveal(purpose=item.purpose))
+
+    def _revealed(self, step: Step, item: Revealed) -> None:
+        self._indices(step, item.external, item.internal)
+        if item.ask:
+            step.say("api", Answer(id=item.ask, result={item.purpose: item.address}))
+            return
+        step.put(f"script/{item.purpose}", OwnScript(script=item.script))
+        step.say("funding", ScriptIs(purpose=item.purpose, script=item.script))
+
+    def _indices(self, step: Step, external: int, internal: int) -> None:
+        position = step.get("position") or NOWHERE
+        step.put("position", position.but(external=external, internal=internal))
+
+    def _reserve(self, step: Step, item: ReserveCoins) -> None:
+        known = step.get(f"reservation/{item.purpose}")
+        if known is not None:
+            step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
+        else:
+            step.do(Build(request=item))
+
+    def _built(self, step: Step, item: Built) -> None:
+        self._indices(step, item.external, item.internal)
+        if item.raw is None:
+            step.say("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
+            return
+        step.put(f"reservation/{item.purpose}", Reservation(raw=item.raw))
+        step.say("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
+
+    def _release(self, step: Step, purpose: str) -> None:
+        if step.get(f"reservation/{purpose}") is not None:
+            step.drop(f"reservation/{purpose}")
+            step.put("~stale", True)
+
+    def _sent(self, step: Step, purpose: str) -> None:
+        reservation = step.get(f"reservation/{purpose}")
+        if reservation is None:
+            return
+        step.drop(f"reservation/{purpose}")
+        key = f"wtx/{parse(reservation.raw).txid.hex()}"
+        if step.get(key) is None:
+            step.put(key, WalletTx(raw=reservation.raw))
+        step.put("~stale", True)
+
+    # ---- blocks ----
+
+    def _ask_next(self, step: Step) -> None:
+        position = step.get("position") or NOWHERE
+        step.say("chain", NextBlock(height=position.height, hash=position.hash))
+
+    def _examined(self, step: Step, item: Examined) -> None:
+        position = step.get("position") or NOWHERE
+        if position.height >= 0 and item.height != position.height + 1:
+            return  # said twice
+        step.put("position", position.but(height=item.height, hash=item.hash))
+        # the library wants the newest block, and those with transactions of ours
+        block = f"block/{position.height}"
+        height = position.height
+        if not any(tx.height == height for tx in step.scan("wtx/").values()):
+            step.drop(block)
+        step.put(f"block/{item.height}", WalletBlock(height=item.height, hash=item.hash))
+        for raw in item.ours:
+            tx = WalletTx(raw=raw, height=item.height, block=item.hash, time=item.time)
+            step.put(f"wtx/{parse(raw).txid.hex()}", tx)
+        step.put("~stale", True)
+        self._ask_next(step)
+
+    def _lost(self, step: Step, height: int) -> None:
+        """A reorganisation: one block back, and ask again."""
+        position = step.get("position")
+        if position is None or position.height != height:
+            return
+        step.drop(f"block/{height}")
+        for key, tx in step.scan("wtx/").items():
+            if tx.height == height:
+                step.put(key, tx.but(height=None, block=b"", time=0))
+        kept = [block for block in step.scan("block/").values() if block.height < height]
+        below = max(kept, key=lambda block: block.height, default=None)
+        back = below or WalletBlock(height=-1, hash=b"")
+        step.put("position", position.but(height=back.height, hash=back.hash))
+        step.put("~stale", True)
+        self._ask_next(step)
+
+    def _adopt(self, step: Step) -> None:
+        step.do(
+            Adopt(
+                transactions=tuple(step.scan("wtx/").values()),
+                blocks=tuple(step.scan("block/").values()),
+                reserved=tuple(item.raw for item in step.scan("reservation/").values()),
+            )
+        )
+
+    # ---- questions ----
+
+    def _ask(self, step: Step, ask: Ask) -> None:
+        if ask.method == "newaddr":
+            step.do(Reveal(purpose=ask.params.get("kind", "bech32"), ask=ask.id))
+        else:
+            step.do(ListOutputs(ask=ask.id))
+
+    def _outputs(self, step: Step, item: Outputs) -> None:
+        heights = {display(parse(tx.raw).txid): tx.height for tx in step.scan("wtx/").values()}
+        rows = []
+        for output in item.outputs:
+            height = heights.get(output["txid"])
+            status = {"status": "unconfirmed"}
+            rows.append(output | (status if height is None else _confirmed(height)))
+        step.say("api", Answer(id=item.ask, result=rows))
+
+
+def _confirmed(height: int) -> dict[str, Any]:
+    return {"status": "confirmed", "blockheight": height}

@@ -1,0 +1,36 @@
+"""Every stored value: schema name, version, checksum, body.
+
+One byte "D", one byte of name length, the name, two bytes of version, four of CRC-32, the body.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+from storage.errors import Corrupt
+
+MAGIC = b"D"
+
+
+class Sealed(NamedTuple):
+    name: str
+    version: int
+    body: bytes
+
+
+def seal(name: str, version: int, body: bytes) -> bytes:
+    label = name.encode()
+    head = MAGIC + bytes([len(label)]) + label + version.to_bytes(2, "big")
+    return head + zlib.crc32(head + body).to_bytes(4, "big") + body
+
+
+def unseal(data: bytes, where: str) -> Sealed:
+    """Raises `Corrupt`; `where` names the record for the operator."""
+    if len(data) < 8 or data[:1] != MAGIC or len(data) < 8 + data[1]:
+        raise Corrupt(f"the record {where} is not one of ours: restore the store from a backup")
+    end = 2 + data[1]
+    head, check, body = data[: end + 2], data[end + 2 : end + 6], data[end + 6 :]
+    if zlib.crc32(head + body).to_bytes(4, "big") != check:
+        raise Corrupt(f"the record {where} is damaged: restore the store from a backup")
+    return Sealed(data[2:end].decode(), int.from_bytes(data[end : end + 2], "big"), body)

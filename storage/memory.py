@@ -1,0 +1,63 @@
+"""The store in memory, for tests, with a disk that can fail."""
+
+from __future__ import annotations
+
+from storage.errors import Fenced, Stale, WriteFailed
+from storage.store import NOTHING, Changes, Mark
+
+
+class Disk:
+    """What survives a crash. `fail_at`: the n-th commit from now fails, in the way `how` says.
+
+    how: "error" or "full" (nothing is written), "torn" (written, but the writer is told of an
+    error; the batch is atomic, so that old or new are the only two outcomes).
+    """
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, bytes] = {}
+        self.generation = 0
+        self.mark: Mark = NOTHING
+        self.mirror: Mark = NOTHING
+        self.fail_at: int | None = None
+        self.how = "error"
+
+    def copy(self) -> Disk:
+        twin = Disk()
+        twin.data, twin.generation = dict(self.data), self.generation
+        twin.mark, twin.mirror = self.mark, self.mirror
+        return twin
+
+
+class MemoryStore:
+    """`Store` over a `Disk`."""
+
+    def __init__(self, disk: Disk) -> None:
+        if disk.mark.commits < disk.mirror.commits:
+            raise Stale("the store is older than its last write: restore the newest copy")
+        self.disk = disk
+        disk.generation += 1
+        self.generation = disk.generation
+        self.mark = disk.mark
+
+    def load(self) -> dict[bytes, bytes]:
+        return dict(sorted(self.disk.data.items()))
+
+    def commit(self, changes: Changes) -> None:
+        disk = self.disk
+        if disk.generation != self.generation:
+            raise Fenced("a later incarnation of this actor has taken over its store")
+        if disk.fail_at is not None:
+            disk.fail_at -= 1
+            if disk.fail_at < 0 and disk.how != "torn":
+                raise WriteFailed("the disk refused a write: free some space and start again")
+        for key, value in changes.items():
+            if value is None:
+                disk.data.pop(key, None)
+            else:
+                disk.data[key] = value
+        self.mark = disk.mark = disk.mirror = self.mark.after(changes)
+        if disk.fail_at is not None and disk.fail_at < 0:
+            raise WriteFailed("the disk reported an error after a write: start again")
+
+    def close(self) -> None:
+        pass

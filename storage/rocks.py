@@ -1,0 +1,165 @@
+"""The store on disk: RocksDB in raw mode, one synced batch a commit.
+
+A process opens one store, and only a process that never forks afterwards. Folder: the database;
+beside it, outside, the mirror of its mark.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from storage.errors import Corrupt, Foreign, Missing, Stale, StoreError, WriteFailed
+from storage.mirror import Mirror
+from storage.store import NOTHING, Changes, Mark, mark_from
+
+META, IDENTITY = b"\x00mark", b"\x00identity"
+
+
+def _options(*, create: bool) -> Any:
+    options = Options(raw_mode=True)
+    options.create_if_missing(create)  # never later: a missing database is no fresh node
+    options.set_write_buffer_size(2 << 20)
+    options.set_max_write_buffer_number(2)
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(64)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1 << 20)
+    options.set_max_total_wal_size(4 << 20)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    # the default recovery mode loses data behind a damaged record without a word
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_paranoid_checks(True)
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(512 << 10))
+    options.set_block_based_table_factory(table)
+    return options
+
+
+class RocksStore:
+    """`identity` (node and actor) must be the one that the store was made with."""
+
+    def __init__(self, folder: str, mirror_path: str, identity: bytes, what: str) -> None:
+        self.folder, self.what = folder, what
+        self._mirror = Mirror(mirror_path)
+        self._sync = WriteOptions()
+        self._sync.sync = True
+        mirrored = self._mirror.read()
+        self._db = self._open(fresh=mirrored == NOTHING)
+        self.mark, stored = self._read_meta()
+        self._check(mirrored, identity, fresh=stored is None)
+        self.generation = (stored or 0) + 1
+        # the fence: from this commit on an older incarnation is known by its generation
+        self.commit({IDENTITY: identity})
+
+    def _open(self, *, fresh: bool) -> Any:
+        exists = os.path.exists(os.path.join(self.folder, "CURRENT"))
+        if not exists and not fresh:
+            raise Missing(
+                f"the {self.what} store is missing ({self.folder}): restore it from a backup"
+            )
+        try:
+            return Rdict(self.folder, _options(create=fresh))
+        except Exception as error:  # rocksdict raises nothing more precise
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> StoreError:
+        text = str(error)
+        if "lock" in text.lower():
+            return StoreError(
+                f"the {self.what} store is in use by another process: stop that one first"
+            )
+        return Corrupt(
+            f"the {self.what} store is damaged ({text.splitlines()[0][:120]}): "
+            "restore it from a backup"
+        )
+
+    def _read_meta(self) -> tuple[Mark, int | None]:
+        data = self._get(META)
+        if data is None:
+            return NOTHING, None
+        return mark_from(data), int.from_bytes(data[40:48], "big")
+
+    def _get(self, key: bytes) -> bytes | None:
+        try:
+            value = self._db.get(key)
+        except Exception as error:
+            raise self._explained(error) from None
+        return None if value is None else bytes(value)
+
+    def _check(self, mirrored: Mark, identity: bytes, *, fresh: bool) -> None:
+        if self.mark.commits < mirrored.commits:
+            raise Stale(
+                f"the {self.what} store is older than the last run "
+                f"({self.mark.commits} commits of {mirrored.commits}): an old copy could lose "
+                "all funds, so restore the newest one"
+            )
+        if self.mark.commits == mirrored.commits and self.mark.hash != mirrored.hash:
+            raise Stale(
+                f"the {self.what} store has another history than the last run: "
+                "restore the newest copy"
+            )
+        if not fresh and mirrored == NOTHING:
+            raise Stale(
+                f"the mark that proves the {self.what} store to be the newest is missing "
+                f"({self._mirror.path}): restore it with the store"
+            )
+        if not fresh and self._get(IDENTITY) != identity:
+            raise Foreign(
+                f"the {self.what} store belongs to another node: "
+                "use the seed that it was made with, or another folder"
+            )
+
+    def load(self) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        try:
+            rows = self._db.iter()
+            rows.seek_to_first()
+            while rows.valid():
+                found[bytes(rows.key())] = bytes(rows.value())
+                rows.next()
+            rows.status()  # a damaged block ends the iteration early, without an error
+        except Exception as error:
+            raise self._explained(error) from None
+        del found[META], found[IDENTITY]
+        return found
+
+    def commit(self, changes: Changes) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        mark = self.mark.after(changes)
+        batch.put(META, bytes(mark) + self.generation.to_bytes(8, "big"))
+        try:
+            self._db.write(batch, self._sync)
+        except Exception as error:
+            raise WriteFailed(
+                f"the {self.what} store cannot be written ({str(error)[:120]}): "
+                "free some space and start again"
+            ) from None
+        self.mark = mark
+        self._mirror.write(mark)
+
+    def checkpoint(self, folder: str) -> None:
+        """A readable copy as of now, by hard links."""
+        from rocksdict import Checkpoint
+
+        Checkpoint(self._db).create_checkpoint(folder)
+
+    def close(self) -> None:
+        self._db.close()
+        self._mirror.close()

@@ -1,0 +1,87 @@
+"""Schemas: how the value of a row is written, and how older versions become the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from storage.envelope import seal, unseal
+from storage.errors import Corrupt, TooNew, TooOld
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Schema:
+    """One kind of row. `upgrades[n]` makes plain data of version n into version n + 1."""
+
+    def __init__(
+        self, name: str, kind: Any, version: int = 1, upgrades: Mapping[int, Upgrade] | None = None
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.version = version
+        self.upgrades = dict(upgrades or {})
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def encode(self, value: Any) -> bytes:
+        return seal(self.name, self.version, self._encoder.encode(value))
+
+    def decode(self, data: bytes, where: str) -> Any:
+        """Raises `Corrupt`, `TooNew` or `TooOld`; nothing is silently read as something else."""
+        sealed = unseal(data, where)
+        if sealed.name != self.name:
+            raise Corrupt(
+                f"the record {where} is of kind {sealed.name!r}, not {self.name!r}: "
+                "restore the store from a backup"
+            )
+        if sealed.version > self.version:
+            raise TooNew(
+                f"the record {where} was written by a later release (version {sealed.version}): "
+                "start that release again"
+            )
+        try:
+            if sealed.version == self.version:
+                return self._decoder.decode(sealed.body)
+            return msgspec.convert(self._upgraded(sealed.version, sealed.body, where), self.kind)
+        except msgspec.MsgspecError as error:
+            raise Corrupt(f"the record {where} does not fit its schema ({error})") from None
+
+    def _upgraded(self, version: int, body: bytes, where: str) -> dict[str, Any]:
+        plain = msgspec.msgpack.decode(body)
+        while version < self.version:
+            if version not in self.upgrades:
+                raise TooOld(
+                    f"the record {where} has version {version}, which this release no longer "
+                    "reads: run the release before this one first"
+                )
+            plain = self.upgrades[version](plain)
+            version += 1
+        return dict(plain)
+
+
+class Registry:
+    """All schemas of one actor, by the first segment of a row's key."""
+
+    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+        self._schemas = dict(schemas)
+
+    def __deepcopy__(self, _memo: Any) -> Registry:
+        return self  # constant
+
+    def __iter__(self) -> Any:
+        return iter(self._schemas.items())
+
+    def encode(self, key: str, value: Any) -> bytes:
+        return self._schemas[key.partition("/")[0]].encode(value)
+
+    def decode(self, key: str, data: bytes) -> Any:
+        schema = self._schemas.get(key.partition("/")[0])
+        if schema is None:
+            raise TooNew(
+                f"the record {key} is of a kind that this release does not know: "
+                "start the release that wrote it"
+            )
+        return schema.decode(data, key)

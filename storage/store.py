@@ -1,0 +1,53 @@
+"""The interface of a snapshot store: bytes under keys, changed by whole synced batches.
+
+A commit is all or nothing. Each commit carries a counter and a running hash, which a mirror outside
+the database repeats, so that a restored older copy is found out; and the generation of the writer,
+so that an incarnation that was replaced cannot write any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+Changes = Mapping[bytes, bytes | None]
+
+
+class Mark(NamedTuple):
+    """How far a store has come: number of commits, and the hash over all of them (32 bytes)."""
+
+    commits: int
+    hash: bytes
+
+    def after(self, changes: Changes) -> Mark:
+        digest = hashlib.blake2b(self.hash, digest_size=32)
+        for key, value in changes.items():
+            digest.update(len(key).to_bytes(4, "big") + key)
+            digest.update(b"-" if value is None else b"+" + len(value).to_bytes(4, "big") + value)
+        return Mark(self.commits + 1, digest.digest())
+
+    def __bytes__(self) -> bytes:
+        return self.commits.to_bytes(8, "big") + self.hash
+
+
+NOTHING = Mark(0, bytes(32))
+
+
+def mark_from(data: bytes) -> Mark:
+    return Mark(int.from_bytes(data[:8], "big"), data[8:40])
+
+
+class Store(Protocol):
+    """One actor's own store, open for one incarnation."""
+
+    generation: int
+    mark: Mark
+
+    def load(self) -> dict[bytes, bytes]:
+        """Everything, in order of key. Raises `Corrupt`."""
+
+    def commit(self, changes: Changes) -> None:
+        """All changes on disk, synced, or an exception: `WriteFailed`, `Fenced`."""
+
+    def close(self) -> None: ...
