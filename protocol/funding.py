@@ -185,13 +185,8 @@ class Machine:
     def _open(self, step: Step, item: Open, at: Moment) -> None:
         """A repeated question (its asker or we restarted) joins what is under way."""
         ask = item.ask
-        for known in step.scan("~nego/").values():
-            if known.ask is not None and known.ask.id == ask.id:
-                return
-        for done in step.scan("opening/").values():
-            if done.ask == ask.id:
-                self._answer(step, done)
-                return
+        if self._under_way(step, ask):
+            return
         try:
             if ask.params["amount_sat"] is not None:
                 amount = ask.params["amount_sat"]
@@ -213,6 +208,17 @@ class Machine:
         )
         self._keep(step, negotiation)
         step.say("wallet", NewScript(purpose=negotiation.temporary_id.hex()))
+
+    def _under_way(self, step: Step, ask: Ask) -> bool:
+        """A question that was asked before finds its opening, and its answer."""
+        for known in step.scan("~nego/").values():
+            if known.ask is not None and known.ask.id == ask.id:
+                return True
+        for done in step.scan("opening/").values():
+            if done.ask == ask.id:
+                self._answer(step, done)
+                return True
+        return False
 
     def _next_index(self, step: Step) -> int:
         index: int = (step.get("keys") or KeyIndex(next=1)).next
@@ -573,6 +579,10 @@ class Machine:
                 self._drop(step, record)
 
     def _ask(self, step: Step, ask: Ask) -> None:
+        if ask.method == "fundchannel":
+            if not self._under_way(step, ask):
+                step.say("peers", ask)  # is the peer there? it answers with `Open`
+            return
         rows = [
             {
                 "channel_id": record.channel_id.hex(),

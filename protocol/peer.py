@@ -23,6 +23,7 @@ from protocol.opening import CHAIN_HASH
 from protocol.values import Value
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
+from protocol.wire.opening import OpenChannel
 
 REDIAL_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 PING_SECONDS, SILENCE_SECONDS, TICK_SECONDS = 20.0, 60.0, 1.0
@@ -151,7 +152,7 @@ class Machine:
             ):  # fmt: skip
                 self._from_monitor(step, item)
             case Addresses():
-                self._adopted(step, item, at)
+                self._adopted(step, item)
             case ToPeer():
                 self._to_peer(step, item)
             case Tip():
@@ -211,21 +212,28 @@ class Machine:
             else:
                 events.append(reestablish.on_connected)
         self._turn(step, row, *events)
+        target = step.get(f"~dial/{node.hex()}")
+        if peer is None and target is not None:
+            self._want(step, node, target.host, target.port)
 
     def _channels(self, step: Step, node: bytes) -> list[Live]:
         return [row for row in step.scan("~live/").values() if row.channel.setup.peer == node]
 
     # ---- connections ----
 
-    def _adopted(self, step: Step, item: Addresses, at: Moment) -> None:
+    def _adopted(self, step: Step, item: Addresses) -> None:
         """All channels are born: the world may come in."""
         step.do(Listen())
         with_channels = {row.channel.setup.peer for row in step.scan("~live/").values()}
         for known in item.known:
-            if known.node_id in with_channels:
-                self._want(step, known.node_id, known.host, known.port, at)
+            node, host, port = known.node_id, known.host, known.port
+            if node in with_channels:
+                self._want(step, node, host, port)
+            elif step.get(f"~dial/{node.hex()}") is None:
+                target = Target(node_id=node, host=host, port=port)
+                step.put(f"~dial/{node.hex()}", target)
 
-    def _want(self, step: Step, node: bytes, host: str, port: int, at: Moment) -> None:
+    def _want(self, step: Step, node: bytes, host: str, port: int) -> None:
         """Keep a connection to this node, beginning now."""
         key = f"~dial/{node.hex()}"
         target = step.get(key) or Target(node_id=node, host=host, port=port)
@@ -325,6 +333,8 @@ class Machine:
         elif not peer.ready:
             raise Malformed("a message before init")
         elif message.TYPE in _OPENING:
+            if isinstance(message, OpenChannel):
+                self._negotiating(step, peer, message.temporary_channel_id)
             step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
         elif message.TYPE in _SESSION:
             self._session(step, peer, message, raw)
@@ -416,10 +426,14 @@ class Machine:
         peer = step.get(f"~peer/{item.peer.hex()}")
         if peer is None:
             return
-        if item.negotiation is not None and item.negotiation not in peer.negotiations:
-            more = (*peer.negotiations, item.negotiation)
-            step.put(f"~peer/{item.peer.hex()}", peer.but(negotiations=more))
+        if item.negotiation is not None:
+            self._negotiating(step, peer, item.negotiation)
         step.do(Write(node_id=item.peer, message=item.message))
+
+    def _negotiating(self, step: Step, peer: Peer, temporary_id: bytes) -> None:
+        if temporary_id not in peer.negotiations:
+            more = (*peer.negotiations, temporary_id)[-8:]
+            step.put(f"~peer/{peer.node_id.hex()}", peer.but(negotiations=more))
 
     def _tip(self, step: Step, tip: Tip) -> None:
         for row in step.scan("~live/").values():
@@ -435,7 +449,7 @@ class Machine:
             case "disconnect":
                 self._disconnect(step, ask)
             case "fundchannel":
-                self._fund(step, ask, at)
+                self._fund(step, ask)
             case _:
                 rows = [_peer_row(step, peer) for peer in step.scan("~peer/").values()]
                 step.say("api", Answer(id=ask.id, result=[row for row in rows if row]))
@@ -477,7 +491,7 @@ class Machine:
         step.do(Hangup(node_id=node))
         step.say("api", Answer(id=ask.id, result={}))
 
-    def _fund(self, step: Step, ask: Ask, at: Moment) -> None:
+    def _fund(self, step: Step, ask: Ask) -> None:
         node = bytes.fromhex(ask.params["id"])
         peer = step.get(f"~peer/{node.hex()}")
         if peer is None or not peer.ready:
@@ -485,7 +499,7 @@ class Machine:
             step.say("api", Answer(id=ask.id, code=-1, text=text))
             return
         if not peer.inbound:
-            self._want(step, node, peer.host, peer.port, at)
+            self._want(step, node, peer.host, peer.port)
         step.say("funding", Open(peer=node, features=peer.features, ask=ask))
 
 

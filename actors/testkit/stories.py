@@ -29,16 +29,33 @@ def until(world: World, condition: Callable[[], Any], what: str, patience: int =
 
 def ask(node: Node, role: str, method: str, **params: Any) -> Any:
     """Ask and wait for the answer. Raises `Refused`."""
+    return answered(node, node.world.ask(node, role, method, **params))
+
+
+def answered(node: Node, number: str) -> Any:
     world = node.world
-    number = world.ask(node, role, method, **params)
-    answer = until(world, lambda: node.answers.get(number), f"{method} is answered")
+    answer = until(world, lambda: node.answers.get(number), f"{number} is answered")
     if answer.code is not None:
         raise Refused(answer.code, answer.text)
     return answer.result
 
 
+def ask_once(node: Node, role: str, number: str, method: str, **params: Any) -> Any:
+    """As `ask`, under an id of its own: said again, it is the same question."""
+    if number not in node.answers and number not in node.asked:
+        node.world.ask(node, role, method, number=number, **params)
+    return answered(node, number)
+
+
 def connect(one: Node, two: Node) -> None:
-    ask(one, "peers", "connect", id=two.id.hex(), host=two.name, port=9735)
+    """Tried again when the other side breaks off, as a person would."""
+    for _ in range(20):
+        try:
+            ask(one, "peers", "connect", id=two.id.hex(), host=two.name, port=9735)
+            return
+        except Refused:
+            one.world.advance()
+    raise AssertionError("the peers never connected")
 
 
 def connected(one: Node, two: Node) -> bool:
@@ -49,17 +66,24 @@ def connected(one: Node, two: Node) -> bool:
 def start_opening(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
     """`fundchannel`, tried again as a person would when an interruption ended it; channel id."""
     params = {"announce": False, "push_msat": 0} | params
-    for _ in range(20):
-        if not connected(one, two):
+    for attempt in range(20):
+        number = f"fundchannel/{two.name}/{amount_sat}/{attempt}"
+        refused = number in one.answers and one.answers[number].code is not None
+        if refused:
+            continue
+        if number not in one.asked and number not in one.answers and not connected(one, two):
             connect(one, two)
         try:
-            result = ask(
-                one, "peers", "fundchannel", id=two.id.hex(), amount_sat=amount_sat, **params
+            result = ask_once(
+                one,
+                "funding",
+                number,
+                "fundchannel",
+                id=two.id.hex(),
+                amount_sat=amount_sat,
+                **params,
             )
         except Refused:
-            already = [row for row in channels(one) if not row.ended]
-            if already:
-                return str(already[0].id)
             continue
         return str(result["channel_id"])
     raise AssertionError("the channel was never opened")

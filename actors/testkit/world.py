@@ -202,10 +202,12 @@ class World:
         entropy = hashlib.sha256(f"{node} {role} {self._dice}".encode()).digest()
         return Moment(unix_seconds=self.now, entropy=entropy)
 
-    def ask(self, node: Node, role: str, method: str, **params: Any) -> str:
+    def ask(
+        self, node: Node, role: str, method: str, number: str | None = None, **params: Any
+    ) -> str:
         """A question of the API; the answer will be in `node.answers`."""
         self._dice += 1
-        ask = Ask(id=f"{method}:{self._dice}", method=method, params=params)
+        ask = Ask(id=number or f"{method}:{self._dice}", method=method, params=params)
         node.asked[ask.id] = (role, ask)
         self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
         return ask.id

@@ -1,0 +1,172 @@
+"""Crash a story at every point, by branching: run it once, and start each crash from a copy.
+
+A story is a list of sentences (functions of a world) that may be said again at any time: each
+first looks how far things have come. So a world that was copied in the middle of a sentence goes
+on by saying that sentence again.
+
+Points of a world that is about to deliver a message:
+    kill    the receiver dies with the message in its hands
+    commit  the delivery leads to durable writes: the writer, or its whole node, dies before or
+            after each of them
+    cut     the message travels between nodes: the connection breaks before or after it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from actors.testkit.world import World
+
+Sentence = Callable[[World], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a branch left the undisturbed story: `at` counts deliveries."""
+
+    at: int
+    what: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.at}:{'/'.join(self.what)}"
+
+
+@dataclass
+class Report:
+    points: int = 0
+    survived: int = 0
+    repeats: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"points tried {self.points}, survived {self.survived}, "
+            f"repeats saved {self.repeats}, failed {len(self.failures)}"
+        )
+
+
+@dataclass
+class Story:
+    """Sentences, and what must be true at the end of every history."""
+
+    begin: Callable[[], World]
+    sentences: list[Sentence]
+    check: Callable[[World], None]
+
+    def go_on(self, world: World, sentence: int) -> None:
+        for say in self.sentences[sentence:]:
+            say(world)
+        world.settle()
+        self.check(world)
+
+
+class _Watched(World):
+    """A world that lets somebody look before each delivery."""
+
+    look: Callable[[World], Callable[[], None]] | None = None
+
+    def step(self) -> bool:
+        if self.look is None or not self._choices():
+            return super().step()
+        after = self.look(self)
+        moved = super().step()
+        after()
+        return moved
+
+
+def watched(world: World) -> World:
+    world.__class__ = _Watched
+    return world
+
+
+def branches(story: Story) -> Iterator[tuple[Point, World, int]]:
+    """Every point of the undisturbed story: (point, a world that crashes next, sentence).
+
+    The worlds are handed out while the story goes on: use each before asking for the next.
+    """
+    world = watched(story.begin())
+    found: list[tuple[Point, World, int]] = []
+    for number, say in enumerate(story.sentences):
+        _observe(world, number, found)
+        say(world)
+        yield from found
+        found.clear()
+    world.__class__ = World
+    world.settle()
+    story.check(world)
+
+
+def _observe(world: World, sentence: int, found: list[tuple[Point, World, int]]) -> None:
+    counter = [getattr(world, "deliveries", 0)]
+
+    def look(now: World) -> Callable[[], None]:
+        counter[0] += 1
+        world.deliveries = counter[0]  # type: ignore[attr-defined]
+        before = _plain(now)
+        commits = dict(now.commits)
+        head = min(now._choices())
+
+        def after() -> None:
+            written = {key: n for key, n in now.commits.items() if n != commits.get(key, 0)}
+            for what, twin in _crashes(before, head, commits, written):
+                found.append((Point(counter[0], what), twin, sentence))
+
+        return after
+
+    world.look = look  # type: ignore[attr-defined]
+
+
+def _plain(world: World) -> World:
+    """A copy that nobody watches."""
+    look, world.look = world.look, None  # type: ignore[attr-defined]
+    twin = world.copy()
+    twin.__class__ = World
+    world.look = look  # type: ignore[attr-defined]
+    return twin
+
+
+def _crashes(
+    before: World,
+    head: tuple[int, str, tuple[str, ...]],
+    commits: dict[tuple[str, str], int],
+    written: dict[tuple[str, str], int],
+) -> Iterator[tuple[tuple[str, ...], World]]:
+    _, kind, key = head
+    for (node, role), last in written.items():
+        for number in range(commits.get((node, role), 0) + 1, last + 1):
+            for when in ("before", "after"):
+                for victim in ("actor", "node"):
+                    twin = before.copy()
+                    twin.crash = (node, role, number, when, victim)
+                    yield ("commit", node, role, str(number), when, victim), twin
+    if kind == "wire":
+        for when in ("before", "after"):
+            twin = before.copy()
+            if when == "after":
+                twin.step()
+            twin.cut(twin.nodes[key[0]], twin.nodes[key[1]])
+            yield ("cut", *key, when), twin
+    if not written:
+        node, role = (key[1], "peers") if kind == "wire" else (key[0], key[-1])
+        twin = before.copy()
+        if role in twin.nodes[node].drivers:
+            twin.kill(twin.nodes[node], role)
+            yield ("kill", node, role), twin
+
+
+def explore(
+    story: Story, *, share: int = 0, shares: int = 1, report: Report | None = None
+) -> Report:
+    """Depth 1, complete; `share` of `shares` takes every n-th point, for several processes."""
+    report = report or Report()
+    for number, (point, world, sentence) in enumerate(branches(story)):
+        if number % shares != share:
+            continue
+        report.points += 1
+        try:
+            story.go_on(world, sentence)
+            report.survived += 1
+        except Exception as error:  # a failing point is a finding, not the end of the search
+            report.failures.append((str(point), f"{type(error).__name__}: {error}"))
+    return report

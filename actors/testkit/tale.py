@@ -1,0 +1,118 @@
+"""The first story: open, three payments each way, close. Every sentence may be said again."""
+
+from __future__ import annotations
+
+import contextlib
+
+from actors.testkit import stories
+from actors.testkit.explore import Sentence, Story
+from actors.testkit.world import World
+
+CAPACITY_SAT = 1_000_000
+TO_BOB_MSAT, TO_ALICE_MSAT = 100_000_000, 10_000_000
+
+
+def begin() -> World:
+    world = World()
+    world.node("alice")
+    world.node("bob")
+    return world
+
+
+def _open(world: World) -> None:
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.start_opening(alice, bob, CAPACITY_SAT)
+    funding = alice.row("monitors", f"setup/{cid}").funding_txid
+    stories.until(
+        world,
+        lambda: funding in world.chain.mempool or funding in world.chain.seen,
+        "the funding transaction was broadcast",
+    )
+    while not all(locked(world, name, cid) for name in ("alice", "bob")):
+        world.mine()
+    stories.until(
+        world,
+        lambda: stories.usable(alice, cid) and stories.usable(bob, cid),
+        "the channel is usable",
+    )
+    stories.until(
+        world,
+        lambda: stories.node_knows(alice, cid) and stories.node_knows(bob, cid),
+        "payments know of the channel",
+    )
+
+
+def the_channel(world: World) -> str:
+    views = stories.channels(world.nodes["alice"])
+    (cid,) = [view.id for view in views if view.ended != "unfunded"]
+    return cid
+
+
+def locked(world: World, name: str, cid: str) -> bool:
+    watch = world.nodes[name].row("monitors", f"watch/{cid}")
+    return watch is not None and watch.locked is not None
+
+
+def _pay(payer: str, payee: str, amount_msat: int, label: str) -> Sentence:
+    def say(world: World) -> None:
+        stories.pay(world.nodes[payer], world.nodes[payee], amount_msat, label)
+
+    return say
+
+
+def _close(world: World) -> None:
+    alice, cid = world.nodes["alice"], the_channel(world)
+    ended = [name for name in world.nodes if _ended(world, name, cid)]
+    if not ended and not world.chain.mempool:
+        script = alice.purse.script(100)
+        params = {"channel_id": cid, "script": script.hex(), "feerate_per_kw": 1000}
+        with contextlib.suppress(stories.Refused):  # it may have ended meanwhile
+            stories.ask(alice, "monitors", "close", **params)
+    stories.until(
+        world,
+        lambda: world.chain.mempool or _ended(world, "alice", cid),
+        "the closing transaction was broadcast",
+    )
+    world.mine()
+    stories.until(
+        world, lambda: all(_ended(world, name, cid) for name in world.nodes), "both saw the close"
+    )
+
+
+def _ended(world: World, name: str, cid: str) -> str | None:
+    watch = world.nodes[name].row("monitors", f"watch/{cid}")
+    ended: str | None = watch.ended if watch is not None else None
+    return ended
+
+
+def _check(world: World) -> None:
+    """The same end for every history: every millisatoshi in its place, nothing left over."""
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = the_channel(world)
+    assert "mutual" == _ended(world, "alice", cid) == _ended(world, "bob", cid)
+    bobs = 3 * (TO_BOB_MSAT - TO_ALICE_MSAT)
+    core = bob.row("monitors", f"core/{cid}")
+    assert bobs == core.ours_msat, f"bob has {core.ours_msat} msat"
+    world.advance(5)
+    assert bobs // 1000 == stories.balance_sat(bob) - 100 * 100_000_000
+    for node in (alice, bob):
+        paid = [row.status for row in node.rows("payments", "payment").values()]
+        assert paid == ["complete"] * 3, paid
+        invoices = node.rows("payments", "invoice").values()
+        assert sorted(row.pay_index for row in invoices) == [1, 2, 3]
+        for role, driver in node.drivers.items():
+            left = {to: list(items) for to, items in driver.outbox.items() if items}
+            assert not left, f"{node.name}/{role} still has something to tell: {left}"
+        assert not node.rows("wallet", "reservation"), "coins are still reserved"
+
+
+STORY = Story(
+    begin=begin,
+    sentences=[
+        _open,
+        *(_pay("alice", "bob", TO_BOB_MSAT, f"to bob {n}") for n in range(3)),
+        *(_pay("bob", "alice", TO_ALICE_MSAT, f"to alice {n}") for n in range(3)),
+        _close,
+    ],
+    check=_check,
+)
