@@ -251,6 +251,7 @@ class Machine:
         step.say("peers", durable)
         if update.core.closing_tx is not None and core.closing_tx is None:
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
+            self._answer_closers(step, cid, update.core.closing_tx)
         self._usable(step, cid, update.core)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
@@ -460,7 +461,17 @@ class Machine:
             )
             step.put(f"watch/{cid}", watch.but(close=close))
             step.say("peers", close)
-        step.say("api", Answer(id=ask.id, result={}))
+        step.put(f"~closer/{cid}/{ask.id}", ask)
+        if core.closing_tx is not None:
+            self._answer_closers(step, cid, core.closing_tx)
+
+    def _answer_closers(self, step: Step, cid: str, raw: bytes) -> None:
+        """Everybody who asked to close learns which transaction does it."""
+        txid = display(parse(raw).txid)
+        result = {"tx": raw.hex(), "txid": txid, "txs": [raw.hex()], "txids": [txid]}
+        for key, ask in step.scan(f"~closer/{cid}/").items():
+            step.drop(key)
+            step.say("api", Answer(id=ask.id, result=result | {"type": "mutual"}))
 
 
 class ForgetUnfunded(Value, frozen=True, kw_only=True):

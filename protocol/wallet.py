@@ -117,6 +117,8 @@ class Adopt(Value, frozen=True, kw_only=True):
     transactions: tuple[WalletTx, ...]
     blocks: tuple[WalletBlock, ...]
     reserved: tuple[bytes, ...]
+    external: int
+    internal: int
 
 
 class ListOutputs(Value, frozen=True, kw_only=True):
@@ -317,11 +319,14 @@ class Machine:
         self._ask_next(step)
 
     def _adopt(self, step: Step) -> None:
+        position = step.get("position") or NOWHERE
         step.do(
             Adopt(
                 transactions=tuple(step.scan("wtx/").values()),
                 blocks=tuple(step.scan("block/").values()),
                 reserved=tuple(item.raw for item in step.scan("reservation/").values()),
+                external=position.external,
+                internal=position.internal,
             )
         )
 

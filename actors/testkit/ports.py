@@ -74,6 +74,7 @@ class SimWallet:
         match item:
             case wallet.Adopt():
                 self.transactions = item.transactions
+                self.revealed = max(self.revealed, item.external)
                 self.reserved = {
                     spent.outpoint for raw in item.reserved for spent in parse(raw).inputs
                 }

@@ -395,15 +395,7 @@ class World:
             for other in self.nodes.values():
                 self._cut_wire(node, other, tell_first=False)
         if role == "wallet":
-            fresh = ports.SimWallet(node.purse.seed)
-            position = self._stored_position(node)
-            fresh.revealed = position.external if position else -1
-            node.purse = fresh
-
-    def _stored_position(self, node: Node) -> Any:
-        data = node.disks["wallet"].data.get(b"r/position")
-        registry = vocabulary.SCHEMAS["wallet"]
-        return registry.decode("position", data) if data is not None else None
+            node.purse = ports.SimWallet(node.purse.seed)
 
     # ---- copies ----
 

@@ -1,0 +1,244 @@
+"""A leaf actor: Thespian on the main thread, everything else in one loop in a second thread.
+
+The main thread hears notes (start, directory, heartbeat). The loop owns the driver, the store, the
+links and the sockets; it answers the heartbeat, and any error in it ends the process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import selectors
+import socket
+import threading
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from thespian.actors import ActorExitRequest
+
+from actors import vocabulary
+from actors.driver import Driver
+from actors.hardened import FIRST_PID, SafeActor
+from actors.links import Hub
+from actors.notes import Directory, Ping, Pong, Refused, Start, Started
+from actors.roles import make_machine
+from actors.tree import ORDER, TREE
+from protocol.machine import Moment
+from storage.errors import StoreError
+
+
+class Leaf(SafeActor):
+    """The main thread's half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: Loop | None = None
+
+    def hear(self, message: Any, sender: Any) -> None:
+        match message:
+            case Start():
+                self._start(message, sender)
+            case Directory() | Ping():
+                assert self.loop is not None
+                self.loop.post(message)
+                if isinstance(message, Ping):
+                    self.send(sender, Pong(self.loop.name, self.loop.alive))
+            case ActorExitRequest():
+                if self.loop is not None:
+                    self.loop.stop()
+
+    def _start(self, message: Start, sender: Any) -> None:
+        try:
+            self.loop = Loop(message)
+        except StoreError as error:
+            self.send(sender, Refused(message.name, str(error)))
+            return
+        self.loop.begin()
+        hub = self.loop.hub
+        self.send(sender, Started(message.name, hub.generation, os.getpid(), hub.path))
+
+
+class Loop:
+    """The second thread's half; also the driver's `Host`."""
+
+    def __init__(self, start: Start) -> None:
+        self.name, self.settings = start.name, start.settings
+        self.child = next(child for child in TREE if child.name == start.name)
+        self.folder = start.settings.folder
+        self.alive = 0
+        self.selector = selectors.EpollSelector()
+        self.directory: Directory | None = None
+        self._notes: deque[Any] = deque()
+        self._fed: deque[Any] = deque()
+        self._stopping = False
+        self._bell, bell = socket.socketpair()
+        self._bell.setblocking(False)
+        bell.setblocking(False)
+        self._ring = bell
+        self.selector.register(self._bell, selectors.EVENT_READ, self._rung)
+        store = self._open_store() if self.child.durable else None
+        generation = store.generation if store is not None else self._next_generation()
+        self.hub = Hub(self.name, generation, os.path.join(self.folder, "run"), self.selector)
+        self.driver = Driver(
+            make_machine(self.name, self.settings),
+            store,
+            vocabulary.SCHEMAS[self.name],
+            self,
+            on_commit=_crash_hook(self.name),
+        )
+        self.hub.on_up = self.driver.linked
+        self.hub.on_item = self.driver.hear
+        self.hub.on_ack = self.driver.acknowledged
+        self._port = self._make_port()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def _open_store(self) -> Any:
+        from storage.rocks import RocksStore
+
+        stores = os.path.join(self.folder, "stores")
+        os.makedirs(stores, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(self.folder, "marks"), mode=0o700, exist_ok=True)
+        identity = self.settings.seed and _identity(self.settings, self.name)
+        mirror = os.path.join(self.folder, "marks", f"{self.name}.mark")
+        return RocksStore(os.path.join(stores, self.name), mirror, identity, self.name)
+
+    def _next_generation(self) -> int:
+        """An actor without a store counts its lives in a file."""
+        path = os.path.join(self.folder, "run", f"{self.name}.generation")
+        last = int(Path(path).read_text()) if os.path.exists(path) else 0
+        with open(path + ".new", "w") as file:
+            file.write(str(last + 1))
+        os.replace(path + ".new", path)
+        return last + 1
+
+    def _make_port(self) -> Any:
+        if not self.child.port:
+            return None
+        module, _, name = self.child.port.partition(":")
+        return getattr(importlib.import_module(module), name)(self)
+
+    # ---- what the main thread calls ----
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def post(self, note: Any) -> None:
+        self._notes.append(note)
+        self._ring.send(b"\0")
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._ring.send(b"\0")
+        self._thread.join(2)
+
+    # ---- the loop ----
+
+    def _run(self) -> None:
+        try:
+            self.driver.start()
+            self._turn()
+            while not self._stopping:
+                self._once()
+        except BaseException as error:
+            text = f"{self.name} ended: {type(error).__name__}: {error}"
+            self.log(text + "\n" + "".join(traceback.format_tb(error.__traceback__)[-4:]))
+            os._exit(1)
+        if self.driver.store is not None:
+            self.driver.store.close()
+
+    def _once(self) -> None:
+        for key, mask in self.selector.select(self._patience()):
+            key.data(mask)
+        while self._notes:
+            self._note(self._notes.popleft())
+        self.driver.tick()
+        self._turn()
+
+    def _turn(self) -> None:
+        """Everything that was heard: one batch, then one frame for each target."""
+        while self._fed or self.driver.busy:
+            while self._fed:
+                self.driver.hear_port(self._fed.popleft())
+            self.driver.flush()
+        self.hub.flush()
+        if self._port is not None:
+            self._port.flush()
+
+    def _patience(self) -> float | None:
+        waits = []
+        wake, lazy = self.driver.due(), self.hub.due()
+        if wake is not None:
+            waits.append(wake - time.time())
+        if lazy is not None:
+            waits.append(lazy - time.monotonic())
+        return max(0.0, min(waits)) if waits else None
+
+    def _rung(self, _mask: int) -> None:
+        self._bell.recv(4096)
+
+    def _note(self, note: Any) -> None:
+        if isinstance(note, Ping):
+            self.alive = note.number
+        elif isinstance(note, Directory):
+            self.directory = note
+            for entry in note.entries:
+                # the later one in the tree dials: so every pair has one stream
+                if ORDER[entry.name] < ORDER[self.name]:
+                    self.hub.dial(entry.name, entry.path, entry.generation)
+
+    # ---- the driver's host ----
+
+    def out(self, to: str, sequence: int, item: Any) -> None:
+        self.hub.out(to, sequence, item)
+
+    def acknowledge(self, to: str, sequence: int) -> None:
+        self.hub.acknowledge(to, sequence)
+
+    def port(self, item: Any) -> None:
+        assert self._port is not None, f"{self.name} has no port"
+        self._port.do(item)
+
+    def feed(self, item: Any) -> None:
+        """What a port has to say to the machine."""
+        self._fed.append(item)
+
+    def moment(self) -> Moment:
+        return Moment(unix_seconds=time.time(), entropy=os.urandom(32))
+
+    def log(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
+        with open(os.path.join(self.folder, "log"), "a") as file:
+            file.write(f"{stamp} {self.name} {text}\n")
+
+
+def _identity(settings: Any, name: str) -> bytes:
+    from actors.roles import node_id
+
+    return f"{name} {settings.network} ".encode() + node_id(settings.seed)
+
+
+def _crash_hook(name: str) -> Any:
+    """DARUMA_CRASH=<actor>:<n>:<before|after>[:node] kills that process, or the whole node, at the
+    actor's n-th durable commit since the node was started; once."""
+    actor, _, rest = os.environ.get("DARUMA_CRASH", "").partition(":")
+    if actor != name:
+        return None
+    number, when, *victim = rest.split(":")
+    counter = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"crash.{os.environ[FIRST_PID]}")
+
+    def hook(now: str, _commit: int) -> None:
+        with open(counter, "a+b") as file:
+            if now == "before":
+                file.write(b".")
+            count = file.tell()
+        if now == when and count == int(number):
+            with open(counter, "ab") as file:
+                file.write(b"." * 1_000_000)  # never again in this life of the node
+            if victim:
+                os.kill(int(os.environ[FIRST_PID]), 9)
+            os.kill(os.getpid(), 9)
+
+    return hook

@@ -1,0 +1,262 @@
+"""Links: ordered streams between leaf actors, for everything that is frequent.
+
+A frame is a length (4 bytes) and msgpack: [acknowledged number, [[number, item], ...]]. A stream
+begins with a hello each way: name, generation, nonce, keyed BLAKE2b. A later generation replaces
+the stream of an earlier one. A broken link loses nothing: senders say durable things again.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from actors import hardened, vocabulary
+
+MAX_FRAME = 64 << 20
+READ_SIZE = 256 << 10
+HIGH_WATER = 1 << 20
+LAZY_ACK_SECONDS, EAGER_ACKS = 0.02, 64
+_PEERCRED = struct.Struct("3i")
+
+_frames: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    tuple[int, list[tuple[int, vocabulary.Item]]]
+)
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    generation: int
+    nonce: bytes
+    proof: bytes
+
+    @classmethod
+    def make(cls, name: str, generation: int, nonce: bytes, theirs: bytes) -> Hello:
+        return cls(name, generation, nonce, _proof(name, generation, nonce, theirs))
+
+    def good(self, theirs: bytes) -> bool:
+        expected = _proof(self.name, self.generation, self.nonce, theirs)
+        return hmac.compare_digest(expected, self.proof)
+
+
+def _proof(name: str, generation: int, nonce: bytes, theirs: bytes) -> bytes:
+    return hardened.keyed(f"{name} {generation} ".encode() + nonce + theirs)
+
+
+class Stream:
+    """One connected socket with its buffers; never a blocking send."""
+
+    def __init__(self, hub: Hub, sock: socket.socket, *, dialled: str | None) -> None:
+        self.hub, self.sock, self.dialled = hub, sock, dialled
+        self.name: str | None = None
+        self.generation = 0
+        self.queue: list[tuple[int, Any]] = []
+        self.ack = self.acked = 0
+        self.ack_due: float | None = None
+        self._nonce = os.urandom(16)
+        self._in = bytearray()
+        self._out = bytearray()
+        sock.setblocking(False)
+        hub.selector.register(sock, selectors.EVENT_READ, self.ready)
+        if dialled is not None:
+            self._send_hello(b"")
+
+    def _send_hello(self, theirs: bytes) -> None:
+        hello = Hello.make(self.hub.name, self.hub.generation, self._nonce, theirs)
+        self.send(msgspec.msgpack.encode(hello))
+
+    @property
+    def waiting(self) -> int:
+        return len(self._out)
+
+    def ready(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._write()
+        if mask & selectors.EVENT_READ:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._in += data
+        at = 0
+        while len(self._in) - at >= 4:
+            size = int.from_bytes(self._in[at : at + 4], "big")
+            if size > MAX_FRAME:
+                self.close()
+                return
+            if len(self._in) - at - 4 < size:
+                break
+            frame = bytes(memoryview(self._in)[at + 4 : at + 4 + size])
+            at += 4 + size
+            self._frame(frame)
+        del self._in[:at]
+
+    def _frame(self, frame: bytes) -> None:
+        if self.name is None:
+            self._greet(frame)
+            return
+        acknowledged, items = _frames.decode(frame)
+        self.hub.heard(self, acknowledged, items)
+
+    def _greet(self, frame: bytes) -> None:
+        hello = msgspec.msgpack.decode(frame, type=Hello)
+        theirs = b"" if self.dialled is None else self._nonce
+        if not hello.good(theirs) or self.dialled not in (None, hello.name):
+            self.close()
+            return
+        self.name, self.generation = hello.name, hello.generation
+        if self.dialled is None:
+            self._send_hello(hello.nonce)
+        self.hub.up(self)
+
+    def send(self, frame: bytes) -> None:
+        self._out += len(frame).to_bytes(4, "big") + frame
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            sent = self.sock.send(self._out)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        del self._out[:sent]
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if self.sock.fileno() >= 0:
+            self.hub.selector.modify(self.sock, mask, self.ready)
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            self.hub.selector.unregister(self.sock)
+            self.sock.close()
+            self.hub.down(self)
+
+
+class Hub:
+    """All links of one leaf actor."""
+
+    def __init__(
+        self, name: str, generation: int, folder: str, selector: selectors.BaseSelector
+    ) -> None:
+        self.name, self.generation, self.selector = name, generation, selector
+        self.path = os.path.join(folder, f"{name}.{generation}.sock")
+        self.links: dict[str, Stream] = {}
+        self.on_up: Callable[[str], None] = lambda name: None
+        self.on_item: Callable[[str, int, Any], None] = lambda name, number, item: None
+        self.on_ack: Callable[[str, int], None] = lambda name, number: None
+        self._seen: dict[str, int] = {}
+        self._pending: set[Stream] = set()
+        self._listener = self._listen()
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        listener.bind(self.path)
+        os.chmod(self.path, 0o600)
+        listener.listen(32)
+        listener.setblocking(False)
+        self.selector.register(listener, selectors.EVENT_READ, self._accept)
+        return listener
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+        if _PEERCRED.unpack(credentials)[1] != os.getuid():
+            sock.close()
+            return
+        self._pending.add(Stream(self, sock, dialled=None))
+
+    def dial(self, name: str, path: str, generation: int) -> None:
+        """A new generation of `name` is there: the old stream, if any, is of no use any more."""
+        if self._seen.get(name, 0) >= generation:
+            return
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(path)
+        except OSError:
+            sock.close()  # it has died meanwhile: its next generation will be announced
+            return
+        self._seen[name] = generation
+        self._pending.add(Stream(self, sock, dialled=name))
+
+    def up(self, stream: Stream) -> None:
+        assert stream.name is not None
+        self._pending.discard(stream)
+        old = self.links.get(stream.name)
+        if old is not None:
+            if old.generation > stream.generation:
+                stream.close()
+                return
+            del self.links[stream.name]
+            old.close()
+        self.links[stream.name] = stream
+        self.on_up(stream.name)
+
+    def down(self, stream: Stream) -> None:
+        self._pending.discard(stream)
+        if stream.name is not None and self.links.get(stream.name) is stream:
+            del self.links[stream.name]
+
+    def heard(self, stream: Stream, acknowledged: int, items: list[tuple[int, Any]]) -> None:
+        assert stream.name is not None
+        if acknowledged:
+            self.on_ack(stream.name, acknowledged)
+        for number, item in items:
+            self.on_item(stream.name, number, item)
+
+    # ---- sending ----
+
+    def out(self, to: str, number: int, item: Any) -> None:
+        link = self.links.get(to)
+        if link is not None:
+            link.queue.append((number, item))
+
+    def acknowledge(self, to: str, number: int) -> None:
+        link = self.links.get(to)
+        if link is not None and number > link.ack:
+            link.ack = number
+            if link.ack_due is None:
+                link.ack_due = time.monotonic() + LAZY_ACK_SECONDS
+
+    def flush(self) -> None:
+        """One frame for each target that something is said to."""
+        now = time.monotonic()
+        for link in list(self.links.values()):
+            due = link.ack_due is not None and link.ack_due <= now
+            if link.queue or due or link.ack - link.acked >= EAGER_ACKS:
+                frame = vocabulary.encode((link.ack, link.queue))
+                link.queue = []
+                link.acked, link.ack_due = link.ack, None
+                link.send(frame)
+
+    def due(self) -> float | None:
+        """When `flush` wants to be called again (monotonic clock)."""
+        return min(
+            (link.ack_due for link in self.links.values() if link.ack_due is not None),
+            default=None,
+        )
+
+    @property
+    def congested(self) -> bool:
+        """Somebody does not keep up: the reader of the wire stops reading."""
+        return any(link.waiting > HIGH_WATER for link in self.links.values())

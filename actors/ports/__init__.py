@@ -1,0 +1,1 @@
+"""The ports of leaf actors: sockets, a wallet library, a chain backend. No decisions here."""

@@ -1,0 +1,273 @@
+"""The API actor's port: the unix socket, and what the tree of processes can answer itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+from typing import Any
+
+from actors.ports.base import PortHost
+from actors.tree import TREE
+from protocol.api.machine import Local, Reply, Request, usage
+from protocol.errors import Refusal
+from storage.mirror import read_mark
+
+MAX_REQUEST = 4 << 20
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"\s*")
+
+
+class Client:
+    """One connection: JSON objects in, without a terminator; replies end in two newlines."""
+
+    def __init__(self, port: ApiPort, sock: socket.socket, number: int) -> None:
+        self.port, self.sock, self.number = port, sock, number
+        self._in = ""
+        self._raw = b""
+        self._out = bytearray()
+        self.open_requests = 0
+        self._half_closed = False
+        sock.setblocking(False)
+        port.selector.register(sock, selectors.EVENT_READ, self.ready)
+
+    def ready(self, mask: int) -> None:
+        if mask & selectors.EVENT_READ:
+            self._read()
+        if self.sock.fileno() >= 0:
+            self._write()
+
+    def _read(self) -> None:
+        try:
+            data = self.sock.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self._half_closed = True
+            if not self.open_requests and not self._out:
+                self.close()
+            else:
+                self.port.selector.modify(self.sock, selectors.EVENT_WRITE, self.ready)
+            return
+        self._raw += data
+        try:
+            self._in += self._raw.decode()
+            self._raw = b""
+        except UnicodeDecodeError:
+            if len(self._raw) > 4 + len(data):
+                self._bad("the request is not UTF-8")
+            return
+        self._parse()
+
+    def _parse(self) -> None:
+        while True:
+            start = _SPACE.match(self._in, 0).end()  # type: ignore[union-attr]
+            if start == len(self._in):
+                self._in = ""
+                return
+            try:
+                value, end = _DECODER.raw_decode(self._in, start)
+            except json.JSONDecodeError as error:
+                incomplete = error.pos >= len(self._in.rstrip()) - 1 or "Unterminated" in error.msg
+                if not incomplete or len(self._in) > MAX_REQUEST:
+                    self._bad("the request is not JSON")
+                return
+            except RecursionError:
+                self._bad("the request is nested too deeply")
+                return
+            self._in = self._in[end:]
+            self._request(value)
+
+    def _request(self, value: Any) -> None:
+        if not isinstance(value, dict) or not isinstance(value.get("method"), str):
+            self._bad("a request is an object with a method")
+            return
+        self.open_requests += 1
+        params = value.get("params")
+        request = Request(
+            connection=self.number,
+            id=value.get("id"),
+            method=value["method"],
+            params=params if params is not None else [],
+        )
+        self.port.host.feed(request)
+
+    def _bad(self, text: str) -> None:
+        self._in = ""
+        error = {"code": -32600, "message": text}
+        self.send({"jsonrpc": "2.0", "id": None, "error": error})
+        self._write()
+        self.close()
+
+    def send(self, value: Any) -> None:
+        self._out += json.dumps(value).encode() + b"\n\n"
+        self.port.unwritten.add(self)
+
+    def _write(self) -> None:
+        if self._out:
+            try:
+                sent = self.sock.send(self._out)
+                del self._out[:sent]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close()
+                return
+        if self._half_closed and not self._out and not self.open_requests:
+            self.close()
+            return
+        mask = 0 if self._half_closed else selectors.EVENT_READ
+        mask |= selectors.EVENT_WRITE if self._out else 0
+        if mask:
+            self.port.selector.modify(self.sock, mask, self.ready)
+        else:
+            with contextlib.suppress(KeyError, ValueError):
+                self.port.selector.modify(self.sock, selectors.EVENT_READ, self.ready)
+
+    flush = _write
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            self.port.selector.unregister(self.sock)
+            self.sock.close()
+            self.port.clients.pop(self.number, None)
+
+
+class ApiPort:
+    def __init__(self, host: PortHost) -> None:
+        self.host, self.selector = host, host.selector
+        self.clients: dict[int, Client] = {}
+        self.unwritten: set[Client] = set()
+        self._count = 0
+        self.path = os.path.join(host.folder, "lightning-rpc")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        os.chmod(self.path, 0o600)
+        self._listener.listen(128)
+        self._listener.setblocking(False)
+        self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        self._count += 1
+        self.clients[self._count] = Client(self, sock, self._count)
+
+    def do(self, item: Any) -> None:
+        match item:
+            case Reply():
+                self._reply(item)
+            case Local():
+                self._local(item.request)
+
+    def flush(self) -> None:
+        unwritten, self.unwritten = self.unwritten, set()
+        for client in unwritten:
+            if client.sock.fileno() >= 0:
+                client.flush()
+
+    def _reply(self, reply: Reply) -> None:
+        client = self.clients.get(reply.connection)
+        if client is None:
+            return
+        client.open_requests -= 1
+        shown: dict[str, Any] = {"jsonrpc": "2.0", "id": reply.id}
+        if reply.code is not None:
+            shown["error"] = {"code": reply.code, "message": reply.text}
+        else:
+            result = reply.result
+            if isinstance(result, dict) and result.get("lightning-dir") == "":
+                result["lightning-dir"] = self.host.folder
+            shown["result"] = result
+        client.send(shown)
+
+    # ---- help, stop, tree, kill ----
+
+    def _local(self, request: Request) -> None:
+        def answer(result: Any = None, code: int | None = None, text: str = "") -> None:
+            self._reply(
+                Reply(
+                    connection=request.connection,
+                    id=request.id,
+                    result=result,
+                    code=code,
+                    text=text,
+                )
+            )
+
+        given = request.params
+        first = given[0] if isinstance(given, list) and given else None
+        if isinstance(given, dict):
+            first = next(iter(given.values()), None)
+        match request.method:
+            case "help":
+                try:
+                    answer(usage(str(first) if first is not None else None))
+                except Refusal as refusal:
+                    answer(code=refusal.code, text=str(refusal))
+            case "tree":
+                answer({"actors": self._tree()})
+            case "stop":
+                answer("Shutdown complete")
+                self.flush()
+                os.kill(self.host.settings.first_pid, signal.SIGTERM)
+            case "kill":
+                answer(**self._kill(str(first)))
+
+    def _tree(self) -> list[dict[str, Any]]:
+        directory = self.host.directory
+        rows = [dict(row) for row in (directory.tree if directory else ())]
+        durable = {child.name for child in TREE if child.durable}
+        for row in rows:
+            name = row["name"]
+            store = os.path.join(self.host.folder, "stores", name)
+            mark = read_mark(os.path.join(self.host.folder, "marks", f"{name}.mark"))
+            row["commits"] = mark.commits if mark is not None else 0
+            row["store"] = store if name in durable else None
+            row["store_bytes"] = _size(store) if name in durable else 0
+        return _system_rows(self.host.settings) + rows
+
+    def _kill(self, name: str) -> dict[str, Any]:
+        if self.host.settings.network != "regtest":
+            return {"code": -1, "text": "kill is for regtest only"}
+        for row in self._tree():
+            if row["name"] == name and row["name"] != "node":
+                if row["pid"] == os.getpid():
+                    self.flush()
+                os.kill(row["pid"], signal.SIGKILL)
+                return {"result": {"name": name, "pid": row["pid"]}}
+        return {"code": -32602, "text": f"no actor is called {name[:40]!r}: see tree"}
+
+
+def _size(folder: str) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            total += entry.stat().st_size
+    return total
+
+
+def _system_rows(settings: Any) -> list[dict[str, Any]]:
+    """The processes above the leaves, from where they wrote themselves down."""
+    rows = []
+    path = os.path.join(settings.folder, "run", "system.json")
+    with contextlib.suppress(OSError, ValueError), open(path) as file:
+        for row in json.load(file):
+            rows.append(
+                {
+                    "generation": 1, "restarts": 0, "commits": 0, "store": None, "store_bytes": 0,
+                    **row,
+                }
+            )  # fmt: skip
+    return rows

@@ -1,0 +1,20 @@
+"""What every port has: orders come by `do`, what happens goes to the machine by `feed`."""
+
+from __future__ import annotations
+
+import selectors
+from typing import Any, Protocol
+
+
+class PortHost(Protocol):
+    """The leaf's loop, as a port sees it."""
+
+    settings: Any
+    selector: selectors.BaseSelector
+    hub: Any
+    directory: Any
+    folder: str
+
+    def feed(self, item: Any) -> None: ...
+
+    def log(self, text: str) -> None: ...

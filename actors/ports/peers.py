@@ -1,0 +1,220 @@
+"""The peers actor's port: TCP, BOLT 8, and nothing that knows what a message means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import time
+from typing import Any
+
+from actors.ports.base import PortHost
+from actors.roles import node_secret
+from protocol import peer
+from protocol.crypto.noise import HandshakeFailed, Transport
+from protocol.errors import ProtocolError
+
+READ_SIZE = 256 << 10
+MAX_OUT = 16 << 20
+MAX_STRANGERS, HANDSHAKE_SECONDS = 200, 10.0
+
+
+class Connection:
+    """One TCP connection, before and after its handshake."""
+
+    def __init__(self, port: PeersPort, sock: socket.socket, dial: peer.Dial | None) -> None:
+        self.port, self.sock, self.dial = port, sock, dial
+        self.began = time.monotonic()
+        self.node_id: bytes | None = None
+        self.closing = False
+        self._out = bytearray()
+        theirs = dial.node_id if dial is not None else None
+        self.noise = Transport(ours=port.secret, ephemeral=os.urandom(32), theirs=theirs)
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        mask = selectors.EVENT_WRITE if dial is not None else selectors.EVENT_READ
+        port.selector.register(sock, mask, self.ready)
+        self.dialling = dial is not None
+
+    def ready(self, mask: int) -> None:
+        if self.dialling:
+            error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                self.close(os.strerror(error))
+                return
+            self.dialling = False
+            self._out += self.noise.take_to_send()
+        if mask & selectors.EVENT_READ:
+            self._read()
+        if self.sock.fileno() >= 0:
+            self.write()
+
+    def _read(self) -> None:
+        try:
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(error.strerror or "the connection broke")
+            return
+        if not data:
+            self.close("the peer closed the connection")
+            return
+        try:
+            messages = self.noise.receive(data)
+        except (HandshakeFailed, ProtocolError) as error:
+            self.close(f"handshake or encryption failed ({error})")
+            return
+        self._out += self.noise.take_to_send()
+        if self.node_id is None and self.noise.ready:
+            assert self.noise.theirs is not None
+            self.node_id = self.noise.theirs
+            self.port.joined(self)
+        for message in messages:
+            self.port.host.feed(peer.Received(node_id=self.noise.theirs or b"", message=message))
+
+    def send(self, message: bytes) -> None:
+        self._out += self.noise.send(message)
+        self.port.unwritten.add(self)
+        if len(self._out) > MAX_OUT:
+            self.close("the peer does not read")
+
+    def write(self) -> None:
+        if self._out:
+            try:
+                sent = self.sock.send(self._out)
+                del self._out[:sent]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.close(error.strerror or "the connection broke")
+                return
+        if self.closing and not self._out:
+            self.close("we hung up", tell=False)
+            return
+        read = 0 if self.port.host.hub.congested else selectors.EVENT_READ
+        mask = read | (selectors.EVENT_WRITE if self._out else 0)
+        self.port.selector.modify(self.sock, mask or selectors.EVENT_READ, self.ready)
+
+    def close(self, reason: str, *, tell: bool = True) -> None:
+        if self.sock.fileno() < 0:
+            return
+        self.port.selector.unregister(self.sock)
+        self.sock.close()
+        self.port.left(self, reason, tell=tell and not self.closing)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        if self.dial is not None:
+            return self.dial.host, self.dial.port
+        try:
+            host, port = self.sock.getpeername()[:2]
+            return str(host), int(port)
+        except OSError:
+            return "", 0
+
+
+class PeersPort:
+    def __init__(self, host: PortHost) -> None:
+        self.host, self.selector = host, host.selector
+        self.secret = node_secret(host.settings.seed)
+        self.connections: dict[bytes, Connection] = {}
+        self.strangers: list[Connection] = []
+        self.unwritten: set[Connection] = set()
+        self._listener: socket.socket | None = None
+
+    def do(self, item: Any) -> None:
+        match item:
+            case peer.Listen():
+                self._listen()
+            case peer.Dial():
+                self._dial(item)
+            case peer.Write():
+                connection = self.connections.get(item.node_id)
+                if connection is not None and not connection.closing:
+                    connection.send(item.message)
+            case peer.Hangup():
+                connection = self.connections.pop(item.node_id, None)
+                if connection is not None:
+                    connection.closing = True
+                    self.unwritten.add(connection)
+
+    def flush(self) -> None:
+        """One write for all that was said to a peer in this turn."""
+        unwritten, self.unwritten = self.unwritten, set()
+        for connection in unwritten:
+            if connection.sock.fileno() >= 0:
+                connection.write()
+        self._drop_slow_strangers()
+
+    def _drop_slow_strangers(self) -> None:
+        now = time.monotonic()
+        for stranger in list(self.strangers):
+            if now - stranger.began > HANDSHAKE_SECONDS:
+                stranger.close("the handshake took too long")
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            return
+        settings = self.host.settings
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(128)
+        listener.setblocking(False)
+        self.selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._listener = listener
+
+    def _accept(self, _mask: int) -> None:
+        assert self._listener is not None
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self.strangers) >= MAX_STRANGERS:
+            self.strangers[0].close("too many strangers")
+        self.strangers.append(Connection(self, sock, None))
+
+    def _dial(self, item: peer.Dial) -> None:
+        if any(s.dial and s.dial.node_id == item.node_id for s in self.strangers):
+            return
+        try:
+            found = socket.getaddrinfo(item.host, item.port, type=socket.SOCK_STREAM)
+            sock = socket.socket(found[0][0], socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.connect_ex(found[0][4])
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.host.feed(peer.Disconnected(node_id=item.node_id, reason=reason))
+            return
+        self.strangers.append(Connection(self, sock, item))
+
+    def joined(self, connection: Connection) -> None:
+        """The handshake is over; an older connection to the same node is given up."""
+        assert connection.node_id is not None
+        self.strangers.remove(connection)
+        old = self.connections.pop(connection.node_id, None)
+        if old is not None:
+            old.closing = True
+            old.close("replaced by a new connection")
+        self.connections[connection.node_id] = connection
+        host, port = connection.place
+        self.host.feed(
+            peer.Connected(
+                node_id=connection.node_id, inbound=connection.dial is None, host=host, port=port
+            )
+        )
+
+    def left(self, connection: Connection, reason: str, *, tell: bool) -> None:
+        if connection in self.strangers:
+            self.strangers.remove(connection)
+            node = connection.dial.node_id if connection.dial is not None else None
+        else:
+            node = connection.node_id
+            if node is not None and self.connections.get(node) is connection:
+                del self.connections[node]
+        if node is not None and tell:
+            self.host.feed(peer.Disconnected(node_id=node, reason=reason))

@@ -1,0 +1,68 @@
+"""A client for bitcoind's JSON-RPC: one kept-alive connection, made again when it breaks."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+from typing import Any
+
+
+class RpcError(Exception):
+    """bitcoind's own error."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Unreachable(Exception):
+    """Nobody answers, or not as bitcoind would."""
+
+
+class Bitcoind:
+    """host, port, and user and password or the path of a cookie file."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self._connection: http.client.HTTPConnection | None = None
+
+    def _credentials(self) -> str:
+        if self.options.get("user"):
+            pair = f"{self.options['user']}:{self.options.get('password') or ''}"
+        else:
+            cookie = self.options.get("cookie") or ""
+            if not os.path.exists(cookie):
+                raise Unreachable(f"no credentials: {cookie or 'no cookie file'} is missing")
+            with open(cookie) as file:
+                pair = file.read().strip()
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
+    def __call__(self, method: str, *params: Any) -> Any:
+        """Raises `RpcError` or `Unreachable`."""
+        body = json.dumps({"jsonrpc": "1.0", "id": 0, "method": method, "params": params})
+        reply = self._post(body)
+        if reply.get("error"):
+            error = reply["error"]
+            raise RpcError(int(error.get("code", 0)), str(error.get("message", "")))
+        return reply.get("result")
+
+    def _post(self, body: str) -> Any:
+        headers = {"Authorization": self._credentials(), "Content-Type": "application/json"}
+        for fresh in (False, True):
+            try:
+                if self._connection is None or fresh:
+                    host, port = self.options["host"], self.options["port"]
+                    self._connection = http.client.HTTPConnection(host, port, timeout=30)
+                self._connection.request("POST", "/", body, headers)
+                response = self._connection.getresponse()
+                data = response.read()
+                if response.status in (401, 403):
+                    raise Unreachable("bitcoind refuses our user and password")
+                return json.loads(data)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self._connection = None
+                if fresh:
+                    raise Unreachable(f"{type(error).__name__}: {error}") from None
+        raise AssertionError

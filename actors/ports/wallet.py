@@ -1,0 +1,215 @@
+"""The wallet actor's port: bdkpython holds keys and chooses coins; its state is made from our rows.
+
+The library has a change set of its own, which we build anew from the rows at every change: nothing
+of it is stored that the rows do not say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bdkpython as bdk
+
+from actors.ports.base import PortHost
+from protocol import wallet
+from protocol.bitcoin.transaction import display, parse, parse_block, serialize
+from protocol.crypto.hashes import derive
+
+NETWORKS = {
+    "bitcoin": bdk.Network.BITCOIN,
+    "testnet": bdk.Network.TESTNET,
+    "signet": bdk.Network.SIGNET,
+    "regtest": bdk.Network.REGTEST,
+}
+EXTERNAL, INTERNAL = bdk.KeychainKind.EXTERNAL, bdk.KeychainKind.INTERNAL
+LOOKAHEAD = 25
+
+
+class _Snapshot(bdk.Persistence):  # type: ignore[misc]
+    """Gives the library what the rows say; what it wants to keep, the rows keep."""
+
+    def __init__(self, changes: Any) -> None:
+        self.changes = changes
+
+    def initialize(self) -> Any:
+        return self.changes
+
+    def persist(self, changeset: Any) -> None:
+        self.changes = bdk.ChangeSet.from_merge(self.changes, changeset)
+
+
+class WalletPort:
+    def __init__(self, host: PortHost) -> None:
+        self.host = host
+        self.network = NETWORKS[host.settings.network]
+        mainnet = host.settings.network == "bitcoin"
+        kind = bdk.NetworkKind.MAIN if mainnet else bdk.NetworkKind.TEST
+        mnemonic = bdk.Mnemonic.from_entropy(derive(host.settings.seed, "wallet")[:16])
+        secret = bdk.DescriptorSecretKey(kind, mnemonic, None)
+        self.descriptors = [
+            bdk.Descriptor.new_bip84(secret, keychain, kind) for keychain in (EXTERNAL, INTERNAL)
+        ]
+        self.adopted: wallet.Adopt | None = None
+        self.revealed = {EXTERNAL: -1, INTERNAL: -1}
+        self._snapshot = _Snapshot(bdk.ChangeSet())
+        self._persister = bdk.Persister.custom(self._snapshot)
+        self.wallet = bdk.Wallet(*self.descriptors, self.network, self._persister)
+        self.wallet.persist(self._persister)
+        self._base = self._snapshot.changes
+
+    def flush(self) -> None:
+        pass
+
+    def do(self, item: Any) -> None:
+        match item:
+            case wallet.Adopt():
+                self._adopt(item)
+            case wallet.Reveal():
+                self._reveal(item)
+            case wallet.Build():
+                self.host.feed(self._build(item.request))
+            case wallet.Examine():
+                self.host.feed(self._examine(item))
+            case wallet.ListOutputs():
+                self.host.feed(self._outputs(item))
+
+    # ---- state ----
+
+    def _adopt(self, item: wallet.Adopt) -> None:
+        """Build the library's wallet from the rows."""
+        self.adopted = item
+        self.revealed[EXTERNAL] = max(self.revealed[EXTERNAL], item.external)
+        self.revealed[INTERNAL] = max(self.revealed[INTERNAL], item.internal)
+        blocks = {block.height: block.hash for block in item.blocks}
+        blocks |= {tx.height: tx.block for tx in item.transactions if tx.height is not None}
+        transactions = [bdk.Transaction(tx.raw) for tx in item.transactions]
+        anchors = [
+            bdk.Anchor(
+                confirmation_block_time=bdk.ConfirmationBlockTime(
+                    block_id=bdk.BlockId(height=tx.height, hash=_block_hash(tx.block)),
+                    confirmation_time=tx.time,
+                ),
+                txid=bdk.Transaction(tx.raw).compute_txid(),
+            )
+            for tx in item.transactions
+            if tx.height is not None
+        ]
+        seen = {
+            bdk.HashableTxid(bdk.Transaction(tx.raw).compute_txid()): 1
+            for tx in item.transactions
+            if tx.height is None
+        }
+        graph = bdk.TxGraphChangeSet(
+            txs=transactions, txouts={}, anchors=anchors, last_seen=seen, first_seen={},
+            last_evicted={},
+        )  # fmt: skip
+        changes = [bdk.ChainChange(height=h, hash=_block_hash(blocks[h])) for h in sorted(blocks)]
+        more = bdk.ChangeSet.from_aggregate(
+            None, None, None, bdk.LocalChainChangeSet(changes=changes), graph,
+            bdk.IndexerChangeSet(last_revealed={}),
+        )  # fmt: skip
+        self._snapshot = _Snapshot(bdk.ChangeSet.from_merge(self._base, more))
+        self._persister = bdk.Persister.custom(self._snapshot)
+        self.wallet = bdk.Wallet.load(*self.descriptors, self._persister)
+        for keychain, index in self.revealed.items():
+            if index >= 0:
+                self.wallet.reveal_addresses_to(keychain, index)
+        for raw in item.reserved:
+            for spent in bdk.Transaction(raw).input():
+                self.wallet.lock_outpoint(spent.previous_output)
+        self.wallet.persist(self._persister)
+
+    def _next(self, keychain: Any) -> Any:
+        info = self.wallet.reveal_next_address(keychain)
+        self.wallet.persist(self._persister)
+        self.revealed[keychain] = info.index
+        return info.address
+
+    def _reveal(self, item: wallet.Reveal) -> None:
+        address = self._next(EXTERNAL)
+        self.host.feed(
+            wallet.Revealed(
+                purpose=item.purpose,
+                script=address.script_pubkey().to_bytes(),
+                address=str(address),
+                external=self.revealed[EXTERNAL],
+                internal=self.revealed[INTERNAL],
+                ask=item.ask,
+            )
+        )
+
+    # ---- coins ----
+
+    def _build(self, request: wallet.ReserveCoins) -> wallet.Built:
+        try:
+            raw, reason = self._signed(request), ""
+        except Exception as error:  # the library's own classes of "not enough"
+            raw, reason = None, _explained(error)
+        indices = self.revealed[EXTERNAL], self.revealed[INTERNAL]
+        return wallet.Built(
+            purpose=request.purpose,
+            raw=raw,
+            reason=reason,
+            external=indices[0],
+            internal=indices[1],
+        )
+
+    def _signed(self, request: wallet.ReserveCoins) -> bytes:
+        rate = bdk.FeeRate.from_sat_per_kwu(request.feerate_per_kw)
+        assert request.amount_sat is not None
+        builder = bdk.TxBuilder().add_recipient(
+            bdk.Script(request.script), bdk.Amount.from_sat(request.amount_sat)
+        )
+        height = self.wallet.latest_checkpoint().height
+        psbt = builder.fee_rate(rate).current_height(height).finish(self.wallet)
+        assert self.wallet.sign(psbt), "the wallet could not sign its own transaction"
+        tx = psbt.extract_tx()
+        for spent in tx.input():
+            self.wallet.lock_outpoint(spent.previous_output)
+        self.wallet.persist(self._persister)
+        last = self.wallet.derivation_index(INTERNAL)
+        self.revealed[INTERNAL] = last if last is not None else self.revealed[INTERNAL]
+        return bytes(tx.serialize())
+
+    def _examine(self, item: wallet.Examine) -> wallet.Examined:
+        block = parse_block(item.raw)
+        known = {parse(tx.raw).txid for tx in (self.adopted.transactions if self.adopted else ())}
+        ours = [
+            tx
+            for tx in block.transactions
+            if any(spent.outpoint.txid in known for spent in tx.inputs)
+            or any(self.wallet.is_mine(bdk.Script(out.script)) for out in tx.outputs)
+        ]
+        return wallet.Examined(
+            height=item.height,
+            hash=block.hash,
+            time=block.time,
+            ours=tuple(serialize(tx) for tx in ours),
+        )
+
+    def _outputs(self, item: wallet.ListOutputs) -> wallet.Outputs:
+        rows = []
+        for unspent in self.wallet.list_unspent():
+            point = unspent.outpoint
+            rows.append(
+                {
+                    "txid": str(point.txid),
+                    "output": point.vout,
+                    "amount_msat": unspent.txout.value.to_sat() * 1000,
+                    "scriptpubkey": unspent.txout.script_pubkey.to_bytes().hex(),
+                    "reserved": self.wallet.is_outpoint_locked(point),
+                }
+            )
+        rows.sort(key=lambda row: (row["txid"], row["output"]))
+        return wallet.Outputs(ask=item.ask, outputs=tuple(rows))
+
+
+def _block_hash(raw: bytes) -> Any:
+    return bdk.BlockHash.from_string(display(raw))
+
+
+def _explained(error: Exception) -> str:
+    text = str(error)
+    if "nsufficient" in text or "oin" in type(error).__name__:
+        return "the wallet has not enough confirmed coins for amount and fee"
+    return f"the wallet cannot build the transaction: {type(error).__name__}"

@@ -1,0 +1,191 @@
+"""The supervisor: starts the tree in order, restarts what dies, tells everybody new addresses.
+
+Owns nothing: no database, no socket, no thread (a process that forks must not). A leaf that hangs
+is killed by pid; one that dies too often ends the supervisor, and the first process decides.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import timedelta
+from typing import Any
+
+from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
+
+from actors.hardened import SafeActor
+from actors.leaf import Leaf
+from actors.notes import (
+    AskStatus,
+    Boot,
+    Directory,
+    Ping,
+    Pong,
+    Refused,
+    Settings,
+    Start,
+    Started,
+    Status,
+)
+from actors.tree import BACKOFF_SECONDS, HEARTBEAT_SECONDS, HUNG_SECONDS, TREE, Child
+
+
+class _Seat:
+    """One child's place in the tree, whoever sits in it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.address: Any = None
+        self.entry: Started | None = None
+        self.deaths: list[float] = []
+        self.restarts = 0
+        self.heard_at = time.monotonic()
+        self.born_at = 0.0
+        self.alive = 0
+        self.again_at: float | None = None
+
+
+class Supervisor(SafeActor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings: Settings | None = None
+        self.seats = {child.name: _Seat(child) for child in TREE}
+        self.fatal = ""
+        self.beat = 0
+        self.next_beat = 0.0
+
+    def hear(self, message: Any, sender: Any) -> None:
+        match message:
+            case Boot():
+                self.settings = message.settings
+                self._start_next()
+                self._sleep(HEARTBEAT_SECONDS)
+            case Started():
+                self._started(message)
+            case Pong():
+                self._pong(message)
+            case Refused():
+                self.fatal = self.fatal or message.reason
+            case ChildActorExited():
+                self._died(message.childAddress)
+            case WakeupMessage():
+                self._wake()
+            case AskStatus():
+                self.send(sender, self._status())
+            case ActorExitRequest():
+                pass
+
+    def _sleep(self, seconds: float) -> None:
+        self.wakeupAfter(timedelta(seconds=seconds))
+
+    # ---- births ----
+
+    def _start_next(self) -> None:
+        """The first seat that was never taken; each waits for the one before it."""
+        for seat in self.seats.values():
+            if seat.entry is None:
+                if seat.address is None and seat.again_at is None:
+                    self._start(seat)
+                return
+
+    def _start(self, seat: _Seat) -> None:
+        assert self.settings is not None
+        seat.again_at = None
+        seat.born_at = seat.heard_at = time.monotonic()
+        seat.alive = 0
+        seat.address = self.createActor(Leaf)
+        self.send(seat.address, Start(seat.child.name, self.settings))
+
+    def _started(self, entry: Started) -> None:
+        seat = self.seats[entry.name]
+        seat.entry = entry
+        seat.heard_at = time.monotonic()
+        self._start_next()
+        self._publish()
+
+    def _publish(self) -> None:
+        """Everybody learns of everybody; a higher generation means a new link."""
+        entries = tuple(seat.entry for seat in self.seats.values() if seat.entry and seat.address)
+        directory = Directory(entries, self._tree())
+        for seat in self.seats.values():
+            if seat.entry is not None and seat.address is not None:
+                self.send(seat.address, directory)
+
+    # ---- deaths ----
+
+    def _died(self, address: Any) -> None:
+        """Reported twice sometimes: only the one who sits there counts."""
+        for seat in self.seats.values():
+            if seat.address is not None and seat.address == address:
+                self._bury(seat)
+
+    def _bury(self, seat: _Seat) -> None:
+        seat.address = None
+        now = time.monotonic()
+        seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds] + [now]
+        if self.fatal:
+            return
+        if len(seat.deaths) > seat.child.restarts:
+            self.fatal = f"the actor {seat.child.name} dies again and again: see its log"
+            return
+        if seat.entry is not None:
+            seat.restarts += 1
+        pause = BACKOFF_SECONDS[min(len(seat.deaths) - 1, len(BACKOFF_SECONDS) - 1)]
+        if pause:
+            seat.again_at = now + pause
+            self._sleep(pause)
+        else:
+            self._start(seat)
+
+    # ---- heartbeat ----
+
+    def _wake(self) -> None:
+        now = time.monotonic()
+        for seat in self.seats.values():
+            if seat.again_at is not None and seat.again_at <= now + 0.001:
+                self._start(seat)
+            elif seat.address is not None and now - seat.heard_at > HUNG_SECONDS:
+                self._end_hung(seat)
+        if now >= self.next_beat:
+            self.next_beat = now + HEARTBEAT_SECONDS * 0.9
+            self.beat += 1
+            for seat in self.seats.values():
+                if seat.entry is not None and seat.address is not None:
+                    self.send(seat.address, Ping(self.beat))
+            self._sleep(HEARTBEAT_SECONDS)
+
+    def _end_hung(self, seat: _Seat) -> None:
+        seat.heard_at = time.monotonic()
+        if seat.entry is not None:
+            os.kill(seat.entry.pid, signal.SIGKILL)
+
+    def _pong(self, pong: Pong) -> None:
+        """Only progress of the leaf's own loop is life."""
+        seat = self.seats[pong.name]
+        if pong.alive > seat.alive or pong.alive >= self.beat - 1:
+            seat.heard_at = time.monotonic()
+        seat.alive = pong.alive
+
+    # ---- the tree, to be shown ----
+
+    def _status(self) -> Status:
+        ready = all(seat.entry and seat.address for seat in self.seats.values())
+        return Status(ready, os.getpid(), self.fatal, self._tree())
+
+    def _tree(self) -> tuple[dict[str, Any], ...]:
+        rows = []
+        for seat in self.seats.values():
+            if seat.entry is not None:
+                rows.append(
+                    {
+                        "name": seat.child.name,
+                        "role": seat.child.name,
+                        "parent": "supervisor",
+                        "pid": seat.entry.pid,
+                        "generation": seat.entry.generation,
+                        "restarts": seat.restarts,
+                        "started": round(time.time() - (time.monotonic() - seat.born_at), 3),
+                    }
+                )
+        return tuple(rows)

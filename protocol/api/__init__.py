@@ -1,0 +1,1 @@
+"""The interface to the outside: Core Lightning's JSON-RPC, as a machine."""

@@ -1,0 +1,226 @@
+"""The methods: usage, parameters, whom each asks, and how the answers become the reply.
+
+`stages` are functions of the parameters and of what was answered so far; each gives the questions
+(actor, method, parameters) that are asked at once. `shape` makes the reply of all answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from protocol import invoice
+from protocol.api import params as p
+from protocol.api import shapes
+from protocol.api.params import Param
+from protocol.errors import Refusal
+
+Question = tuple[str, str, dict[str, Any]]
+Values = dict[str, Any]
+Answers = list[Any]
+Stage = Callable[[Values, Answers], list[Question]]
+
+
+class Command(NamedTuple):
+    name: str
+    category: str
+    text: str
+    params: tuple[Param, ...]
+    stages: tuple[Stage, ...]
+    shape: Callable[[Values, Answers], Any]
+
+    @property
+    def usage(self) -> str:
+        words = [param.name if param.required else f"[{param.name}]" for param in self.params]
+        return " ".join([self.name, *words])
+
+
+def one(actor: str, method: str | None = None, **more: Any) -> tuple[Stage, ...]:
+    """A single question with the parameters as they are."""
+
+    def stage(values: Values, answers: Answers) -> list[Question]:
+        return [(actor, method or values["~method"], {**more, **_clean(values)})]
+
+    return (stage,)
+
+
+def _clean(values: Values) -> Values:
+    return {name: value for name, value in values.items() if not name.startswith("~")}
+
+
+def first(values: Values, answers: Answers) -> Any:
+    return answers[0]
+
+
+def listed(name: str) -> Callable[[Values, Answers], Any]:
+    return lambda values, answers: {name: answers[0]}
+
+
+def _connect(values: Values, answers: Answers) -> list[Question]:
+    node, host, port = values["id"]
+    host, port = values.get("host", host), values.get("port", port) or 9735
+    return [("peers", "connect", {"id": node, "host": host, "port": port})]
+
+
+def _fundchannel(values: Values, answers: Answers) -> list[Question]:
+    asked = {
+        "id": values["id"][0],
+        "amount_sat": values["amount"],
+        "feerate_per_kw": values.get("feerate"),
+        "announce": values.get("announce", True),
+        "push_msat": values.get("push_msat", 0),
+        "~method": "",
+    }
+    return [("funding", "fundchannel", _clean(asked))]
+
+
+def _find_channel(values: Values, answers: Answers) -> list[Question]:
+    return [("monitors", "listpeerchannels", {}), ("wallet", "newaddr", {"kind": "bech32"}),
+            ("chain", "getinfo", {})]  # fmt: skip
+
+
+def _close(values: Values, answers: Answers) -> list[Question]:
+    channel = shapes.find_channel(values["id"], answers[0])
+    script = shapes.destination(values, answers[1], values["~network"])
+    rate = answers[2]["feerate_per_kw"] or 253
+    asked = {"channel_id": channel, "script": script, "feerate_per_kw": rate}
+    return [("monitors", "close", asked)]
+
+
+def _generate(values: Values, answers: Answers) -> list[Question]:
+    if not answers:
+        return [("wallet", "newaddr", {"kind": "bech32"})]
+    address = values.get("address") or answers[0]["bech32"]
+    return [("chain", "generate", {"count": values["blocks"], "address": address})]
+
+
+def _everything(values: Values, answers: Answers) -> list[Question]:
+    return [
+        ("peers", "listpeers", {}),
+        ("monitors", "listpeerchannels", {}),
+        ("chain", "getinfo", {}),
+    ]
+
+
+def _funds(values: Values, answers: Answers) -> list[Question]:
+    return [
+        ("wallet", "listfunds", {}),
+        ("monitors", "listpeerchannels", {}),
+        ("peers", "listpeers", {}),
+    ]
+
+
+def _channels(values: Values, answers: Answers) -> list[Question]:
+    return [("monitors", "listpeerchannels", {}), ("peers", "listpeers", {})]
+
+
+def _decode(values: Values, answers: Answers) -> Any:
+    try:
+        return shapes.decoded(invoice.decode(values["string"]))
+    except invoice.InvoiceError as error:
+        raise Refusal(f"Invalid bolt11: {error}", code=-32602) from None
+
+
+_PAY = (
+    Param("bolt11", p.text, required=True), Param("amount_msat", p.msat), Param("label", p.text),
+    Param("riskfactor", p.anything), Param("maxfeepercent", p.anything),
+    Param("retry_for", p.integer), Param("maxdelay", p.integer),
+    Param("exemptfee", p.anything), Param("localinvreqid", p.text), Param("exclude", p.anything),
+    Param("maxfee", p.msat), Param("description", p.text), Param("partial_msat", p.msat),
+)  # fmt: skip
+_XPAY = (
+    Param("invstring", p.text, required=True), Param("amount_msat", p.msat),
+    Param("maxfee", p.msat), Param("layers", p.anything), Param("retry_for", p.integer),
+    Param("partial_msat", p.msat), Param("maxdelay", p.integer), Param("payer_note", p.text),
+)  # fmt: skip
+
+
+def _xpay(values: Values, answers: Answers) -> list[Question]:
+    asked = {**_clean(values), "bolt11": values["invstring"]}
+    return [("payments", "xpay", asked)]
+
+
+_ID = Param("id", p.address, required=True)
+_LABEL = Param("label", p.text, required=True)
+
+COMMANDS: tuple[Command, ...] = (
+    Command("getinfo", "utility", "Show information about this node", (), (_everything,),
+            shapes.getinfo),
+    Command("newaddr", "bitcoin", "Get a new address of the wallet",
+            (Param("addresstype", p.choice("bech32", "p2tr", "all")),),
+            one("wallet", "newaddr", kind="bech32"), first),
+    Command("listfunds", "utility", "Show coins on the chain and in channels",
+            (Param("spent", p.boolean),), (_funds,), shapes.listfunds),
+    Command("connect", "network", "Connect to id at host and port",
+            (_ID, Param("host", p.text), Param("port", p.integer)), (_connect,), first),
+    Command("disconnect", "network", "Disconnect from a peer",
+            (Param("id", p.node_id, required=True), Param("force", p.boolean)),
+            one("peers"), first),
+    Command("listpeers", "network", "Show connected peers",
+            (Param("id", p.node_id), Param("level", p.text)), (_everything,), shapes.listpeers),
+    Command("listpeerchannels", "network", "Show channels with peers",
+            (Param("id", p.node_id), Param("short_channel_id", p.text)),
+            (_channels,), shapes.listpeerchannels),
+    Command("listclosedchannels", "network", "Show channels that are no more",
+            (Param("id", p.node_id),), one("monitors"), shapes.listclosedchannels),
+    Command("fundchannel", "channels", "Open a channel with a connected peer",
+            (_ID, Param("amount", p.sat_or_all, required=True), Param("feerate", p.feerate),
+             Param("announce", p.boolean), Param("minconf", p.integer),
+             Param("push_msat", p.msat), Param("close_to", p.text),
+             Param("request_amt", p.anything), Param("compact_lease", p.anything),
+             Param("utxos", p.anything), Param("mindepth", p.integer),
+             Param("reserve", p.anything), Param("channel_type", p.anything)),
+            (_fundchannel,), first),
+    Command("close", "channels", "Close a channel together with the peer",
+            (Param("id", p.text, required=True), Param("unilateraltimeout", p.integer),
+             Param("destination", p.text), Param("fee_negotiation_step", p.anything),
+             Param("wrong_funding", p.anything), Param("force_lease_closed", p.anything),
+             Param("feerange", p.anything)),
+            (_find_channel, _close), lambda values, answers: answers[3]),
+    Command("invoice", "payment", "Create an invoice",
+            (Param("amount_msat", p.msat_or_any, required=True), _LABEL,
+             Param("description", p.text, required=True), Param("expiry", p.integer),
+             Param("fallbacks", p.anything), Param("preimage", p.hexadecimal(32)),
+             Param("exposeprivatechannels", p.anything), Param("cltv", p.integer),
+             Param("deschashonly", p.boolean)), one("payments"), first),
+    Command("listinvoices", "payment", "Show invoices",
+            (Param("label", p.text), Param("invstring", p.text),
+             Param("payment_hash", p.hexadecimal(32)), Param("offer_id", p.anything),
+             Param("index", p.choice("created", "updated")), Param("start", p.integer),
+             Param("limit", p.integer)),
+            one("payments"), listed("invoices")),
+    Command("waitinvoice", "payment", "Wait until an invoice is paid", (_LABEL,),
+            one("payments"), first),
+    Command("waitanyinvoice", "payment", "Wait for the next paid invoice",
+            (Param("lastpay_index", p.integer), Param("timeout", p.integer)),
+            one("payments"), first),
+    Command("delinvoice", "payment", "Delete an invoice",
+            (_LABEL, Param("status", p.choice("paid", "unpaid", "expired"), required=True),
+             Param("desconly", p.boolean)), one("payments"), first),
+    Command("pay", "payment", "Pay an invoice", _PAY, one("payments"), first),
+    Command("xpay", "payment", "Pay an invoice", _XPAY, (_xpay,), first),
+    Command("keysend", "payment", "Pay a node without an invoice",
+            (Param("destination", p.node_id, required=True),
+             Param("amount_msat", p.msat, required=True), Param("label", p.text),
+             Param("maxfeepercent", p.anything), Param("retry_for", p.integer),
+             Param("maxdelay", p.integer), Param("exemptfee", p.anything),
+             Param("routehints", p.anything), Param("extratlvs", p.anything),
+             Param("maxfee", p.msat)), one("payments"), first),
+    Command("listpays", "payment", "Show payments",
+            (Param("bolt11", p.text), Param("payment_hash", p.hexadecimal(32)),
+             Param("status", p.choice("pending", "complete", "failed")),
+             Param("index", p.anything), Param("start", p.integer), Param("limit", p.integer)),
+            one("payments"), listed("pays")),
+    Command("listsendpays", "payment", "Show parts of payments",
+            (Param("bolt11", p.text), Param("payment_hash", p.hexadecimal(32)),
+             Param("status", p.choice("pending", "complete", "failed")),
+             Param("index", p.anything), Param("start", p.integer), Param("limit", p.integer)),
+            one("payments"), listed("payments")),
+    Command("decode", "utility", "Read an invoice", (Param("string", p.text, required=True),),
+            (), _decode),
+    Command("generate", "developer", "Mine blocks on the embedded chain",
+            (Param("blocks", p.integer, required=True), Param("address", p.text)),
+            (_generate, _generate), lambda values, answers: answers[1]),
+)  # fmt: skip
+
+BY_NAME = {command.name: command for command in COMMANDS}

@@ -1,0 +1,196 @@
+"""The API actor: a request becomes questions to other actors, their answers become the reply.
+
+Owns: nothing durable; open calls. A question whose actor restarts is asked again under the same
+id: the actors know their questions, so that nothing is done twice and no connection is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.api.commands import BY_NAME, COMMANDS, Question, Values
+from protocol.api.params import parse
+from protocol.chain import Tip
+from protocol.errors import Refusal
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.values import Value
+
+UNKNOWN_METHOD = -32601
+# what the port does by itself: it holds the tree
+LOCAL = {
+    "help": "utility: Show the usage of all methods, or of one; help [command]",
+    "stop": "utility: End the node; stop",
+    "tree": "developer: Show all processes of the node; tree",
+    "kill": "developer: SIGKILL one actor by name (regtest only); kill name",
+}
+_ALSO = {"fundchannel": ("peers",)}
+
+
+class Request(Value, frozen=True, kw_only=True):
+    """From the port: one JSON-RPC request of a connection."""
+
+    connection: int
+    id: Any
+    method: str
+    params: Any
+
+
+class Reply(Value, frozen=True, kw_only=True):
+    """To the port: exactly one for each `Request`."""
+
+    connection: int
+    id: Any
+    result: Any = None
+    code: int | None = None
+    text: str = ""
+
+
+class Local(Value, frozen=True, kw_only=True):
+    """To the port: a method that it answers itself."""
+
+    request: Request
+
+
+class Call(Value, frozen=True, kw_only=True):
+    """Row "~call/<id>": an open request. `answers` has a place for each question asked so far."""
+
+    request: Request
+    values: Values
+    stage: int = 0
+    asked: tuple[tuple[str, Ask], ...] = ()
+    answers: tuple[Any, ...] = ()
+
+
+class Machine:
+    name = "api"
+
+    def __init__(self, network: str, node_id: bytes, alias: str, host: str, port: int) -> None:
+        self.network = network
+        self.constants = {
+            "~network": network,
+            "~node_id": node_id.hex(),
+            "~alias": alias,
+            "~host": host,
+            "~port": port,
+            "~folder": "",
+        }
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name is None:
+            step.put("~life", at.entropy.hex()[:12])
+            step.put("~count", 0)
+            return
+        for call in step.scan("~call/").values():
+            for index, (actor, ask) in enumerate(call.asked):
+                waiting = call.answers[index] is None
+                if waiting and name in (actor, *_ALSO.get(ask.method, ())):
+                    step.say(actor, ask)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        pass
+
+    def drain(self, step: Step, at: Moment) -> None:
+        pass
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case Request():
+                self._request(step, item)
+            case Answer():
+                self._answer(step, item)
+            case Tip():
+                pass
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    def _request(self, step: Step, request: Request) -> None:
+        if request.method in LOCAL:
+            step.do(Local(request=request))
+            return
+        command = BY_NAME.get(request.method)
+        if command is None:
+            text = f"Unknown command '{request.method[:40]}'"
+            self._refuse(step, request, UNKNOWN_METHOD, text)
+            return
+        try:
+            values = parse(command.params, request.params)
+        except Refusal as refusal:
+            self._refuse(step, request, refusal.code, str(refusal))
+            return
+        values |= self.constants | {"~method": request.method}
+        count = step.get("~count") + 1
+        step.put("~count", count)
+        self._go_on(step, f"{step.get('~life')}-{count}", Call(request=request, values=values))
+
+    def _go_on(self, step: Step, number: str, call: Call) -> None:
+        """The next stage of questions, or the reply."""
+        command = BY_NAME[call.request.method]
+        answers = [answer["result"] for answer in call.answers]
+        try:
+            if call.stage == len(command.stages):
+                self._reply(step, number, call, command.shape(call.values, answers))
+                return
+            questions = command.stages[call.stage](call.values, answers)
+        except Refusal as refusal:
+            step.drop(f"~call/{number}")
+            self._refuse(step, call.request, refusal.code, str(refusal))
+            return
+        self._ask(step, number, call, questions)
+
+    def _ask(self, step: Step, number: str, call: Call, questions: list[Question]) -> None:
+        asked, answers = list(call.asked), list(call.answers)
+        for actor, method, params in questions:
+            ask = Ask(id=f"{number}.{len(asked)}", method=method, params=params)
+            asked.append((actor, ask))
+            answers.append(None)
+            step.say(actor, ask)
+        call = call.but(asked=tuple(asked), answers=tuple(answers), stage=call.stage + 1)
+        step.put(f"~call/{number}", call)
+
+    def _answer(self, step: Step, answer: Answer) -> None:
+        number, _, index = answer.id.rpartition(".")
+        call = step.get(f"~call/{number}")
+        if call is None or call.answers[int(index)] is not None:
+            return  # answered twice, or by the second of two
+        if answer.code is not None:
+            step.drop(f"~call/{number}")
+            self._refuse(step, call.request, answer.code, answer.text)
+            return
+        answers = list(call.answers)
+        answers[int(index)] = {"result": answer.result}
+        call = call.but(answers=tuple(answers))
+        step.put(f"~call/{number}", call)
+        if None not in answers:
+            self._go_on(step, number, call)
+
+    def _reply(self, step: Step, number: str, call: Call, result: Any) -> None:
+        step.drop(f"~call/{number}")
+        request = call.request
+        step.do(Reply(connection=request.connection, id=request.id, result=result))
+
+    def _refuse(self, step: Step, request: Request, code: int, text: str) -> None:
+        reply = Reply(connection=request.connection, id=request.id, code=code, text=text)
+        step.do(reply)
+
+
+def usage(name: str | None) -> dict[str, Any]:
+    """The reply of `help`. Raises `Refusal`."""
+    rows = [
+        {
+            "command": command.usage,
+            "category": command.category,
+            "description": command.text,
+            "verbose": command.text,
+        }
+        for command in COMMANDS
+    ]
+    for local, about in LOCAL.items():
+        category, _, rest = about.partition(": ")
+        text, _, words = rest.partition("; ")
+        row = {"command": words, "category": category, "description": text, "verbose": text}
+        rows.append(row | {"command": words or local})
+    if name is not None:
+        rows = [row for row in rows if row["command"].split()[0] == name]
+        if not rows:
+            raise Refusal(f"Unknown command '{name[:40]}'", code=UNKNOWN_METHOD)
+    return {"help": sorted(rows, key=lambda row: row["command"])}

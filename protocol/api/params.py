@@ -1,0 +1,191 @@
+"""Parameters of JSON-RPC methods: by position or by name, checked, with Core Lightning's codes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from protocol.errors import Refusal
+
+INVALID_PARAMS = -32602
+MAX_MSAT = 21_000_000 * 100_000_000 * 1000
+
+
+class Param(NamedTuple):
+    """One parameter; `read` raises ValueError with what it should be."""
+
+    name: str
+    read: Callable[[Any], Any]
+    required: bool = False
+
+
+def text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("should be a string")
+    return str(value)
+
+
+def integer(value: Any) -> int:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("should be an integer")
+    if not 0 <= value < 1 << 63:
+        raise ValueError("should be a positive integer")
+    return value
+
+
+def boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return bool(value == "true")
+    raise ValueError("should be 'true' or 'false'")
+
+
+def msat(value: Any) -> int:
+    """A number of millisatoshi; "1000msat", "1sat" and "0.001btc" are understood too."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]+)(\.[0-9]+)?(msat|sat|btc)?", value)
+        if match is None:
+            raise ValueError("should be a millisatoshi amount")
+        unit = {"msat": 1, "sat": 1000, "btc": 10**11, None: 1}[match[3]]
+        whole, part = int(match[1]) * unit, match[2]
+        if part is not None:
+            scaled = int(part[1:]) * unit
+            if scaled % 10 ** (len(part) - 1):
+                raise ValueError("should be a whole number of millisatoshi")
+            whole += scaled // 10 ** (len(part) - 1)
+        value = whole
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_MSAT:
+        raise ValueError("should be a millisatoshi amount")
+    return value
+
+
+def msat_or_any(value: Any) -> int | None:
+    if value == "any":
+        return None
+    amount = msat(value)
+    if amount == 0:
+        raise ValueError("should be positive msat or 'any'")
+    return amount
+
+
+def sat_or_all(value: Any) -> int | None:
+    """Satoshi; a bare number is satoshi here, as Core Lightning's fundchannel has it."""
+    if value == "all":
+        return None
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        or (isinstance(value, str) and value.isdigit())
+    ):
+        return integer(value)
+    amount = msat(value)
+    if amount % 1000:
+        raise ValueError("should be a whole number of satoshi")
+    return amount // 1000
+
+
+def hexadecimal(size: int) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(f"[0-9a-fA-F]{{{2 * size}}}", value):
+            raise ValueError(f"should be {size} bytes in hex")
+        return value.lower()
+
+    return read
+
+
+def node_id(value: Any) -> str:
+    found = hexadecimal(33)(value)
+    if found[:2] not in ("02", "03"):
+        raise ValueError("should be a node id")
+    return found
+
+
+def address(value: Any) -> tuple[str, str | None, int | None]:
+    """id[@host[:port]]"""
+    if not isinstance(value, str):
+        raise ValueError("should be id[@host[:port]]")
+    node, _, place = value.partition("@")
+    if not place:
+        return node_id(node), None, None
+    host, port = _host_port(place)
+    return node_id(node), host, port
+
+
+def _host_port(place: str) -> tuple[str, int]:
+    match = re.fullmatch(r"\[([0-9a-fA-F:]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?", place)
+    if match is None:
+        raise ValueError("should be host[:port]")
+    port = int(match[2] or match[4] or 9735)
+    if not 0 < port < 65536:
+        raise ValueError("should have a port from 1 to 65535")
+    return match[1] or match[3], port
+
+
+def feerate(value: Any) -> int | None:
+    """Satoshi per 1000 weight; names like "normal" leave it to the node."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]+)(perkw|perkb)?", value)
+        if match is None:
+            if value in ("slow", "normal", "urgent", "opening", "minimum"):
+                return None
+            raise ValueError("should be a feerate")
+        number = int(match[1])
+        return number if match[2] == "perkw" else max(253, number // 4)
+    return max(253, integer(value) // 4)
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"should be one of {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+def parse(spec: Sequence[Param], given: Any) -> dict[str, Any]:
+    """Checked values by name; what was not given (or is null) is absent. Raises `Refusal`."""
+    if isinstance(given, list):
+        if len(given) > len(spec):
+            raise Refusal(
+                f"too many parameters: got {len(given)}, expected {len(spec)}", code=INVALID_PARAMS
+            )
+        named = {param.name: value for param, value in zip(spec, given, strict=False)}
+    elif isinstance(given, dict):
+        named = given
+        _check_names(spec, named)
+    else:
+        raise Refusal("Expected array or object for params", code=INVALID_PARAMS)
+    values: dict[str, Any] = {}
+    for param in spec:
+        value = named.get(param.name)
+        if value is None:
+            if param.required:
+                raise Refusal(f"missing required parameter: {param.name}", code=INVALID_PARAMS)
+            continue
+        try:
+            values[param.name] = param.read(value)
+        except ValueError as error:
+            shown = str(value)[:80]
+            raise Refusal(
+                f"{param.name}: {error}: invalid token {shown!r}", code=INVALID_PARAMS
+            ) from None
+    return values
+
+
+def _check_names(spec: Sequence[Param], named: dict[str, Any]) -> None:
+    known = [param.name for param in spec]
+    for name in named:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise Refusal(f"unknown parameter: {str(name)[:40]}{hint}", code=INVALID_PARAMS)
