@@ -1,0 +1,7 @@
+"""python -m daruma"""
+
+import sys
+
+from daruma.cli import main
+
+sys.exit(main())

@@ -1,0 +1,169 @@
+"""Configuration: one frozen record, every value with its origin.
+
+`--option` on the command line, then `DARUMA_OPTION`, then `config.toml` in the node's folder (the
+key `option`, under `[<network>]` first), then the default. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+NETWORKS = ("regtest", "signet", "testnet", "bitcoin")
+RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet": 18332, "bitcoin": 8332}
+LOG_LEVELS = ("debug", "info", "unusual", "broken")
+
+# option -> (default, what it is)
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "lightning-dir": ("~/.daruma", "folder of the node's data"),
+    "network": ("regtest", "bitcoin network: " + ", ".join(NETWORKS)),
+    "addr": ("127.0.0.1:9735", "host:port where peers may connect"),
+    "alias": ("daruma", "name of the node"),
+    "bitcoin-rpcconnect": (None, "host of a bitcoind"),
+    "bitcoin-rpcport": (None, "port of its RPC"),
+    "bitcoin-rpcuser": (None, "user of its RPC"),
+    "bitcoin-rpcpassword": (None, "password of its RPC"),
+    "bitcoin-datadir": (None, "its data folder, for the cookie file"),
+    "log-level": ("info", "how much is logged: " + ", ".join(LOG_LEVELS)),
+}
+
+
+class ConfigError(Exception):
+    """One sentence for the operator."""
+
+
+@dataclass(frozen=True)
+class Config:
+    lightning_dir: Path
+    network: str
+    host: str
+    port: int
+    alias: str
+    log_level: str
+    rpc: dict[str, Any] | None
+    origins: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where this network's files are."""
+        return self.lightning_dir / self.network
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "lightning-rpc"
+
+
+def load(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Config:
+    """`given`: options of the command line, absent or None when not said. Raises `ConfigError`."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def take(name: str, file: Mapping[str, Any]) -> None:
+        variable = "DARUMA_" + name.upper().replace("-", "_")
+        for origin, value in (
+            ("command line", given.get(name)),
+            (variable, environment.get(variable)),
+            ("config.toml", file.get(name)),
+            ("default", OPTIONS[name][0]),
+        ):
+            if value is not None or origin == "default":
+                values[name], origins[name] = value, origin
+                return
+
+    take("lightning-dir", {})
+    take("network", {})
+    folder = Path(str(values["lightning-dir"])).expanduser()
+    file = _read_file(folder / "config.toml", str(values["network"]))
+    for name in OPTIONS:
+        if name != "lightning-dir":
+            take(name, file)
+    return _checked(folder, values, origins)
+
+
+def _read_file(path: Path, network: str) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        data = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML ({error}): correct it") from None
+    section = data.pop(network, {})
+    for other in NETWORKS:
+        data.pop(other, None)
+    merged: dict[str, Any] = {**data, **section}
+    for key in merged:
+        if key not in OPTIONS or key == "lightning-dir":
+            near = difflib.get_close_matches(key, OPTIONS, 1)
+            hint = f": did you mean {near[0]}?" if near else ": remove it"
+            raise ConfigError(f"{path} has an unknown key {key!r}{hint}")
+    return merged
+
+
+def _checked(folder: Path, values: dict[str, Any], origins: dict[str, str]) -> Config:
+    network = str(values["network"])
+    if network not in NETWORKS:
+        near = difflib.get_close_matches(network, NETWORKS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
+        raise ConfigError(f"there is no network {network!r}: {hint}")
+    host, port = _place(str(values["addr"]))
+    if values["log-level"] not in LOG_LEVELS:
+        raise ConfigError(f"log-level is one of {', '.join(LOG_LEVELS)}")
+    socket = folder / network / "lightning-rpc"
+    if len(str(socket).encode()) > 100:
+        raise ConfigError(
+            f"the path of the socket is too long for a unix socket ({socket}): "
+            "use a shorter --lightning-dir"
+        )
+    alias = str(values["alias"])
+    if len(alias.encode()) > 32:
+        raise ConfigError("alias has at most 32 bytes")
+    return Config(
+        lightning_dir=folder,
+        network=network,
+        host=host,
+        port=port,
+        alias=alias,
+        log_level=str(values["log-level"]),
+        rpc=_rpc(values, network),
+        origins=origins,
+    )
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, found, port = text.rpartition(":")
+    if not found:
+        host, port = text, "9735"
+    host = host.strip("[]")
+    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+        raise ConfigError(f"addr {text!r} is not host:port")
+    return host, int(port)
+
+
+def _rpc(values: dict[str, Any], network: str) -> dict[str, Any] | None:
+    """None: no bitcoind was named, so that the embedded chain is started (regtest only)."""
+    named = [name for name in values if name.startswith("bitcoin-") and values[name] is not None]
+    if not named:
+        if network != "regtest":
+            raise ConfigError(
+                f"{network} needs a bitcoind: give --bitcoin-rpcconnect, --bitcoin-rpcport, "
+                "--bitcoin-rpcuser and --bitcoin-rpcpassword"
+            )
+        return None
+    port = values["bitcoin-rpcport"] or RPC_PORTS[network]
+    if not str(port).isdigit():
+        raise ConfigError("bitcoin-rpcport is a number")
+    datadir = Path(str(values["bitcoin-datadir"] or "~/.bitcoin")).expanduser()
+    below = {"bitcoin": "", "testnet": "testnet3"}.get(network, network)
+    return {
+        "host": values["bitcoin-rpcconnect"] or "127.0.0.1",
+        "port": int(port),
+        "user": values["bitcoin-rpcuser"],
+        "password": values["bitcoin-rpcpassword"],
+        "cookie": str(datadir / below / ".cookie"),
+    }

@@ -1,0 +1,52 @@
+"""Results as tables, for people at a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MAX_COLUMNS = 8
+
+
+def show(result: Any, console: Console | None = None) -> None:
+    """A list of records becomes a table, a record a list of names and values."""
+    console = console or Console()
+    if isinstance(result, dict):
+        lists = {name: rows for name, rows in result.items() if _is_table(rows)}
+        plain = {name: value for name, value in result.items() if name not in lists}
+        if plain:
+            console.print(_record(plain))
+        for name, rows in lists.items():
+            console.print(rows_table(name, rows))
+    elif _is_table(result):
+        console.print(rows_table("", result))
+    else:
+        console.print(result, markup=False)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _record(values: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
+    for name, value in values.items():
+        table.add_row(name, _cell(value))
+    return table
+
+
+def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    columns = [name for name, value in rows[0].items() if not isinstance(value, dict | list)]
+    table = Table(title=title or None)
+    for name in columns[:MAX_COLUMNS]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns[:MAX_COLUMNS]))
+    return table
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 66 else text[:30] + "..." + text[-8:]
