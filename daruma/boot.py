@@ -112,7 +112,8 @@ class Node:
 
     def _watch(self, status: Status) -> None:
         """pidfds of the roots: their death is noticed at once, without being their parent."""
-        roots = {"supervisor": status.pid, **_thespians_own()}
+        roots = {"supervisor": status.pid, **_thespians_own(status.pid)}
+        rows: list[dict[str, Any]]
         rows = [{"name": "node", "role": "node", "parent": None, "pid": os.getpid()}]
         parents = {"supervisor": "admin", "admin": "node", "logger": "admin"}
         rows += [
@@ -135,14 +136,11 @@ class Node:
         """Until one of the roots has died, or the node is to stop."""
         while not self.stopping:
             ready, _, _ = select.select(list(self._watched), [], [], 0.5)
-            if ready or self._fatal():
+            if ready:
                 return
+            _reap()
             if self.chain is not None:
                 self.chain.keep()
-
-    def _fatal(self) -> bool:
-        _reap()
-        return False
 
     def end(self, *, kind: bool) -> None:
         """All processes of this life go; a kind end lets them close their stores."""
@@ -156,14 +154,14 @@ class Node:
         self.system = None
 
 
-def _thespians_own() -> dict[str, int]:
+def _thespians_own(supervisor: int) -> dict[str, int]:
     """Our one child is the admin; the logger is its child that is no actor of ours."""
     found: dict[str, int] = {}
     for pid, parent, title in _processes():
         if parent == os.getpid() and "daruma chain" not in title:
             found["admin"] = pid
-    for pid, parent, title in _processes():
-        if parent == found.get("admin") and "ogger" in title:
+    for pid, parent, _ in _processes():
+        if parent == found.get("admin") and pid != supervisor:
             found["logger"] = pid
     return found
 

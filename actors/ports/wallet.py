@@ -95,7 +95,7 @@ class WalletPort:
             if tx.height is not None
         ]
         seen = {
-            bdk.HashableTxid(bdk.Transaction(tx.raw).compute_txid()): 1
+            bdk.Transaction(tx.raw).compute_txid(): 1
             for tx in item.transactions
             if tx.height is None
         }
@@ -104,16 +104,19 @@ class WalletPort:
             last_evicted={},
         )  # fmt: skip
         changes = [bdk.ChainChange(height=h, hash=_block_hash(blocks[h])) for h in sorted(blocks)]
+        # before the transactions are indexed: what is beyond its lookahead would not be ours
+        revealed = {
+            descriptor.descriptor_id(): self.revealed[keychain]
+            for descriptor, keychain in zip(self.descriptors, (EXTERNAL, INTERNAL), strict=True)
+            if self.revealed[keychain] >= 0
+        }
         more = bdk.ChangeSet.from_aggregate(
             None, None, None, bdk.LocalChainChangeSet(changes=changes), graph,
-            bdk.IndexerChangeSet(last_revealed={}),
+            bdk.IndexerChangeSet(last_revealed=revealed),
         )  # fmt: skip
         self._snapshot = _Snapshot(bdk.ChangeSet.from_merge(self._base, more))
         self._persister = bdk.Persister.custom(self._snapshot)
         self.wallet = bdk.Wallet.load(*self.descriptors, self._persister)
-        for keychain, index in self.revealed.items():
-            if index >= 0:
-                self.wallet.reveal_addresses_to(keychain, index)
         for raw in item.reserved:
             for spent in bdk.Transaction(raw).input():
                 self.wallet.lock_outpoint(spent.previous_output)

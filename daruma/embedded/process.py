@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -86,10 +87,8 @@ def run(datadir: str, port: int | None, user: str | None, password: str | None) 
     signal.signal(signal.SIGTERM, lambda *_: _end())
     signal.signal(signal.SIGINT, lambda *_: _end())
     print(f"ready 127.0.0.1:{server.server_port}", flush=True)
-    try:
+    with contextlib.suppress(_Ended):
         server.serve_forever(poll_interval=0.2)
-    except _Ended:
-        pass
     return 0
 
 

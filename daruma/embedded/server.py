@@ -208,6 +208,9 @@ def serve(chain: EmbeddedChain, port: int, credentials: str) -> HTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # headers and body in one segment: two would wait 40 ms for each other
+        wbufsize = -1
+        disable_nagle_algorithm = True
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -233,6 +236,7 @@ def serve(chain: EmbeddedChain, port: int, credentials: str) -> HTTPServer:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            self.wfile.flush()
 
     return _Server(("127.0.0.1", port), Handler)
 
