@@ -59,7 +59,7 @@ def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
 
 
 class ChainNode:
-    """`daruma chain` with a miner's address, or somebody else's bitcoind with a wallet."""
+    """`daruma chain` as a child process."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -89,28 +89,42 @@ class ChainNode:
     ) -> None:
         self.rpc("generatetoaddress", count, address)
 
+    def height(self) -> int:
+        return int(self.rpc("getblockcount"))
+
     def stop(self) -> None:
         if self.process is not None:
             ended(self.process)
 
 
+class ForeignChain(ChainNode):
+    """A bitcoind that somebody else started."""
+
+    def __init__(self, port: int, user: str, password: str) -> None:
+        self.port, self.user, self.password = port, user, password
+        self.process = None
+        self.rpc = Bitcoind({"host": "127.0.0.1", "port": port, "user": user, "password": password})
+
+
 class NodeProcess:
     """`daruma start` in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str, chain: Any, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, chain: Any, environment: dict[str, str] | None = None
+    ) -> None:
         self.folder, self.name, self.chain = folder, name, chain
         self.port = free_port()
         self.client = Client(str(folder / "regtest" / "lightning-rpc"))
         self.process: subprocess.Popen[bytes] | None = None
-        self.start(**environment)
+        self.start(environment=environment)
 
-    def start(self, *, wait: bool = True, **environment: str) -> None:
+    def start(self, *, wait: bool = True, environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(self.folder)]
         command += ["--addr", f"127.0.0.1:{self.port}", "--alias", self.name, *self.chain.options]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
             preexec_fn=die_with_parent,
         )
         if wait:

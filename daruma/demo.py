@@ -1,0 +1,225 @@
+"""`daruma demo`: two nodes open a channel, pay each other, are killed, and stand up again.
+
+Everything is real: processes, SIGKILL, blocks validated by Bitcoin Core's library (or by your own
+bitcoind on regtest, with the bitcoin options). The end is checked to the satoshi.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from daruma.playground import ChainNode, ForeignChain, NodeProcess, until
+from protocol.bitcoin.transaction import parse
+
+CAPACITY_SAT, DEPTH = 1_000_000, 1
+TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
+VICTIMS = ("monitors", "peers", "funding", "payments", "api")
+
+
+class Differs(Exception):
+    """Something is not as it must be."""
+
+
+class Show:
+    """Progress for people, and the facts for the report."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.stream = sys.stderr if quiet else sys.stdout
+        self.began = time.monotonic()
+        self.facts: dict[str, Any] = {"kills": [], "payments": []}
+
+    def say(self, text: str) -> None:
+        print(f"  {time.monotonic() - self.began:5.1f} s  {text}", file=self.stream, flush=True)
+
+    def check(self, what: str, expected: Any, actual: Any) -> None:
+        self.facts.setdefault("checks", []).append(
+            {"what": what, "expected": expected, "actual": actual, "good": expected == actual}
+        )
+        if expected != actual:
+            raise Differs(f"{what}: expected {expected}, found {actual}")
+
+
+def run(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="daruma demo")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rpcport", type=int, help="a bitcoind on regtest instead of our chain")
+    parser.add_argument("--rpcuser", default="")
+    parser.add_argument("--rpcpassword", default="")
+    options = parser.parse_args(words)
+    show = Show(quiet=options.json)
+    with tempfile.TemporaryDirectory(prefix="daruma-") as temporary:
+        folder = Path(temporary)
+        chain = (
+            ForeignChain(options.rpcport, options.rpcuser, options.rpcpassword)
+            if options.rpcport
+            else ChainNode(folder / "chain")
+        )
+        nodes: list[NodeProcess] = []
+        try:
+            _story(show, folder, chain, nodes)
+            failed = ""
+        except (Differs, TimeoutError, RuntimeError) as error:
+            failed = str(error)
+        finally:
+            for node in nodes:
+                node.stop()
+            chain.stop()
+    show.facts |= {"seconds": round(time.monotonic() - show.began, 1), "failed": failed or None}
+    if options.json:
+        print(json.dumps(show.facts, indent=1))
+    else:
+        _table(show.facts)
+    return 1 if failed else 0
+
+
+def _story(show: Show, folder: Path, chain: Any, nodes: list[NodeProcess]) -> None:
+    alice = NodeProcess(folder / "alice", "alice", chain)
+    nodes.append(alice)
+    bob = NodeProcess(folder / "bob", "bob", chain)
+    nodes.append(bob)
+    show.facts["processes"] = {node.name: node.tree() for node in nodes}
+    for node in nodes:
+        show.say(f"{node.name} is up: {len(node.tree())} processes, id {node.id[:16]}...")
+    coins = _coins(show, chain, alice)
+    cid, funding_fee = _open(show, chain, alice, bob, coins)
+    _pay_and_kill(show, alice, bob)
+    _close(show, chain, alice, bob, coins - CAPACITY_SAT - funding_fee, cid)
+
+
+def _coins(show: Show, chain: Any, alice: NodeProcess) -> int:
+    chain.mine(1, alice.client.newaddr()["bech32"])
+    chain.mine(100)
+    until(lambda: alice.height() == chain.height(), "alice has read the chain")
+    until(lambda: alice.coins_sat() > 0, "alice has coins")
+    show.say(f"alice owns {alice.coins_sat():,} sat on chain")
+    return alice.coins_sat()
+
+
+def _open(
+    show: Show, chain: Any, alice: NodeProcess, bob: NodeProcess, coins: int
+) -> tuple[str, int]:
+    alice.connect(bob)
+    asked = {"id": bob.id, "amount": CAPACITY_SAT, "announce": False}
+    opened = until(lambda: alice.client.call("fundchannel", asked), "the channel is funded")
+    txid = opened["txid"]
+    show.say(f"funding transaction {txid[:16]}... output {opened['outnum']} is in the mempool")
+    until(lambda: txid in chain.rpc("getrawmempool"), "the funding transaction is there")
+    chain.mine(DEPTH)
+    until(lambda: alice.usable() and bob.usable(), "the channel is usable")
+    out = chain.rpc("gettxout", txid, opened["outnum"])
+    show.say(f"{out['confirmations']} confirmation: the channel of {CAPACITY_SAT:,} sat is usable")
+    until(lambda: alice.coins_sat() != coins, "alice's change is known")
+    fee = coins - CAPACITY_SAT - alice.coins_sat()
+    show.facts["funding"] = {
+        "txid": txid, "confirmations": out["confirmations"], "amount_sat": CAPACITY_SAT,
+        "fee_sat": fee,
+    }  # fmt: skip
+    return opened["channel_id"], fee
+
+
+def _pay_and_kill(show: Show, alice: NodeProcess, bob: NodeProcess) -> None:
+    for number in range(PAYMENTS):
+        _payment(show, alice, bob, TO_BOB_MSAT, f"to bob {number}")
+        _payment(show, bob, alice, TO_ALICE_MSAT, f"to alice {number}")
+    show.say(f"{PAYMENTS} payments each way")
+    for number, victim in enumerate(VICTIMS):
+        node = (alice, bob)[number % 2]
+        others = {row["name"]: row["pid"] for row in node.tree() if row["name"] != victim}
+        took = node.kill_actor(victim)
+        _payment(show, alice, bob, TO_BOB_MSAT, f"after the kill of {victim}")
+        now = {row["name"]: row["pid"] for row in node.tree() if row["name"] != victim}
+        show.check(f"pids of the others after the kill of {victim}", others, now)
+        _killed(show, node.name, victim, took)
+    began = time.monotonic()
+    bob.kill()
+    bob.start()
+    until(lambda: alice.usable() and bob.usable(), "bob stands again")
+    _killed(show, "bob", "the whole node", time.monotonic() - began)
+    _payment(show, bob, alice, TO_ALICE_MSAT, "after the kill of bob")
+
+
+def _killed(show: Show, node: str, victim: str, took: float) -> None:
+    show.facts["kills"].append({"node": node, "actor": victim, "seconds": round(took, 3)})
+    show.say(f"SIGKILL of {node}'s {victim}: back after {took * 1000:.0f} ms, and paid again")
+
+
+def _payment(
+    show: Show, payer: NodeProcess, payee: NodeProcess, amount_msat: int, label: str
+) -> None:
+    began = time.monotonic()
+    payer.pay(payee, amount_msat, label)
+    show.facts["payments"].append(
+        {
+            "from": payer.name,
+            "to": payee.name,
+            "amount_msat": amount_msat,
+            "label": label,
+            "ms": round((time.monotonic() - began) * 1000, 1),
+        }
+    )
+
+
+def _close(
+    show: Show, chain: Any, alice: NodeProcess, bob: NodeProcess, change_sat: int, cid: str
+) -> None:
+    paid = (PAYMENTS + len(VICTIMS)) * TO_BOB_MSAT
+    back = (PAYMENTS + 1) * TO_ALICE_MSAT
+    bobs_sat = (paid - back) // 1000
+    rows = [row for row in bob.channels() if row["channel_id"] == cid]
+    show.check("bob's balance in the channel (msat)", bobs_sat * 1000, rows[0]["to_us_msat"])
+    closed = until(lambda: alice.client.call("close", {"id": cid}), "the channel is closed")
+    show.say(f"closed together by {closed['txid'][:16]}...")
+    until(lambda: closed["txid"] in chain.rpc("getrawmempool"), "the closing transaction is there")
+    tx = closed["tx"]
+    chain.mine(1)
+    until(lambda: bob.coins_sat() == bobs_sat, f"bob has {bobs_sat} sat on chain", 20)
+    outputs = _outputs(tx)
+    fee = CAPACITY_SAT - sum(outputs)
+    expected = change_sat + CAPACITY_SAT - bobs_sat - fee
+    until(lambda: alice.coins_sat() == expected, f"alice has {expected} sat on chain", 20)
+    show.check("bob's coins on chain (sat)", bobs_sat, bob.coins_sat())
+    show.check("alice's coins on chain (sat)", expected, alice.coins_sat())
+    show.facts["close"] = {"txid": closed["txid"], "fee_sat": fee, "outputs_sat": outputs}
+    show.facts["balances_sat"] = {"alice": alice.coins_sat(), "bob": bob.coins_sat()}
+    show.say("every satoshi is in its place")
+
+
+def _outputs(raw: str) -> list[int]:
+    return [out.amount_sat for out in parse(bytes.fromhex(raw)).outputs]
+
+
+def _table(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from daruma.tables import rows_table
+
+    console = Console()
+    for name, rows in facts.get("processes", {}).items():
+        shown = [
+            {key: row.get(key) for key in ("name", "parent", "pid", "generation", "commits")}
+            for row in rows
+        ]
+        console.print(rows_table(f"{name}'s processes", shown))
+    if facts["kills"]:
+        console.print(rows_table("SIGKILL, and back", facts["kills"]))
+    if facts.get("checks"):
+        checks = [
+            {"what": row["what"], "good": "yes" if row["good"] else "NO"} for row in facts["checks"]
+        ]
+        console.print(rows_table("checked", checks))
+    if "balances_sat" in facts:
+        balances = facts["balances_sat"]
+        fees = facts["funding"]["fee_sat"] + facts["close"]["fee_sat"]
+        console.print(
+            f"alice {balances['alice']:,} sat, bob {balances['bob']:,} sat, fees {fees:,} sat; "
+            f"{len(facts['payments'])} payments, {len(facts['kills'])} kills, "
+            f"{facts['seconds']} s"
+        )
+    if facts["failed"]:
+        console.print(f"FAILED: {facts['failed']}")
