@@ -182,7 +182,8 @@ class Loop:
     def _note(self, note: Any) -> None:
         if isinstance(note, Ping):
             self.alive = note.number
-        elif isinstance(note, Directory):
+            note = note.directory
+        if isinstance(note, Directory):
             self.directory = note
             for entry in note.entries:
                 # the later one in the tree dials: so every pair has one stream

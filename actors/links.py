@@ -187,8 +187,9 @@ class Hub:
         self._pending.add(Stream(self, sock, dialled=None))
 
     def dial(self, name: str, path: str, generation: int) -> None:
-        """A new generation of `name` is there: the old stream, if any, is of no use any more."""
-        if self._seen.get(name, 0) >= generation:
+        """Have a stream to this generation of `name`; said again and again, it mends itself."""
+        under_way = name in self.links or any(s.dialled == name for s in self._pending)
+        if self._seen.get(name, 0) >= generation and under_way:
             return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

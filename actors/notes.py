@@ -59,7 +59,10 @@ class Directory(Note):
 
 @dataclass(frozen=True, repr=False)
 class Ping(Note):
+    """The heartbeat brings the directory along: a lost note heals within a second."""
+
     number: int
+    directory: Directory
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from actors.notes import Settings
-from protocol import chain, funding, monitor, opening, peer, wallet
+from protocol import chain, opening, wallet
 from protocol.api.machine import Machine as Api
 from protocol.crypto import secp
 from protocol.crypto.hashes import derive
+from protocol.funding.machine import Machine as Funding
+from protocol.monitor.machine import Machine as Monitors
 from protocol.payments.machine import Machine as Payments
+from protocol.peer.machine import Machine as Peers
 
 
 def node_secret(seed: bytes) -> bytes:
@@ -30,11 +33,11 @@ def make_machine(name: str, settings: Settings) -> Any:
         case "wallet":
             return wallet.Machine(network)
         case "funding":
-            return funding.Machine(network, channels, opening.Policy())
+            return Funding(network, channels, opening.Policy())
         case "monitors":
-            return monitor.Machine(network)
+            return Monitors(network)
         case "peers":
-            return peer.Machine(network, channels, node_id(seed))
+            return Peers(network, channels, node_id(seed))
         case "payments":
             return Payments(network, node_secret(seed))
         case "api":

@@ -106,11 +106,15 @@ class Supervisor(SafeActor):
 
     def _publish(self) -> None:
         """Everybody learns of everybody; a higher generation means a new link."""
-        entries = tuple(seat.entry for seat in self.seats.values() if seat.entry and seat.address)
-        directory = Directory(entries, self._tree())
+        directory = self._directory()
         for seat in self.seats.values():
             if seat.entry is not None and seat.address is not None:
                 self.send(seat.address, directory)
+
+    def _directory(self) -> Directory:
+        seats = self.seats.values()
+        entries = tuple(seat.entry for seat in seats if seat.entry and seat.address)
+        return Directory(entries, self._tree())
 
     # ---- deaths ----
 
@@ -150,9 +154,10 @@ class Supervisor(SafeActor):
         if now >= self.next_beat:
             self.next_beat = now + HEARTBEAT_SECONDS * 0.9
             self.beat += 1
+            directory = self._directory()
             for seat in self.seats.values():
                 if seat.entry is not None and seat.address is not None:
-                    self.send(seat.address, Ping(self.beat))
+                    self.send(seat.address, Ping(self.beat, directory))
             self._sleep(HEARTBEAT_SECONDS)
 
     def _end_hung(self, seat: _Seat) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
-from protocol import chain, funding, machine, monitor, peer, wallet
+from protocol import chain, machine, wallet
 from protocol.channel import items, state
+from protocol.funding import items as funding
+from protocol.monitor import items as monitor
 from protocol.payments import rows
 from storage.schema import Registry, Schema
 
@@ -90,4 +92,4 @@ SCHEMAS: dict[str, Registry] = {
     "api": Registry({}),
 }
 
-__all__ = ["ITEMS", "OUTBOX", "SCHEMAS", "decode_item", "encode", "peer"]
+__all__ = ["ITEMS", "OUTBOX", "SCHEMAS", "decode_item", "encode"]

@@ -171,6 +171,7 @@ def _close(
     paid = (PAYMENTS + len(VICTIMS)) * TO_BOB_MSAT
     back = (PAYMENTS + 1) * TO_ALICE_MSAT
     bobs_sat = (paid - back) // 1000
+    until(lambda: not _in_flight(alice) + _in_flight(bob), "nothing is in flight")
     rows = [row for row in bob.channels() if row["channel_id"] == cid]
     show.check("bob's balance in the channel (msat)", bobs_sat * 1000, rows[0]["to_us_msat"])
     closed = until(lambda: alice.client.call("close", {"id": cid}), "the channel is closed")
@@ -188,6 +189,10 @@ def _close(
     show.facts["close"] = {"txid": closed["txid"], "fee_sat": fee, "outputs_sat": outputs}
     show.facts["balances_sat"] = {"alice": alice.coins_sat(), "bob": bob.coins_sat()}
     show.say("every satoshi is in its place")
+
+
+def _in_flight(node: NodeProcess) -> int:
+    return sum(len(row["htlcs"]) for row in node.channels())
 
 
 def _outputs(raw: str) -> list[int]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from actors.ports.base import PortHost
 from actors.roles import node_secret
-from protocol import peer
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError
+from protocol.peer import items as peer
 
 READ_SIZE = 256 << 10
 MAX_OUT = 16 << 20

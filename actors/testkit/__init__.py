@@ -13,6 +13,7 @@ the world at every point, and start each crash from there.
     world.settle()
 """
 
-from actors.testkit.world import Killed, Node, World
+from actors.testkit.node import Killed, Node
+from actors.testkit.world import World
 
 __all__ = ["Killed", "Node", "World"]

@@ -155,14 +155,17 @@ def _crashes(
             yield ("kill", node, role), twin
 
 
-def explore(
-    story: Story, *, share: int = 0, shares: int = 1, report: Report | None = None
-) -> Report:
-    """Depth 1, complete; `share` of `shares` takes every n-th point, for several processes."""
-    report = report or Report()
+def explore(story: Story, *, share: int = 0, shares: int = 1, enough: int | None = None) -> Report:
+    """Depth 1; `share` of `shares` takes every n-th point, for several processes.
+
+    `enough`: stop after so many failures (to show that a rule is needed, one is enough).
+    """
+    report = Report()
     for number, (point, world, sentence) in enumerate(branches(story)):
         if number % shares != share:
             continue
+        if enough is not None and len(report.failures) >= enough:
+            break
         report.points += 1
         try:
             story.go_on(world, sentence)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.testkit.world import Node, World
+from actors.testkit.node import Node
+from actors.testkit.world import World
 
 
 class Refused(AssertionError):

@@ -6,98 +6,21 @@ import copy
 import hashlib
 import random
 from collections import deque
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from actors import vocabulary
 from actors.driver import Driver, Switches
 from actors.testkit import ports
 from actors.testkit.chain import SimChain
-from protocol import chain, funding, monitor, opening, peer, wallet
-from protocol.crypto import secp
+from actors.testkit.node import DURABLE, ROLES, Host, Killed, Node
+from protocol import wallet
 from protocol.crypto.hashes import sha256
-from protocol.machine import Answer, Ask, Moment
-from protocol.payments.machine import Machine as Payments
-from storage.memory import Disk, MemoryStore
+from protocol.machine import Ask, Moment
+from protocol.peer import items as peer
+from storage.memory import MemoryStore
 
-ROLES = ("chain", "wallet", "funding", "monitors", "peers", "payments")
-DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
 START = 1_700_000_000.0
-
-
-class Killed(Exception):
-    """A kill at a durable write or a message of this actor."""
-
-    def __init__(self, node: str, actor: str) -> None:
-        super().__init__(f"{node}/{actor}")
-        self.node, self.actor = node, actor
-
-
-class _Host:
-    """The world, as one driver sees it."""
-
-    def __init__(self, world: World, node: Node, name: str) -> None:
-        self.world, self.node, self.name = world, node, name
-
-    def out(self, to: str, sequence: int, item: Any) -> None:
-        if to == "api":
-            self.node.answer(item)
-            return
-        data = vocabulary.encode(item)
-        self.world.post((self.node.name, self.name, to), ("item", sequence, data))
-
-    def acknowledge(self, to: str, sequence: int) -> None:
-        self.world.post((self.node.name, self.name, to), ("ack", sequence, b""))
-
-    def port(self, item: Any) -> None:
-        self.world.at_port(self.node, self.name, item)
-
-    def moment(self) -> Moment:
-        return self.world.moment(self.node.name, self.name)
-
-    def on_commit(self, when: str, number: int) -> None:
-        self.world.committed(self.node.name, self.name, when)
-
-
-class Node:
-    """One node: its secrets, its disks, and the drivers that are alive."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name = world, name
-        seed = sha256(b"seed of " + name.encode())
-        self.secret = sha256(seed + b"node")
-        self.id = secp.public_key(self.secret)
-        self._channel_secret = sha256(seed + b"channels")
-        self.disks = {role: Disk() for role in DURABLE}
-        self.drivers: dict[str, Driver] = {}
-        self.purse = ports.SimWallet(seed)
-        self.listening = False
-        self.answers: dict[str, Answer] = {}
-        self.asked: dict[str, tuple[str, Ask]] = {}
-
-    def machine(self, role: str) -> Any:
-        make: dict[str, Callable[[], Any]] = {
-            "chain": lambda: chain.Machine("regtest"),
-            "wallet": lambda: wallet.Machine("regtest"),
-            "funding": lambda: funding.Machine(
-                "regtest", self._channel_secret, opening.Policy(minimum_depth=3)
-            ),
-            "monitors": lambda: monitor.Machine("regtest"),
-            "peers": lambda: peer.Machine("regtest", self._channel_secret, self.id),
-            "payments": lambda: Payments("regtest", self.secret),
-        }
-        return make[role]()
-
-    def answer(self, item: Any) -> None:
-        if isinstance(item, Answer):
-            self.answers[item.id] = item
-            self.asked.pop(item.id, None)
-
-    def row(self, role: str, key: str) -> Any:
-        return self.drivers[role].rows.get(key)
-
-    def rows(self, role: str, segment: str) -> dict[str, Any]:
-        return dict(self.drivers[role].rows.segment(segment))
 
 
 Link = tuple[str, str, str]
@@ -111,6 +34,7 @@ class World:
         self.chain = SimChain()
         self.now = START
         self.switches = switches or Switches()
+        self._before_the_first = replace(self.switches, resume=True, announce_restarts=True)
         self.random = random.Random(seed) if seed is not None else None
         self.links: dict[Link, deque[tuple[int, tuple[str, int, bytes]]]] = {}
         self.ports: dict[tuple[str, str], deque[tuple[int, Any]]] = {}
@@ -159,14 +83,14 @@ class World:
 
     def start(self, node: Node, role: str) -> None:
         """A new incarnation from the disk."""
-        host = _Host(self, node, role)
+        host = Host(self, node, role)
         store = MemoryStore(node.disks[role]) if role in DURABLE else None
         driver = Driver(
             node.machine(role),
             store,
             vocabulary.SCHEMAS[role],
             host,
-            switches=self.switches,
+            switches=self.switches if self.crashes else self._before_the_first,
             on_commit=host.on_commit,
         )
         node.drivers[role] = driver
@@ -366,15 +290,22 @@ class World:
         if self.crash is not None and self.crash[:4] == (node, role, number, when):
             victim = self.crash[4]
             self.crash = None
-            raise Killed(node, role if victim == "actor" else "*")
+            # what it had said is on its way: before the write all of it is heard, after it none
+            raise Killed(node, role if victim == "actor" else "*", heard=when == "before")
 
     def _die(self, killed: Killed) -> None:
-        self.kill(self.nodes[killed.node], killed.actor)
+        self.kill(self.nodes[killed.node], killed.actor, heard=killed.heard)
 
-    def kill(self, node: Node, role: str = "*") -> None:
-        """SIGKILL and restart: of one actor, or of the whole node ("*")."""
+    def kill(self, node: Node, role: str = "*", *, heard: bool = False) -> None:
+        """SIGKILL and restart: of one actor, or of the whole node ("*").
+
+        What the victim had said and nobody has read yet is `heard` by the living, or lost.
+        """
         self.crashes += 1
+        self._switch()
         victims = ROLES if role == "*" else (role,)
+        if heard:
+            self._last_words(node, victims)
         for name in victims:
             self._drop(node, name)
         for name in victims:
@@ -382,6 +313,24 @@ class World:
                 self.start(node, name)
         for name in victims:
             self._announce(node, name)
+
+    def _last_words(self, node: Node, victims: tuple[str, ...]) -> None:
+        """Bytes that were written before the death reach whoever lives."""
+        drivers = {role: node.drivers.pop(role) for role in victims if role in node.drivers}
+        for key in [key for key in self.links if key[0] == node.name and key[1] in victims]:
+            while self.links.get(key) and key[2] in node.drivers:
+                self._deliver_link(key)
+        if "peers" in victims:
+            for wire in [wire for wire in self.wires if wire[0] == node.name]:
+                while self.wires.get(wire):
+                    self._deliver_wire(wire)
+        node.drivers.update(drivers)
+
+    def _switch(self) -> None:
+        """From the first crash on the rules that a crash is about are off, if they are to be."""
+        for node in self.nodes.values():
+            for driver in node.drivers.values():
+                driver.switches = self.switches
 
     def _drop(self, node: Node, role: str) -> None:
         """The process is gone, and with it all that was on its way to and from it."""

@@ -14,7 +14,7 @@ from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.invoice import Invoice, encode
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor import (
+from protocol.monitor.items import (
     ChannelEnded,
     ChannelUsable,
     ClaimKept,

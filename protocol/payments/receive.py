@@ -7,7 +7,7 @@ from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
 from protocol.errors import Malformed
 from protocol.machine import Moment, Step
-from protocol.monitor import Claim, ClaimKept, HtlcArrived
+from protocol.monitor.items import Claim, ClaimKept, HtlcArrived
 from protocol.payments import waiters
 from protocol.payments.rows import (
     ClaimRow,

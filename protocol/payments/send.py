@@ -8,7 +8,7 @@ from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
 from protocol.invoice import Invoice, InvoiceError, decode
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor import HtlcEnded, HtlcRefused
+from protocol.monitor.items import HtlcEnded, HtlcRefused
 from protocol.payments import waiters
 from protocol.payments.rows import ChannelRow, Counters, Keysend, Payment
 from protocol.payments.waiters import refuse

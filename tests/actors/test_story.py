@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.testkit import World, stories
-from actors.testkit.world import ROLES
+from actors.testkit.node import ROLES
 
 
 def test_open_pay_close() -> None:

@@ -1,13 +1,4 @@
-"""Openings: one machine for each, both roles, from the first message until it needs no more.
-
-Until our side has something to lose an opening lives in memory only ("~nego/..."): an interrupted
-negotiation leaves nothing behind. From then on it is row "opening/<channel id>":
-
-    guarding      the monitor is asked to take the channel; nothing has left the node
-    confirming    the monitor has it. POINT OF NO RETURN: the transaction (or our signature) leaves
-    locked        deep enough; the channel exchanges channel_ready
-    usable        both sides are ready; a private channel needs no more, and its row goes
-"""
+"""BOLT 2, Channel Establishment: the negotiation of one channel, in memory only, both roles."""
 
 from __future__ import annotations
 
@@ -15,110 +6,29 @@ from typing import Any
 
 from protocol import features, opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
-from protocol.chain import Broadcast, Tip, TxConfirmed, TxReorged, Unwatch, WatchTx
-from protocol.channel.items import FundingLocked
-from protocol.channel.state import Channel, Party, short_channel_id
+from protocol.channel.state import Channel, Party
 from protocol.crypto.keys import ChannelSecrets
 from protocol.errors import PeerFault, Refusal
-from protocol.features import Features
+from protocol.funding.items import FromPeer, KeyIndex, Negotiation, Open, Opening, ToPeer
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.monitor import ChannelEnded, ChannelUsable, ForgetUnfunded, Guard, Guarding
+from protocol.monitor.items import Guard
 from protocol.opening import Policy
-from protocol.values import Value
 from protocol.wallet import (
     CoinsRefused,
     CoinsReserved,
     NewScript,
     ReleaseCoins,
-    Reservations,
     ReserveCoins,
     ScriptIs,
-    SentCoins,
 )
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 
 MAX_NEGOTIATIONS_PER_PEER, MAX_NEGOTIATIONS = 4, 200
-FORGET_BLOCKS = 2016
 
 
-class FromPeer(Value, frozen=True, kw_only=True):
-    """Peers says: an opening message (type and body) of a connected peer."""
-
-    peer: bytes
-    features: Features
-    message: bytes
-
-
-class ToPeer(Value, frozen=True, kw_only=True):
-    """To peers: send this; `negotiation` (temporary id) is what is then under way, if any."""
-
-    peer: bytes
-    message: bytes
-    negotiation: bytes | None = None
-
-
-class PeerLost(Value, frozen=True, kw_only=True):
-    """Peers says: the connection is gone, and with it every negotiation."""
-
-    peer: bytes
-
-
-class Open(Value, frozen=True, kw_only=True):
-    """Peers says: the API's `ask` to open can start, the peer is connected."""
-
-    peer: bytes
-    features: Features
-    ask: Ask
-
-
-class Negotiation(Value, frozen=True, kw_only=True):
-    """Row "~nego/<temporary id>": an opening that may be forgotten at any time."""
-
-    temporary_id: bytes
-    peer: bytes
-    features: Features
-    we_opened: bool
-    key_index: int
-    ask: Ask | None = None
-    amount_sat: int = 0
-    opened: OpenChannel | None = None
-    accepted: AcceptChannel | None = None
-    own_script: bytes | None = None
-    raw: bytes | None = None
-    channel: Channel | None = None
-
-
-class Opening(Value, frozen=True, kw_only=True):
-    """Row "opening/<channel id>"."""
-
-    channel_id: bytes
-    purpose: str
-    peer: bytes
-    we_opened: bool
-    state: str
-    minimum_depth: int
-    amount_sat: int
-    script: bytes
-    funding_txid: bytes
-    funding_index: int
-    private: bool
-    since: int
-    signature: bytes = b""
-    raw: bytes = b""
-    ask: str = ""
-
-
-class KeyIndex(Value, frozen=True, kw_only=True):
-    """Row "keys": the next index of channel secrets; an index is never used twice."""
-
-    next: int
-
-
-class Machine:
-    """The funding actor's decisions."""
-
-    name = "funding"
+class Negotiator:
+    """Rows "~nego/...", until `_guard` makes an opening durable."""
 
     def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
         self.network = network
@@ -128,64 +38,10 @@ class Machine:
     def secrets(self, index: int) -> ChannelSecrets:
         return ChannelSecrets(self._master, index)
 
-    def resume(self, step: Step, name: str | None, at: Moment) -> None:
-        negotiations = step.scan("~nego/").values()
-        if name in (None, "wallet"):
-            alive = [item.purpose for item in step.scan("opening/").values()]
-            alive += [item.temporary_id.hex() for item in negotiations]
-            step.say("wallet", Reservations(alive=tuple(alive)))
-        if name == "wallet":
-            for item in negotiations:
-                self._ask_wallet(step, item)
-        if name == "peers":
-            for item in negotiations:
-                self._abandon(step, item, "the connection to the peer was lost")
-
-    def wake(self, step: Step, at: Moment) -> None:
-        pass
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
-
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
-        match item:
-            case Open():
-                self._open(step, item, at)
-            case FromPeer():
-                self._from_peer(step, item, at)
-            case PeerLost():
-                for negotiation in step.scan("~nego/").values():
-                    if negotiation.peer == item.peer:
-                        self._abandon(step, negotiation, "the connection to the peer was lost")
-            case ScriptIs():
-                self._script(step, item)
-            case CoinsReserved():
-                self._coins(step, item)
-            case CoinsRefused():
-                self._refused(step, item)
-            case Guarding():
-                self._guarding(step, item)
-            case TxConfirmed():
-                self._confirmed(step, item)
-            case TxReorged():
-                self._reorged(step, item)
-            case ChannelUsable():
-                self._usable(step, item)
-            case ChannelEnded():
-                self._ended(step, item)
-            case Tip():
-                self._tip(step, item)
-            case Ask():
-                self._ask(step, item)
-            case _:
-                raise AssertionError(type(item).__name__)
-
-    # ---- the opener ----
-
-    def _open(self, step: Step, item: Open, at: Moment) -> None:
+    def open(self, step: Step, item: Open, at: Moment) -> None:
         """A repeated question (its asker or we restarted) joins what is under way."""
         ask = item.ask
-        if self._under_way(step, ask):
+        if self.under_way(step, ask):
             return
         try:
             if ask.params["amount_sat"] is not None:
@@ -209,14 +65,14 @@ class Machine:
         self._keep(step, negotiation)
         step.say("wallet", NewScript(purpose=negotiation.temporary_id.hex()))
 
-    def _under_way(self, step: Step, ask: Ask) -> bool:
+    def under_way(self, step: Step, ask: Ask) -> bool:
         """A question that was asked before finds its opening, and its answer."""
         for known in step.scan("~nego/").values():
             if known.ask is not None and known.ask.id == ask.id:
                 return True
         for done in step.scan("opening/").values():
             if done.ask == ask.id:
-                self._answer(step, done)
+                self.answer_asker(step, done)
                 return True
         return False
 
@@ -228,14 +84,14 @@ class Machine:
     def _keep(self, step: Step, negotiation: Negotiation) -> None:
         step.put(f"~nego/{negotiation.temporary_id.hex()}", negotiation)
 
-    def _ask_wallet(self, step: Step, item: Negotiation) -> None:
+    def ask_wallet(self, step: Step, item: Negotiation) -> None:
         """What the wallet owes us; it gives the same answer twice."""
         if item.own_script is None:
             step.say("wallet", NewScript(purpose=item.temporary_id.hex()))
         elif item.we_opened and item.accepted is not None and item.raw is None:
             self._reserve(step, item)
 
-    def _script(self, step: Step, item: ScriptIs) -> None:
+    def script(self, step: Step, item: ScriptIs) -> None:
         negotiation = step.get(f"~nego/{item.purpose}")
         if negotiation is None or negotiation.own_script is not None:
             return
@@ -302,7 +158,7 @@ class Machine:
             ),
         )
 
-    def _coins(self, step: Step, item: CoinsReserved) -> None:
+    def coins(self, step: Step, item: CoinsReserved) -> None:
         negotiation = step.get(f"~nego/{item.purpose}")
         if negotiation is None:
             step.say("wallet", ReleaseCoins(purpose=item.purpose))
@@ -338,11 +194,11 @@ class Machine:
             ours=self._parties(item)[0],
         )
 
-    def _refused(self, step: Step, item: CoinsRefused) -> None:
+    def refused(self, step: Step, item: CoinsRefused) -> None:
         negotiation = step.get(f"~nego/{item.purpose}")
         if negotiation is not None:
             self._tell_peer(step, negotiation, "the opener has not enough coins")
-            self._abandon(step, negotiation, item.reason, code=301)
+            self.abandon(step, negotiation, item.reason, code=301)
 
     def _on_signed(self, step: Step, negotiation: Negotiation, message: FundingSigned) -> None:
         assert negotiation.channel is not None and negotiation.raw is not None
@@ -373,8 +229,6 @@ class Machine:
         step.put(f"opening/{channel.id.hex()}", record)
         step.drop(f"~nego/{item.temporary_id.hex()}")
         step.tell("monitors", Guard(channel=channel, since=since))
-
-    # ---- the accepter ----
 
     def _on_open(self, step: Step, item: FromPeer, message: OpenChannel) -> None:
         key = f"~nego/{message.temporary_channel_id.hex()}"
@@ -432,9 +286,7 @@ class Machine:
         channel = opening.check_first(channel, secrets, message.signature)
         self._guard(step, negotiation, channel, signature=opening.sign_first(channel, secrets))
 
-    # ---- both ----
-
-    def _from_peer(self, step: Step, item: FromPeer, at: Moment) -> None:
+    def from_peer(self, step: Step, item: FromPeer, at: Moment) -> None:
         try:
             self._dispatch(step, item)
         except PeerFault as fault:
@@ -445,7 +297,7 @@ class Machine:
             step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
             negotiation = step.get(f"~nego/{temporary.hex()}")
             if negotiation is not None and negotiation.peer == item.peer:
-                self._abandon(step, negotiation, f"the peer broke a rule: {fault}")
+                self.abandon(step, negotiation, f"the peer broke a rule: {fault}")
 
     def _dispatch(self, step: Step, item: FromPeer) -> None:
         message = registry.decode(item.message)
@@ -472,9 +324,9 @@ class Machine:
                 self._on_created(step, negotiation, message)
             case setup.Error():
                 text = message.data.decode("ascii", "replace")[:200]
-                self._abandon(step, negotiation, f"the peer refused: {text!r}")
+                self.abandon(step, negotiation, f"the peer refused: {text!r}")
 
-    def _abandon(self, step: Step, item: Negotiation, why: str, code: int = -1) -> None:
+    def abandon(self, step: Step, item: Negotiation, why: str, code: int = -1) -> None:
         """Leaves nothing behind: coins are free again, the asker is told."""
         step.drop(f"~nego/{item.temporary_id.hex()}")
         if item.we_opened:
@@ -486,25 +338,7 @@ class Machine:
         error = setup.Error(channel_id=item.temporary_id, data=text.encode())
         step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
 
-    def _guarding(self, step: Step, item: Guarding) -> None:
-        key = f"opening/{item.channel_id.hex()}"
-        record = step.get(key)
-        if record is None or record.state != "guarding":
-            return
-        # the point of no return: only now does anything leave that could bind us
-        record = record.but(state="confirming")
-        step.put(key, record)
-        watch = WatchTx(txid=record.funding_txid, depth=record.minimum_depth, since=record.since)
-        step.tell("chain", watch)
-        if record.we_opened:
-            step.tell("wallet", SentCoins(purpose=record.purpose))
-            step.tell("chain", Broadcast(raw=record.raw))
-            self._answer(step, record)
-        else:
-            signed = FundingSigned(channel_id=record.channel_id, signature=record.signature)
-            step.say("peers", ToPeer(peer=record.peer, message=signed.encode()))
-
-    def _answer(self, step: Step, record: Opening) -> None:
+    def answer_asker(self, step: Step, record: Opening) -> None:
         if not record.ask or record.state == "guarding":
             return
         result = {
@@ -515,82 +349,3 @@ class Machine:
             "mindepth": record.minimum_depth,
         }
         step.say("api", Answer(id=record.ask, result=result))
-
-    def _by_txid(self, step: Step, txid: bytes) -> list[Opening]:
-        records = step.scan("opening/").values()
-        return [record for record in records if record.funding_txid == txid]
-
-    def _confirmed(self, step: Step, item: TxConfirmed) -> None:
-        for record in self._by_txid(step, item.txid):
-            outputs = parse(item.raw).outputs
-            index = record.funding_index
-            good = index < len(outputs) and (
-                outputs[index].script == record.script
-                and outputs[index].amount_sat == record.amount_sat
-            )
-            if not good:
-                # "funding output missing, short or to another script": never usable
-                self._drop(step, record)
-                continue
-            scid = short_channel_id(item.height, item.position, index)
-            if record.state == "confirming":
-                step.put(f"opening/{record.channel_id.hex()}", record.but(state="locked"))
-            step.tell("monitors", FundingLocked(channel_id=record.channel_id, scid=scid))
-
-    def _reorged(self, step: Step, item: TxReorged) -> None:
-        for record in self._by_txid(step, item.txid):
-            if record.state == "locked":
-                step.put(f"opening/{record.channel_id.hex()}", record.but(state="confirming"))
-            if record.we_opened:
-                step.tell("chain", Broadcast(raw=record.raw))
-
-    def _usable(self, step: Step, item: ChannelUsable) -> None:
-        key = f"opening/{item.channel_id.hex()}"
-        record = step.get(key)
-        if record is None:
-            return
-        if record.private:
-            step.drop(key)
-            step.tell("chain", Unwatch(txid=record.funding_txid))
-        else:
-            step.put(key, record.but(state="usable", raw=b""))
-
-    def _ended(self, step: Step, item: ChannelEnded) -> None:
-        record = step.get(f"opening/{item.channel_id.hex()}")
-        if record is None:
-            return
-        if item.reason == "failed" and record.state in ("guarding", "confirming"):
-            self._drop(step, record)
-        elif item.reason != "failed":
-            step.drop(f"opening/{item.channel_id.hex()}")
-            step.tell("chain", Unwatch(txid=record.funding_txid))
-
-    def _drop(self, step: Step, record: Opening) -> None:
-        """The channel never came to be."""
-        step.drop(f"opening/{record.channel_id.hex()}")
-        step.tell("chain", Unwatch(txid=record.funding_txid))
-        step.tell("monitors", ForgetUnfunded(channel_id=record.channel_id))
-
-    def _tip(self, step: Step, tip: Tip) -> None:
-        step.put("~tip", tip)
-        for record in step.scan("opening/").values():
-            late = tip.height - record.since > FORGET_BLOCKS
-            if late and not record.we_opened and record.state == "confirming":
-                self._drop(step, record)
-
-    def _ask(self, step: Step, ask: Ask) -> None:
-        if ask.method == "fundchannel":
-            if not self._under_way(step, ask):
-                step.say("peers", ask)  # is the peer there? it answers with `Open`
-            return
-        rows = [
-            {
-                "channel_id": record.channel_id.hex(),
-                "peer_id": record.peer.hex(),
-                "state": record.state,
-                "funding_txid": display(record.funding_txid),
-                "amount_msat": record.amount_sat * 1000,
-            }
-            for record in step.scan("opening/").values()
-        ]
-        step.say("api", Answer(id=ask.id, result=rows))

@@ -8,141 +8,31 @@ funding, chain. Says: the channel what is durable, what is wished, and all it ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain import Broadcast, Spent, Tip, WatchSpend
 from protocol.channel import items, stages
-from protocol.channel.live import apply
 from protocol.channel.state import Channel, Core, Htlc, Setup
 from protocol.crypto import shachain
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.monitor_view import closed_row, listpeerchannels
-from protocol.values import Value
-
-# ---- what others hear from a monitor ------------------------------------------------------------
-
-
-class Guard(Value, frozen=True, kw_only=True):
-    """From funding: a new channel, before anything of it may be broadcast or signed."""
-
-    channel: Channel
-    since: int
-
-
-class Guarding(Value, frozen=True, kw_only=True):
-    """To funding: the channel is durable."""
-
-    channel_id: bytes
-
-
-class ChannelUsable(Value, frozen=True, kw_only=True):
-    """To funding and payments: both channel_ready were exchanged."""
-
-    channel_id: bytes
-    peer: bytes
-    scid: bytes
-
-
-class ChannelEnded(Value, frozen=True, kw_only=True):
-    """To funding and payments: there is nothing more to do off-chain."""
-
-    channel_id: bytes
-    reason: str
-
-
-class HtlcArrived(Value, frozen=True, kw_only=True):
-    """To payments: an HTLC of theirs is irrevocably committed."""
-
-    channel_id: bytes
-    htlc_id: int
-    amount_msat: int
-    payment_hash: bytes
-    cltv_expiry: int
-    onion: bytes
-
-
-class HtlcEnded(Value, frozen=True, kw_only=True):
-    """To payments: how an HTLC of ours ended, exactly one of the three."""
-
-    origin: str
-    preimage: bytes | None = None
-    failure: bytes | None = None
-    malformed: tuple[bytes, int] | None = None
-
-
-class HtlcRefused(Value, frozen=True, kw_only=True):
-    """To payments: the offer was never made."""
-
-    origin: str
-    reason: str
-
-
-class Claim(Value, frozen=True, kw_only=True):
-    """From payments: these parts are ours to claim. Each part is (channel id, HTLC id)."""
-
-    payment_id: bytes
-    preimage: bytes
-    parts: tuple[tuple[bytes, int], ...]
-    amount_msat: int
-    label: str
-
-
-class ClaimKept(Value, frozen=True, kw_only=True):
-    """To payments: preimage and claim are durable in this channel's monitor."""
-
-    payment_id: bytes
-    channel_id: bytes
-
-
-class PeerAddress(Value, frozen=True, kw_only=True):
-    """From peers: where this node answered; row "address/<node>"."""
-
-    node_id: bytes
-    host: str
-    port: int
-
-
-class Reborn(Value, frozen=True, kw_only=True):
-    """From peers: the channel met a defect and is to be born again."""
-
-    channel_id: bytes
-
-
-class Addresses(Value, frozen=True, kw_only=True):
-    """To peers, after all channels were born: nothing more will come, and where to dial."""
-
-    known: tuple[PeerAddress, ...]
-
-
-# ---- rows ---------------------------------------------------------------------------------------
-
-
-class Secret(Value, frozen=True, kw_only=True):
-    """Row "secret/<channel>/<bucket>"."""
-
-    index: int
-    value: bytes
-
-
-class Preimage(Value, frozen=True, kw_only=True):
-    """Row "preimage/<channel>/<htlc id>": they fulfilled our HTLC."""
-
-    value: bytes
-
-
-class Watch(Value, frozen=True, kw_only=True):
-    """Row "watch/<channel>": what the monitor itself knows of the channel.
-
-    `ended` names why it is no more; `spent_by` is the transaction (hex, as users see it).
-    """
-
-    usable_told: bool = False
-    locked: bytes | None = None
-    close: items.CloseRequest | None = None
-    ended: str | None = None
-    spent_by: str | None = None
-    alarm: str | None = None
+from protocol.monitor.items import (
+    Addresses,
+    ChannelEnded,
+    ChannelUsable,
+    Claim,
+    ClaimKept,
+    ForgetUnfunded,
+    Guard,
+    Guarding,
+    HtlcArrived,
+    HtlcEnded,
+    HtlcRefused,
+    PeerAddress,
+    Preimage,
+    Reborn,
+    Secret,
+    Watch,
+)
+from protocol.monitor.view import closed_row, listpeerchannels
 
 
 class Machine:
@@ -474,12 +364,6 @@ class Machine:
             step.say("api", Answer(id=ask.id, result=result | {"type": "mutual"}))
 
 
-class ForgetUnfunded(Value, frozen=True, kw_only=True):
-    """From funding: the channel was never funded, and never will be."""
-
-    channel_id: bytes
-
-
 def _check(old: Core, new: Core) -> None:
     """Check before writing: what no update may ever undo."""
     assert new.our_number in (old.our_number, old.our_number + 1)
@@ -488,10 +372,3 @@ def _check(old: Core, new: Core) -> None:
     assert new.their_revoked <= new.their_number <= new.their_revoked + 1
     assert not (old.fell_behind and not new.fell_behind)
     assert old.closing_tx is None or new.closing_tx is not None
-
-
-def rebuilt(channel: Channel, updates: Iterable[items.Update]) -> Channel:
-    """What a channel becomes by a series of updates."""
-    for update in updates:
-        channel = apply(channel, update)
-    return channel

@@ -1,0 +1,100 @@
+"""One simulated node: its secrets, disks and drivers, and the world as each driver sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from actors import vocabulary
+from actors.driver import Driver
+from actors.testkit import ports
+from protocol import chain, opening, wallet
+from protocol.crypto import secp
+from protocol.crypto.hashes import sha256
+from protocol.funding.machine import Machine as Funding
+from protocol.machine import Answer, Ask, Moment
+from protocol.monitor.machine import Machine as Monitors
+from protocol.payments.machine import Machine as Payments
+from protocol.peer.machine import Machine as Peers
+from storage.memory import Disk
+
+if TYPE_CHECKING:
+    from actors.testkit.world import World
+
+ROLES = ("chain", "wallet", "funding", "monitors", "peers", "payments")
+DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
+
+
+class Killed(Exception):
+    """A kill at a durable write or a message of this actor."""
+
+    def __init__(self, node: str, actor: str, *, heard: bool) -> None:
+        super().__init__(f"{node}/{actor}")
+        self.node, self.actor, self.heard = node, actor, heard
+
+
+class Host:
+    """The world, as one driver sees it."""
+
+    def __init__(self, world: World, node: Node, name: str) -> None:
+        self.world, self.node, self.name = world, node, name
+
+    def out(self, to: str, sequence: int, item: Any) -> None:
+        if to == "api":
+            self.node.answer(item)
+            return
+        data = vocabulary.encode(item)
+        self.world.post((self.node.name, self.name, to), ("item", sequence, data))
+
+    def acknowledge(self, to: str, sequence: int) -> None:
+        self.world.post((self.node.name, self.name, to), ("ack", sequence, b""))
+
+    def port(self, item: Any) -> None:
+        self.world.at_port(self.node, self.name, item)
+
+    def moment(self) -> Moment:
+        return self.world.moment(self.node.name, self.name)
+
+    def on_commit(self, when: str, number: int) -> None:
+        self.world.committed(self.node.name, self.name, when)
+
+
+class Node:
+    """One node: its secrets, its disks, and the drivers that are alive."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        seed = sha256(b"seed of " + name.encode())
+        self.secret = sha256(seed + b"node")
+        self.id = secp.public_key(self.secret)
+        self._channel_secret = sha256(seed + b"channels")
+        self.disks = {role: Disk() for role in DURABLE}
+        self.drivers: dict[str, Driver] = {}
+        self.purse = ports.SimWallet(seed)
+        self.listening = False
+        self.answers: dict[str, Answer] = {}
+        self.asked: dict[str, tuple[str, Ask]] = {}
+
+    def machine(self, role: str) -> Any:
+        make: dict[str, Callable[[], Any]] = {
+            "chain": lambda: chain.Machine("regtest"),
+            "wallet": lambda: wallet.Machine("regtest"),
+            "funding": lambda: Funding(
+                "regtest", self._channel_secret, opening.Policy(minimum_depth=3)
+            ),
+            "monitors": lambda: Monitors("regtest"),
+            "peers": lambda: Peers("regtest", self._channel_secret, self.id),
+            "payments": lambda: Payments("regtest", self.secret),
+        }
+        return make[role]()
+
+    def answer(self, item: Any) -> None:
+        if isinstance(item, Answer):
+            self.answers[item.id] = item
+            self.asked.pop(item.id, None)
+
+    def row(self, role: str, key: str) -> Any:
+        return self.drivers[role].rows.get(key)
+
+    def rows(self, role: str, segment: str) -> dict[str, Any]:
+        return dict(self.drivers[role].rows.segment(segment))

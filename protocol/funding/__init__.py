@@ -1,0 +1,1 @@
+"""Openings, both roles, from the first message until they need no more."""

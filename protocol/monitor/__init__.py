@@ -1,0 +1,1 @@
+"""The durable truth of each channel: its monitor."""

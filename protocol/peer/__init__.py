@@ -1,0 +1,1 @@
+"""The peers: connections, and the living channels of each."""

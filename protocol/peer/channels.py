@@ -1,0 +1,56 @@
+"""The living channels of all peers: rows "~live/<channel>", and turns on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocol.channel import items, machine
+from protocol.channel.live import Live, Turn
+from protocol.crypto.keys import ChannelSecrets
+from protocol.machine import Moment, Step
+from protocol.peer.items import (
+    Write,
+)
+
+
+class Channels:
+    def __init__(self, channel_secret: bytes) -> None:
+        self._master = channel_secret
+        self._secrets: dict[int, ChannelSecrets] = {}
+
+    def _secrets_of(self, channel: Live) -> ChannelSecrets:
+        index = channel.channel.setup.key_index
+        if index not in self._secrets:
+            self._secrets[index] = ChannelSecrets(self._master, index)
+        return self._secrets[index]
+
+    def turn(self, step: Step, row: Live, *events: Callable[[Turn], None]) -> None:
+        """Some events on one channel; what the peer gets now is written, the rest is held."""
+        turn = Turn(row, self._secrets_of(row))
+        for event in events:
+            event(turn)
+        for item in turn.to_monitor:
+            step.say("monitors", item)
+        node = row.channel.setup.peer
+        for message in turn.to_peer:
+            step.do(Write(node_id=node, message=message.encode()))
+        cid = row.channel.id.hex()
+        step.put(f"~live/{cid}", turn.live)
+        step.put(f"~dirty/{cid}", True)
+
+    def drain(self, step: Step, at: Moment) -> None:
+        for key in step.scan("~dirty/"):
+            cid = key.removeprefix("~dirty/")
+            row = step.get(f"~live/{cid}")
+            if row is not None:
+                self.turn(step, row, machine.drain)
+            step.drop(key)
+
+    def from_monitor(self, step: Step, item: items.ToChannel) -> None:
+        assert not isinstance(item, items.Born)
+        row = step.get(f"~live/{item.channel_id.hex()}")
+        if row is not None:
+            self.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
+
+    def of_peer(self, step: Step, node: bytes) -> list[Live]:
+        return [row for row in step.scan("~live/").values() if row.channel.setup.peer == node]

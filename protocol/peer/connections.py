@@ -1,0 +1,243 @@
+"""Connections: dial and dial again, init, ping, and what the API asks about them (BOLT 1)."""
+
+from __future__ import annotations
+
+from protocol import features
+from protocol.channel import live, reestablish
+from protocol.errors import Malformed
+from protocol.funding.items import Open, PeerLost
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.monitor.items import Addresses, PeerAddress
+from protocol.opening import CHAIN_HASH
+from protocol.peer.channels import Channels
+from protocol.peer.items import (
+    Connected,
+    Dial,
+    Hangup,
+    Listen,
+    Peer,
+    Target,
+    Write,
+)
+from protocol.wire import setup
+from protocol.wire.message import Message
+
+REDIAL_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+PING_SECONDS, SILENCE_SECONDS, TICK_SECONDS = 20.0, 60.0, 1.0
+REQUIRED = ("option_data_loss_protect", "var_onion_optin", "option_static_remotekey")
+
+
+class Connections:
+    def __init__(self, network: str, node_id: bytes, channels: Channels) -> None:
+        self.network = network
+        self.node_id = node_id
+        self.channels = channels
+
+    def adopted(self, step: Step, item: Addresses) -> None:
+        """All channels are born: the world may come in."""
+        step.do(Listen())
+        with_channels = {row.channel.setup.peer for row in step.scan("~live/").values()}
+        for known in item.known:
+            node, host, port = known.node_id, known.host, known.port
+            if node in with_channels:
+                self.want(step, node, host, port)
+            elif step.get(f"~dial/{node.hex()}") is None:
+                target = Target(node_id=node, host=host, port=port)
+                step.put(f"~dial/{node.hex()}", target)
+
+    def want(self, step: Step, node: bytes, host: str, port: int) -> None:
+        """Keep a connection to this node, beginning now."""
+        key = f"~dial/{node.hex()}"
+        target = step.get(key) or Target(node_id=node, host=host, port=port)
+        target = target.but(host=host, port=port, keep=True)
+        if step.get(f"~peer/{node.hex()}") is None and target.at is None:
+            step.do(Dial(node_id=node, host=host, port=port))
+        step.put(key, target)
+
+    def connected(self, step: Step, item: Connected, at: Moment) -> None:
+        if step.get(f"~peer/{item.node_id.hex()}") is not None:
+            self._forget_session(step, item.node_id)
+        peer = Peer(
+            node_id=item.node_id,
+            inbound=item.inbound,
+            host=item.host,
+            port=item.port,
+            heard_at=at.unix_seconds,
+        )
+        step.put(f"~peer/{item.node_id.hex()}", peer)
+        init = setup.Init(
+            globalfeatures=b"",
+            features=features.encode(features.OUR_INIT),
+            networks=bytes.fromhex(CHAIN_HASH[self.network]),
+        )
+        self.write(step, item.node_id, init)
+
+    def write(self, step: Step, node: bytes, message: Message) -> None:
+        step.do(Write(node_id=node, message=message.encode()))
+
+    def _forget_session(self, step: Step, node: bytes) -> None:
+        step.drop(f"~peer/{node.hex()}")
+        for row in self.channels.of_peer(step, node):
+            self.channels.turn(step, row, live.disconnected)
+        step.say("funding", PeerLost(peer=node))
+
+    def disconnected(self, step: Step, node: bytes, reason: str, at: Moment) -> None:
+        if step.get(f"~peer/{node.hex()}") is not None:
+            self._forget_session(step, node)
+        target = step.get(f"~dial/{node.hex()}")
+        if target is None:
+            return
+        for ask in target.asks:
+            text = f"cannot connect: {reason}"
+            step.say("api", Answer(id=ask, code=401, text=text))
+        if not target.keep and not self.channels.of_peer(step, node):
+            step.drop(f"~dial/{node.hex()}")
+            return
+        pause = REDIAL_SECONDS[min(target.tries, len(REDIAL_SECONDS) - 1)]
+        again = at.unix_seconds + pause
+        step.put(f"~dial/{node.hex()}", target.but(tries=target.tries + 1, at=again, asks=()))
+        step.wake(again)
+
+    def hang_up(self, step: Step, peer: Peer, at: Moment, why: str) -> None:
+        step.do(Hangup(node_id=peer.node_id))
+        self.disconnected(step, peer.node_id, why, at)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        for key, target in step.scan("~dial/").items():
+            if target.at is not None and target.at <= at.unix_seconds:
+                step.put(key, target.but(at=None))
+                if step.get(f"~peer/{target.node_id.hex()}") is None:
+                    node, host = target.node_id, target.host
+                    step.do(Dial(node_id=node, host=host, port=target.port))
+        for peer in step.scan("~peer/").values():
+            self._keep_alive(step, peer, at)
+        step.wake(at.unix_seconds + TICK_SECONDS)
+
+    def _keep_alive(self, step: Step, peer: Peer, at: Moment) -> None:
+        silent = at.unix_seconds - peer.heard_at
+        if silent > SILENCE_SECONDS:
+            self.hang_up(step, peer, at, "the peer is silent")
+        elif silent > PING_SECONDS and peer.ready and not peer.pinged:
+            step.put(f"~peer/{peer.node_id.hex()}", peer.but(pinged=True))
+            self.write(step, peer.node_id, setup.Ping(num_pong_bytes=1, ignored=b""))
+
+    def init(self, step: Step, peer: Peer, message: setup.Init, at: Moment) -> None:
+        """BOLT 1, init: unknown even features, or no common chain, end the connection."""
+        if peer.ready:
+            return
+        theirs = features.decode(message.globalfeatures) | features.decode(message.features)
+        unknown = features.unknown_even(theirs)
+        if unknown:
+            raise Malformed(f"the peer needs a feature that we do not know (bit {unknown[0]})")
+        for name in REQUIRED:
+            if not features.has(theirs, name):
+                raise Malformed(f"the peer lacks {name}")
+        chain = bytes.fromhex(CHAIN_HASH[self.network])
+        chains = message.networks or chain
+        if chain not in [chains[i : i + 32] for i in range(0, len(chains), 32)]:
+            raise Malformed("the peer is on another network")
+        peer = peer.but(ready=True, features=theirs)
+        step.put(f"~peer/{peer.node_id.hex()}", peer)
+        key = f"~dial/{peer.node_id.hex()}"
+        target = step.get(key)
+        if target is not None:
+            for ask in target.asks:
+                step.say("api", Answer(id=ask, result=_connect_result(peer)))
+            step.put(key, target.but(tries=0, at=None, asks=()))
+            if not peer.inbound:
+                address = PeerAddress(node_id=peer.node_id, host=peer.host, port=peer.port)
+                step.say("monitors", address)
+        for row in self.channels.of_peer(step, peer.node_id):
+            self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
+
+    def negotiating(self, step: Step, peer: Peer, temporary_id: bytes) -> None:
+        if temporary_id not in peer.negotiations:
+            more = (*peer.negotiations, temporary_id)[-8:]
+            step.put(f"~peer/{peer.node_id.hex()}", peer.but(negotiations=more))
+
+    def ask(self, step: Step, ask: Ask, at: Moment) -> None:
+        match ask.method:
+            case "connect":
+                self._connect(step, ask, at)
+            case "disconnect":
+                self._disconnect(step, ask)
+            case "fundchannel":
+                self._fund(step, ask)
+            case _:
+                rows = [_peer_row(step, peer) for peer in step.scan("~peer/").values()]
+                step.say("api", Answer(id=ask.id, result=[row for row in rows if row]))
+
+    def _connect(self, step: Step, ask: Ask, at: Moment) -> None:
+        node = bytes.fromhex(ask.params["id"])
+        peer = step.get(f"~peer/{node.hex()}")
+        if node == self.node_id:
+            step.say("api", Answer(id=ask.id, code=402, text="that is our own id"))
+        elif peer is not None and peer.ready:
+            step.say("api", Answer(id=ask.id, result=_connect_result(peer)))
+        else:
+            key = f"~dial/{node.hex()}"
+            known = step.get(key)
+            if ask.params.get("host") is None and known is None:
+                text = "no address known for that peer: give id@host:port"
+                step.say("api", Answer(id=ask.id, code=400, text=text))
+                return
+            host = ask.params.get("host") or known.host
+            port = ask.params.get("port") or known.port
+            target = known or Target(node_id=node, host=host, port=port)
+            asks = (*target.asks, ask.id)
+            step.put(key, target.but(host=host, port=port, asks=asks, at=None))
+            if peer is None:
+                step.do(Dial(node_id=node, host=host, port=port))
+
+    def _disconnect(self, step: Step, ask: Ask) -> None:
+        node = bytes.fromhex(ask.params["id"])
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is None:
+            step.say("api", Answer(id=ask.id, code=-1, text="the peer is not connected"))
+            return
+        if self.channels.of_peer(step, node) and not ask.params.get("force"):
+            text = "the peer has an open channel: use force=true"
+            step.say("api", Answer(id=ask.id, code=-1, text=text))
+            return
+        step.drop(f"~dial/{node.hex()}")
+        self._forget_session(step, node)
+        step.do(Hangup(node_id=node))
+        step.say("api", Answer(id=ask.id, result={}))
+
+    def _fund(self, step: Step, ask: Ask) -> None:
+        node = bytes.fromhex(ask.params["id"])
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is None or not peer.ready:
+            text = "the peer is not connected: connect first"
+            step.say("api", Answer(id=ask.id, code=-1, text=text))
+            return
+        if not peer.inbound:
+            self.want(step, node, peer.host, peer.port)
+        step.say("funding", Open(peer=node, features=peer.features, ask=ask))
+
+
+def _connect_result(peer: Peer) -> dict[str, object]:
+    return {
+        "id": peer.node_id.hex(),
+        "features": features.encode(peer.features).hex(),
+        "direction": "in" if peer.inbound else "out",
+        "address": {"type": "ipv4", "address": peer.host, "port": peer.port},
+    }
+
+
+def _peer_row(step: Step, peer: Peer) -> dict[str, object] | None:
+    if not peer.ready:
+        return None
+    count = sum(row.channel.setup.peer == peer.node_id for row in step.scan("~live/").values())
+    return {
+        "id": peer.node_id.hex(),
+        "connected": True,
+        "num_channels": count,
+        "netaddr": [f"{peer.host}:{peer.port}"],
+        "features": features.encode(peer.features).hex(),
+        "established": [
+            row.channel.id.hex()
+            for row in step.scan("~live/").values()
+            if row.channel.setup.peer == peer.node_id and row.established
+        ],
+    }

@@ -1,0 +1,74 @@
+"""What goes between the peers machine and its port, and its rows, all volatile."""
+
+from __future__ import annotations
+
+from protocol.features import Features
+from protocol.values import Value
+
+
+class Listen(Value, frozen=True, kw_only=True):
+    """Begin to accept connections."""
+
+
+class Dial(Value, frozen=True, kw_only=True):
+    node_id: bytes
+    host: str
+    port: int
+
+
+class Hangup(Value, frozen=True, kw_only=True):
+    """Close the connection after what was written has left."""
+
+    node_id: bytes
+
+
+class Write(Value, frozen=True, kw_only=True):
+    node_id: bytes
+    message: bytes
+
+
+class Connected(Value, frozen=True, kw_only=True):
+    """The handshake is done; a connection to the same node that was there before is gone."""
+
+    node_id: bytes
+    inbound: bool
+    host: str
+    port: int
+
+
+class Received(Value, frozen=True, kw_only=True):
+    node_id: bytes
+    message: bytes
+
+
+class Disconnected(Value, frozen=True, kw_only=True):
+    """Also the answer to a `Dial` that failed; `reason` is for people."""
+
+    node_id: bytes
+    reason: str
+
+
+class Peer(Value, frozen=True, kw_only=True):
+    """Row "~peer/<node>": a connection. `negotiations`: openings that hang on it."""
+
+    node_id: bytes
+    inbound: bool
+    host: str
+    port: int
+    heard_at: float
+    features: Features = frozenset()
+    ready: bool = False
+    pinged: bool = False
+    negotiations: tuple[bytes, ...] = ()
+
+
+class Target(Value, frozen=True, kw_only=True):
+    """Row "~dial/<node>": where to dial, how often it failed, when to try again."""
+
+    node_id: bytes
+    host: str
+    port: int
+    tries: int = 0
+    at: float | None = None
+    asks: tuple[str, ...] = ()
+    keep: bool = False

@@ -1,0 +1,208 @@
+"""The peers: connections, init, ping, and the channels of each (`protocol/channel`).
+
+Owns: nothing durable. Hears: its port (connections and their messages), monitors (channels are
+born from them), funding, chain, the API. Tells: monitors (updates), funding (opening messages).
+Nothing is dialled or accepted before the monitors have given all channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocol.chain import Tip
+from protocol.channel import items, live, machine, reestablish
+from protocol.channel.live import Turn
+from protocol.errors import Malformed, PeerFault
+from protocol.funding.items import FromPeer, ToPeer
+from protocol.machine import Ask, Moment, Step
+from protocol.monitor.items import Addresses, Reborn
+from protocol.peer.channels import Channels
+from protocol.peer.connections import TICK_SECONDS, Connections
+from protocol.peer.items import (
+    Connected,
+    Disconnected,
+    Peer,
+    Received,
+    Write,
+)
+from protocol.wire import registry, setup
+from protocol.wire.message import Message
+from protocol.wire.opening import OpenChannel
+
+_OPENING = frozenset({32, 33, 34, 35})
+_SESSION = frozenset({1, 16, 17, 18, 19})
+
+
+class Machine:
+    """The peers actor's decisions."""
+
+    name = "peers"
+
+    def __init__(self, network: str, channel_secret: bytes, node_id: bytes) -> None:
+        self.channels = Channels(channel_secret)
+        self.connections = Connections(network, node_id, self.channels)
+
+    def drain(self, step: Step, at: Moment) -> None:
+        self.channels.drain(step, at)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        self.connections.wake(step, at)
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name is None:
+            step.wake(at.unix_seconds + TICK_SECONDS)
+        elif name == "monitors":
+            for row in step.scan("~live/").values():
+                self.channels.turn(step, row, live.monitor_restarted)
+        elif name == "funding":
+            # its negotiations are forgotten: a new connection tells the peers so
+            for peer in step.scan("~peer/").values():
+                if peer.negotiations:
+                    self.connections.hang_up(step, peer, at, "the opening was interrupted")
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case Received():
+                self._received(step, item, at)
+            case Connected():
+                self.connections.connected(step, item, at)
+            case Disconnected():
+                self.connections.disconnected(step, item.node_id, item.reason, at)
+            case items.Born():
+                self._born(step, item)
+            case items.Ended():
+                step.drop(f"~live/{item.channel_id.hex()}")
+            case (
+                items.Durable() | items.Offer() | items.Withdraw() | items.Settle()
+                | items.CloseRequest() | items.FundingLocked()
+            ):  # fmt: skip
+                self.channels.from_monitor(step, item)
+            case Addresses():
+                self.connections.adopted(step, item)
+            case ToPeer():
+                self._to_peer(step, item)
+            case Tip():
+                self._tip(step, item)
+            case Ask():
+                self.connections.ask(step, item, at)
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    def _born(self, step: Step, item: items.Born) -> None:
+        cid, node = item.channel.id.hex(), item.channel.setup.peer
+        row = step.get(f"~live/{cid}")
+        if row is not None:
+            self.channels.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
+            return
+        peer = step.get(f"~peer/{node.hex()}")
+        row = live.born(item)
+        events: list[Callable[[Turn], None]] = []
+        if item.locked is not None:
+            locked = item.locked
+            events.append(lambda turn: machine.hear_monitor(turn, locked))
+        if peer is not None and peer.ready:
+            row = row.but(features=peer.features)
+            if item.channel.core.our_number == 0 and peer.negotiations:
+                # opened on this very connection: nothing to reestablish
+                row = row.but(online=True, established=True)
+            else:
+                events.append(reestablish.on_connected)
+        self.channels.turn(step, row, *events)
+        target = step.get(f"~dial/{node.hex()}")
+        if peer is None and target is not None:
+            self.connections.want(step, node, target.host, target.port)
+
+    def _received(self, step: Step, item: Received, at: Moment) -> None:
+        peer = step.get(f"~peer/{item.node_id.hex()}")
+        if peer is None:
+            return  # said before it learned that we had hung up
+        if peer.pinged or at.unix_seconds - peer.heard_at > 1:
+            peer = peer.but(heard_at=at.unix_seconds, pinged=False)
+            step.put(f"~peer/{item.node_id.hex()}", peer)
+        try:
+            message = registry.decode(item.message)
+            if message is not None:
+                self._dispatch(step, peer, message, item.message, at)
+        except PeerFault as fault:
+            warning = setup.Warning_(channel_id=bytes(32), data=str(fault).encode())
+            self.connections.write(step, item.node_id, warning)
+            self.connections.hang_up(step, peer, at, str(fault))
+
+    def _dispatch(self, step: Step, peer: Peer, message: Message, raw: bytes, at: Moment) -> None:
+        if isinstance(message, setup.Init):
+            self.connections.init(step, peer, message, at)
+        elif not peer.ready:
+            raise Malformed("a message before init")
+        elif message.TYPE in _OPENING:
+            if isinstance(message, OpenChannel):
+                self.connections.negotiating(step, peer, message.temporary_channel_id)
+            step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
+        elif message.TYPE in _SESSION:
+            self._session(step, peer, message, raw)
+        else:
+            self._channel_message(step, peer, message, at)
+
+    def _session(self, step: Step, peer: Peer, message: Message, raw: bytes) -> None:
+        match message:
+            case setup.Ping():
+                if message.num_pong_bytes <= setup.MAX_PONG:
+                    pong = setup.Pong(ignored=bytes(message.num_pong_bytes))
+                    self.connections.write(step, peer.node_id, pong)
+            case setup.Error():
+                self._error(step, peer, message, raw)
+            case _:
+                pass  # pong and warning: heard
+
+    def _error(self, step: Step, peer: Peer, message: setup.Error, raw: bytes) -> None:
+        """For one channel, for all of the peer's (32 zero bytes), or for an opening."""
+        hit = [
+            row
+            for row in self.channels.of_peer(step, peer.node_id)
+            if message.channel_id in (row.channel.id, setup.ALL_CHANNELS)
+        ]
+        for row in hit:
+            self.channels.turn(step, row, lambda turn: machine.hear_peer(turn, message))
+        if not hit:
+            step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
+
+    def _channel_message(self, step: Step, peer: Peer, message: Message, at: Moment) -> None:
+        channel_id: bytes = getattr(message, "channel_id", b"")
+        row = step.get(f"~live/{channel_id.hex()}")
+        if row is None or row.channel.setup.peer != peer.node_id:
+            if peer.negotiations:
+                self.connections.hang_up(step, peer, at, "an opening is under way")
+                return
+            error = setup.Error(channel_id=channel_id, data=b"we do not know this channel")
+            self.connections.write(step, peer.node_id, error)
+            return
+        try:
+            self.channels.turn(step, row, lambda turn: self._hear(turn, message))
+        except PeerFault:
+            raise
+        except Exception:
+            # a defect of ours ends one channel's life, not its neighbours': it is born again
+            step.drop(f"~live/{channel_id.hex()}")
+            step.say("monitors", Reborn(channel_id=channel_id))
+            self.connections.hang_up(step, peer, at, "a defect; the channel starts again")
+
+    @staticmethod
+    def _hear(turn: Turn, message: Message) -> None:
+        try:
+            machine.hear_peer(turn, message)
+        except PeerFault as fault:
+            if not fault.fatal:
+                raise
+            turn.fail(str(fault))
+
+    def _to_peer(self, step: Step, item: ToPeer) -> None:
+        peer = step.get(f"~peer/{item.peer.hex()}")
+        if peer is None:
+            return
+        if item.negotiation is not None:
+            self.connections.negotiating(step, peer, item.negotiation)
+        step.do(Write(node_id=item.peer, message=item.message))
+
+    def _tip(self, step: Step, tip: Tip) -> None:
+        for row in step.scan("~live/").values():
+            if row.channel.setup.we_opened and row.feerate_wanted != tip.feerate_per_kw:
+                self.channels.turn(step, row.but(feerate_wanted=tip.feerate_per_kw))

@@ -1,0 +1,69 @@
+"""Tests about the source itself: sizes, layers, words that do not belong."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("protocol", "actors", "storage", "daruma")
+MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 600, 60
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_a_file_is_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_FILE
+
+
+@pytest.mark.parametrize("path", TESTS, ids=_name)
+def test_a_test_file_is_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_TEST_FILE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_a_function_is_small(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_a_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_nothing_is_left_over(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b|NotImplementedError|breakpoint\(", text)
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if "protocol" in p.parts], ids=_name)
+def test_a_machine_touches_nothing(path: Path) -> None:
+    banned = {"time", "random", "os", "socket", "threading", "thespian", "rocksdict", "subprocess"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        assert not banned & {name.partition(".")[0] for name in names}
+
+
+def test_no_pickle_but_in_the_hardened_base() -> None:
+    users = [
+        _name(path)
+        for path in SOURCES
+        if re.search(r"^import pickle|^from pickle", path.read_text(), re.M)
+    ]
+    assert users == ["actors/hardened.py"]
