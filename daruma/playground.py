@@ -110,13 +110,19 @@ class NodeProcess:
     """`daruma start` in a folder of its own."""
 
     def __init__(
-        self, folder: Path, name: str, chain: Any, environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        name: str,
+        chain: Any,
+        environment: dict[str, str] | None = None,
+        *,
+        wait: bool = True,
     ) -> None:
         self.folder, self.name, self.chain = folder, name, chain
         self.port = free_port()
         self.client = Client(str(folder / "regtest" / "lightning-rpc"))
         self.process: subprocess.Popen[bytes] | None = None
-        self.start(environment=environment)
+        self.start(wait=wait, environment=environment)
 
     def start(self, *, wait: bool = True, environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(self.folder)]
@@ -143,7 +149,7 @@ class NodeProcess:
         pids = [row["pid"] for row in self.tree()] if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()
-        until(lambda: not any(_alive(pid) for pid in pids), "every process is gone", 10)
+        until(lambda: not any(alive(pid) for pid in pids), "every process is gone", 10)
 
     def stop(self) -> int:
         assert self.process is not None
@@ -211,7 +217,7 @@ class NodeProcess:
         return int(self.client.getinfo()["blockheight"])
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

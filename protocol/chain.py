@@ -226,8 +226,7 @@ class Machine:
             case WatchSpend():
                 self._watch_spend(step, sender, item)
             case Unwatch():
-                for key in step.scan(f"tx/{item.txid.hex()}/{sender}"):
-                    step.drop(key)
+                self._unwatch(step, item.txid.hex(), sender)
             case Broadcast():
                 txid = parse(item.raw).txid
                 if step.get(f"send/{txid.hex()}") is None:
@@ -340,6 +339,11 @@ class Machine:
         if step.get(key) is None:
             step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout, since=item.since))
             self._scan(step, key)
+
+    def _unwatch(self, step: Step, txid: str, owner: str) -> None:
+        for key in step.scan(f"tx/{txid}/") | step.scan(f"spend/{txid}/"):
+            if key.endswith(f"/{owner}"):
+                step.drop(key)
 
     def _scan(self, step: Step, key: str) -> None:
         """Blocks that we have seen already may hold what is watched from now on."""

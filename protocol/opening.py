@@ -43,13 +43,17 @@ class Policy(Value, frozen=True, kw_only=True):
 
 
 def our_party(
-    policy: Policy, secrets: ChannelSecrets, capacity_sat: int, own_script: bytes | None
+    policy: Policy,
+    secrets: ChannelSecrets,
+    capacity_sat: int,
+    own_script: bytes | None,
+    least_reserve: int = 0,
 ) -> Party:
     """ "MUST set channel_reserve_satoshis greater than or equal to dust_limit_satoshis"."""
     return Party(
         dust_limit_sat=DUST_LIMIT_SAT,
         max_htlc_value_in_flight_msat=capacity_sat * 1000,
-        channel_reserve_sat=max(1000, capacity_sat * policy.reserve_percent // 100),
+        channel_reserve_sat=max(1000, least_reserve, capacity_sat * policy.reserve_percent // 100),
         htlc_minimum_msat=policy.htlc_minimum_msat,
         to_self_delay=policy.to_self_delay,
         max_accepted_htlcs=policy.max_accepted_htlcs,

@@ -208,9 +208,9 @@ class Machine:
             case ReleaseCoins():
                 self._release(step, item.purpose)
             case Reservations():
-                for key in step.scan("reservation/"):
-                    if key.removeprefix("reservation/") not in item.alive:
-                        self._release(step, key.removeprefix("reservation/"))
+                for key in step.scan("reservation/") | step.scan("script/"):
+                    if key.partition("/")[2] not in item.alive:
+                        self._release(step, key.partition("/")[2])
             case SentCoins():
                 self._sent(step, item.purpose)
             case Tip():
@@ -265,6 +265,7 @@ class Machine:
         step.say("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
 
     def _release(self, step: Step, purpose: str) -> None:
+        step.drop(f"script/{purpose}")
         if step.get(f"reservation/{purpose}") is not None:
             step.drop(f"reservation/{purpose}")
             step.put("~stale", True)

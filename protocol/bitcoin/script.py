@@ -53,11 +53,18 @@ def dust_limit_sat(script: bytes) -> int:
     return 540 if len(script) == 23 else 546
 
 
-def is_standard_shutdown(script: bytes, *, any_segwit: bool) -> bool:
+def _is_op_return(script: bytes) -> bool:
+    """OP_RETURN and one push of 6 to 80 bytes."""
+    short = 8 <= len(script) <= 77 and script[1] == len(script) - 2
+    long = 79 <= len(script) <= 83 and script[1] == 0x4C and script[2] == len(script) - 3
+    return script[:1] == b"\x6a" and (short or long)
+
+
+def is_standard_shutdown(script: bytes, *, any_segwit: bool, returns: bool = False) -> bool:
     """BOLT 2, Closing Initiation: the forms that a `shutdown` may carry."""
     version_zero = script[:1] == b"\x00" and is_witness_program(script) and len(script) in (22, 34)
     later = any_segwit and is_witness_program(script) and script[0] != 0
-    return version_zero or later
+    return version_zero or later or returns and _is_op_return(script)
 
 
 # ---- addresses (BIP 173, BIP 350) -------------------------------------------------------------

@@ -153,6 +153,12 @@ def advance(channel: Channel, move: Move) -> Channel:
 def _advance_fees(fees: tuple[Fee, ...], move: Move, *, we_opened: bool) -> tuple[Fee, ...]:
     table = stages.TABLE[we_opened, move]
     moved = [fee.but(stage=min(table.get(fee.stage, fee.stage), stages.COMMITTED)) for fee in fees]
+    # of those at one stage only the newest counts: they move together
+    moved = [
+        fee
+        for fee, after in zip(moved, (*moved[1:], None), strict=True)
+        if after is None or after.stage != fee.stage
+    ]
     settled = [at for at, fee in enumerate(moved) if fee.stage == stages.COMMITTED]
     return tuple(moved[settled[-1] :]) if settled else tuple(moved)
 

@@ -8,7 +8,7 @@ from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Htlc
 from protocol.errors import PeerFault, Refusal
 
-MAX_DUST_EXPOSURE_MSAT = 5_000_000
+MAX_DUST_EXPOSURE_MSAT = 50_000_000
 MIN_FEERATE_PER_KW = 250
 MAX_FEERATE_PER_KW = 250_000
 MAX_CLTV = 500_000_000
@@ -132,7 +132,9 @@ def check_received(channel: Channel, added: Htlc) -> None:
         raise PeerFault("update_add_htlc below our htlc_minimum_msat", fatal=False)
     if added.cltv_expiry >= MAX_CLTV:
         raise PeerFault("update_add_htlc with a cltv_expiry that is no block height")
-    pending = [htlc for htlc in _pending(channel, ours=False) if htlc.stage < stages.UNSIGNED_THEM]
+    pending = [
+        htlc for htlc in _pending(channel, ours=False) if htlc.stage < stages.REVOKED_PROPOSER
+    ]
     if len(pending) >= ours.max_accepted_htlcs:
         raise PeerFault("update_add_htlc above our max_accepted_htlcs")
     in_flight = sum(htlc.amount_msat for htlc in pending) + added.amount_msat
@@ -144,7 +146,13 @@ def check_received(channel: Channel, added: Htlc) -> None:
 
 def _affordable_msat(channel: Channel) -> int:
     """What they have left in our commitment above reserve and fees."""
-    seen = _after_both_sign(channel, ours=True)
+    # what we offered and they have not acknowledged cannot be in the commitment they sign next
+    known = {
+        key: htlc
+        for key, htlc in channel.htlcs.items()
+        if not htlc.ours or htlc.stage >= stages.REVOKED_BY_THEM
+    }
+    seen = _after_both_sign(channel.but(htlcs=known), ours=True)
     left = seen.other_msat - channel.setup.ours.channel_reserve_sat * 1000
     if not channel.setup.we_opened:
         rate = commitments.newest_feerate(channel.core)
@@ -159,14 +167,15 @@ def check_fee(channel: Channel, feerate: int) -> None:
         raise PeerFault("update_fee from the side that does not pay the fee")
     if not MIN_FEERATE_PER_KW <= feerate <= MAX_FEERATE_PER_KW:
         raise PeerFault("update_fee with a feerate out of all bounds")
-    for ours in (True, False):
+    rising = feerate > commitments.newest_feerate(channel.core)
+    for ours in (True, False) if rising and not channel.setup.anchors else ():
         if dust_exposure_msat(channel, feerate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
             raise PeerFault("update_fee would expose us to too many dust HTLCs")
 
 
-def check_fee_is_paid(channel: Channel) -> None:
-    """On commitment_signed: the opener can pay the fee of our new commitment."""
-    if channel.setup.we_opened:
+def check_fee_is_paid(channel: Channel, *, new_fee: bool) -> None:
+    """On a commitment_signed that takes up an update_fee: can the opener pay it?"""
+    if channel.setup.we_opened or not new_fee:
         return
     seen = commitments.contents(channel, ours=True)
     rate = seen.feerate_per_kw

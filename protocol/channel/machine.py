@@ -60,6 +60,8 @@ def _withdraw(turn: Turn, origin: str) -> None:
 def _locked(turn: Turn, item: FundingLocked) -> None:
     core = turn.channel.core
     if core.ready_sent:
+        if core.scid != item.scid:  # a reorganisation put it elsewhere
+            turn.set(turn.channel.with_core(scid=item.scid))
         return
     turn.set(turn.channel.with_core(scid=item.scid, ready_sent=True))
     if turn.live.established:

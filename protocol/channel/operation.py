@@ -104,6 +104,8 @@ def on_fail_malformed(turn: Turn, message: UpdateFailMalformedHtlc) -> None:
 
 
 def on_fee(turn: Turn, message: UpdateFee) -> None:
+    core = turn.channel.core
+    require(core.ready_sent and core.ready_received, "update_fee before channel_ready")
     limits.check_fee(turn.channel, message.feerate_per_kw)
     fee = Fee(feerate_per_kw=message.feerate_per_kw, stage=stages.PROPOSED)
     turn.set(turn.channel.with_core(fees=_with_fee(turn.channel, fee)), dirty=False)
@@ -118,7 +120,12 @@ def _with_fee(channel: Channel, fee: Fee) -> tuple[Fee, ...]:
 def on_commitment_signed(turn: Turn, message: CommitmentSigned) -> None:
     """Check, take the new commitment, revoke the old one: one durable step."""
     channel = turn.channel
-    require(channel.core.ready_sent or channel.core.ready_received, "commitment_signed too early")
+    require(channel.core.ready_sent and channel.core.ready_received, "commitment_signed too early")
+    # it needs the point that our last revoke_and_ack carries, and that has not left yet
+    require(
+        channel.core.our_number == turn.live.persisted.core.our_number,
+        "commitment_signed before our revoke_and_ack",
+    )
     require(commitments.something_to_verify(channel), "commitment_signed without any change")
     channel = commitments.advance(channel, Move.RECEIVE_COMMIT)
     number = channel.core.our_number + 1
@@ -127,7 +134,10 @@ def on_commitment_signed(turn: Turn, message: CommitmentSigned) -> None:
         our_signature=message.signature,
         our_htlc_signatures=message.htlc_signatures,
     )
-    limits.check_fee_is_paid(channel)
+    new_fee = commitments.feerate(channel.core, ours=True, we_opened=False) != commitments.feerate(
+        turn.channel.core, ours=True, we_opened=False
+    )
+    limits.check_fee_is_paid(channel, new_fee=new_fee)
     commitments.check_ours(channel, turn.secrets, message.signature, message.htlc_signatures)
     channel = commitments.advance(channel, Move.SEND_REVOKE)
     turn.set(channel.with_core(commit_sent_last=False))
@@ -171,7 +181,13 @@ def propose(turn: Turn) -> None:
     """Send the updates that wait: removals first, then offers, then a new feerate."""
     if turn.channel.core.awaiting_revoke:
         return  # one open round at a time: what waits shares the next commitment
-    for settle in list(turn.live.settles.values()):
+    settles = {
+        key: item
+        for key, item in turn.live.settles.items()
+        if f"theirs/{key}" in turn.channel.htlcs
+    }
+    turn.live = turn.live.but(settles=settles)
+    for settle in list(settles.values()):
         _propose_removal(turn, settle)
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
     for offer in list(turn.live.offers.values()):

@@ -26,9 +26,10 @@ def on_shutdown(turn: Turn, message: Shutdown) -> None:
     if upfront and message.scriptpubkey != upfront:
         raise PeerFault("shutdown with another script than agreed at the opening", fatal=False)
     any_segwit = both(OUR_INIT, turn.live.features, "option_shutdown_anysegwit")
-    if not script.is_standard_shutdown(message.scriptpubkey, any_segwit=any_segwit):
+    form = message.scriptpubkey
+    if not script.is_standard_shutdown(form, any_segwit=any_segwit, returns=simple(turn)):
         raise PeerFault("shutdown with a script that is not allowed", fatal=False)
-    if channel.core.their_shutdown is None:
+    if channel.core.their_shutdown != message.scriptpubkey:
         turn.set(channel.with_core(their_shutdown=message.scriptpubkey))
 
 
@@ -63,10 +64,11 @@ def negotiate(turn: Turn) -> None:
     core, live = turn.channel.core, turn.live
     if core.our_shutdown is None or core.their_shutdown is None or live.negotiation is not None:
         return
-    if not commitments.quiet(turn.channel) or core.closing_tx is not None and simple(turn):
+    if not commitments.quiet(turn.channel):
         return
     if simple(turn):
-        if live.close is not None:  # who wants to close pays; the other only signs
+        poor = core.theirs_msat // 1000 < 10 * _least_fee(turn)
+        if live.close is not None or poor:  # who wants to close pays, if it can
             _send_closing_complete(turn)
     elif turn.channel.setup.we_opened:
         ideal, most = _our_fees(turn)
@@ -99,11 +101,11 @@ def _our_fees(turn: Turn) -> tuple[int, int]:
     rate = close.feerate_per_kw if close else commitments.newest_feerate(turn.channel.core)
     ideal = max(_least_fee(turn), _fee_at(turn, rate))
     ceiling = turn.channel.core.ours_msat // 1000
-    return min(ideal, ceiling), min(max(3 * ideal, ideal + 1000), ceiling)
+    return min(ideal, ceiling), min(ideal + ideal // 10, ceiling)
 
 
-def closing_tx(channel: Channel, fee_sat: int) -> Transaction:
-    """BOLT 3: the opener pays; an output below our own dust limit is left out."""
+def closing_tx(channel: Channel, fee_sat: int, leave_out: bytes | None = None) -> Transaction:
+    """BOLT 3: the opener pays; an output below our own dust limit is left out, or one by wish."""
     ours_script, theirs_script = _scripts(channel)
     ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
     if channel.setup.we_opened:
@@ -114,7 +116,8 @@ def closing_tx(channel: Channel, fee_sat: int) -> Transaction:
     outputs = [
         TxOut(amount, form)
         for amount, form in ((ours, ours_script), (theirs, theirs_script))
-        if amount >= script.dust_limit_sat(form)
+        if form != leave_out
+        and amount >= max(channel.setup.ours.dust_limit_sat, script.dust_limit_sat(form))
     ]
     return transactions.closing_transaction(channel.setup.funding, outputs)
 
@@ -151,10 +154,8 @@ def on_closing_signed(turn: Turn, message: ClosingSigned) -> None:
     core = channel.core
     ready = core.our_shutdown is not None and core.their_shutdown is not None
     require(ready and commitments.quiet(channel), "closing_signed before the channel was empty")
-    tx = closing_tx(channel, message.fee_satoshis)
+    tx = _variant(channel, message)
     digest = _digest(channel, tx)
-    good = secp.verify(channel.setup.theirs.basepoints.funding, digest, message.signature)
-    require(good, "closing_signed with an invalid signature")
     negotiation = turn.live.negotiation or _accepters_view(turn)
     turn.live = turn.live.but(negotiation=negotiation)
     agreed = _agree(negotiation, message)
@@ -165,6 +166,18 @@ def on_closing_signed(turn: Turn, message: ClosingSigned) -> None:
         turn.set(channel.with_core(closing_tx=closing))
     if agreed != negotiation.our_fee_sat:
         _send_closing_signed(turn, agreed)
+
+
+def _variant(channel: Channel, message: ClosingSigned) -> Transaction:
+    """Which transaction did they sign? "MAY eliminate its own output"; small ones of ours too."""
+    ours_script, theirs_script = _scripts(channel)
+    small = channel.core.ours_msat // 1000 < channel.setup.theirs.dust_limit_sat
+    for leave_out in (None, theirs_script, *((ours_script,) if small else ())):
+        tx = closing_tx(channel, message.fee_satoshis, leave_out)
+        point = channel.setup.theirs.basepoints.funding
+        if tx.outputs and secp.verify(point, _digest(channel, tx), message.signature):
+            return tx
+    raise PeerFault("closing_signed with an invalid signature", fatal=False)
 
 
 def _accepters_view(turn: Turn) -> Negotiation:
@@ -189,8 +202,11 @@ def _agree(negotiation: Negotiation, message: ClosingSigned) -> int:
     previous = negotiation.our_fee_sat
     if previous is None:
         return min(max(message.fee_satoshis, least), most)
-    # strictly between the two, as the old negotiation asks
-    return (previous + message.fee_satoshis) // 2
+    # strictly between the two, as the old negotiation asks, and never more than we accept to pay
+    between = (previous + message.fee_satoshis) // 2
+    if between == previous or not least <= between <= most:
+        raise PeerFault("no closing fee that both accept", fatal=False)
+    return between
 
 
 # ---- closing_complete and closing_sig (option_simple_close) -------------------------------------
@@ -204,7 +220,10 @@ def _simple_tx(
     closer, closee = (ours, theirs) if we_pay else (theirs, ours)
     outputs = []
     if field != "closee_output_only":
-        outputs.append(TxOut(closer - message.fee_satoshis, message.closer_scriptpubkey))
+        # "OP_RETURN ... MUST set the closer's output amount to zero so that all funds go to fees"
+        burnt = message.closer_scriptpubkey[:1] == b"\x6a"
+        amount = 0 if burnt else closer - message.fee_satoshis
+        outputs.append(TxOut(amount, message.closer_scriptpubkey))
     if field != "closer_output_only":
         outputs.append(TxOut(closee, message.closee_scriptpubkey))
     return transactions.closing_transaction(
@@ -216,7 +235,10 @@ def _send_closing_complete(turn: Turn) -> None:
     channel = turn.channel
     ours_script, theirs_script = _scripts(channel)
     ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
-    fee = min(_our_fees(turn)[0], ours)
+    fee = _our_fees(turn)[0]
+    if fee < _least_fee(turn):
+        turn.live = turn.live.but(negotiation=Negotiation())
+        return  # we cannot pay for a transaction that relays: the peer closes
     message = ClosingComplete(
         channel_id=channel.id,
         closer_scriptpubkey=ours_script,
@@ -256,6 +278,10 @@ def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
     ours_script, _ = _scripts(channel)
     if message.closee_scriptpubkey != ours_script:
         raise PeerFault("closing_complete with another script than ours", fatal=False)
+    any_segwit = both(OUR_INIT, turn.live.features, "option_shutdown_anysegwit")
+    form = message.closer_scriptpubkey
+    if not script.is_standard_shutdown(form, any_segwit=any_segwit, returns=True):
+        raise PeerFault("closing_complete with a script that is not allowed", fatal=False)
     require(
         message.fee_satoshis <= channel.core.theirs_msat // 1000,
         "closing_complete with a fee above the closer's balance",
@@ -273,8 +299,8 @@ def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
     good = secp.verify(channel.setup.theirs.basepoints.funding, digest, signature)
     require(good, "closing_complete with an invalid signature")
     ours = secp.sign(turn.secrets.funding, digest)
-    if channel.core.closing_tx is None:
-        turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, signature)))
+    closing = _signed(channel, tx, ours, signature)
+    turn.set(channel.with_core(closing_tx=closing, their_shutdown=form))
     turn.send(
         ClosingSig(
             channel_id=channel.id,
@@ -302,5 +328,4 @@ def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
     tx = _simple_tx(channel, message, we_pay=True, field=fields[0])
     good = secp.verify(channel.setup.theirs.basepoints.funding, _digest(channel, tx), theirs)
     require(good, "closing_sig with an invalid signature")
-    if channel.core.closing_tx is None:
-        turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, theirs)))
+    turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, theirs)))

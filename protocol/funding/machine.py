@@ -142,7 +142,7 @@ class Machine:
             return
         if record.private:
             step.drop(key)
-            step.tell("chain", Unwatch(txid=record.funding_txid))
+            self._unwatch(step, record)
         else:
             step.put(key, record.but(state="usable", raw=b""))
 
@@ -154,12 +154,17 @@ class Machine:
             self._drop(step, record)
         elif item.reason != "failed":
             step.drop(f"opening/{item.channel_id.hex()}")
+            self._unwatch(step, record)
+
+    def _unwatch(self, step: Step, record: Opening) -> None:
+        """Unless another opening waits for the same transaction; this one's row is gone already."""
+        if not self._by_txid(step, record.funding_txid):
             step.tell("chain", Unwatch(txid=record.funding_txid))
 
     def _drop(self, step: Step, record: Opening) -> None:
         """The channel never came to be."""
         step.drop(f"opening/{record.channel_id.hex()}")
-        step.tell("chain", Unwatch(txid=record.funding_txid))
+        self._unwatch(step, record)
         step.tell("monitors", ForgetUnfunded(channel_id=record.channel_id))
 
     def _tip(self, step: Step, tip: Tip) -> None:

@@ -139,7 +139,10 @@ class Negotiator:
 
     def _parties(self, item: Negotiation) -> tuple[Party, Party]:
         amount = item.opened.funding_satoshis if item.opened else 0
-        ours = opening.our_party(self.policy, self.secrets(item.key_index), amount, item.own_script)
+        # "MUST set channel_reserve_satoshis greater than or equal to" the opener's dust limit
+        least = item.opened.dust_limit_satoshis if item.opened and not item.we_opened else 0
+        secrets = self.secrets(item.key_index)
+        ours = opening.our_party(self.policy, secrets, amount, item.own_script, least)
         said = item.accepted if item.we_opened else item.opened
         assert said is not None
         return ours, opening.their_party(said)
@@ -268,7 +271,11 @@ class Negotiator:
             depth=self.policy.minimum_depth,
             kind=features.decode(opened.channel_type or b""),
             party=opening.our_party(
-                self.policy, secrets, opened.funding_satoshis, negotiation.own_script
+                self.policy,
+                secrets,
+                opened.funding_satoshis,
+                negotiation.own_script,
+                opened.dust_limit_satoshis,
             ),
             first_point=secrets.commitment_point(0),
         )
@@ -329,8 +336,7 @@ class Negotiator:
     def abandon(self, step: Step, item: Negotiation, why: str, code: int = -1) -> None:
         """Leaves nothing behind: coins are free again, the asker is told."""
         step.drop(f"~nego/{item.temporary_id.hex()}")
-        if item.we_opened:
-            step.say("wallet", ReleaseCoins(purpose=item.temporary_id.hex()))
+        step.say("wallet", ReleaseCoins(purpose=item.temporary_id.hex()))
         if item.ask is not None:
             step.say("api", Answer(id=item.ask.id, code=code, text=why))
 

@@ -9,7 +9,7 @@ funding, chain. Says: the channel what is durable, what is wished, and all it ne
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain import Broadcast, Spent, Tip, WatchSpend
+from protocol.chain import Broadcast, Spent, Tip, Unwatch, WatchSpend
 from protocol.channel import items, stages
 from protocol.channel.state import Channel, Core, Htlc, Setup
 from protocol.crypto import shachain
@@ -139,7 +139,8 @@ class Machine:
         _check(core, update.core)
         self._write(step, cid, update)
         step.say("peers", durable)
-        if update.core.closing_tx is not None and core.closing_tx is None:
+        if update.core.closing_tx not in (None, core.closing_tx):
+            assert update.core.closing_tx is not None
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
             self._answer_closers(step, cid, update.core.closing_tx)
         self._usable(step, cid, update.core)
@@ -267,6 +268,12 @@ class Machine:
     def _guard(self, step: Step, item: Guard) -> None:
         channel = item.channel
         cid = channel.id.hex()
+        known = step.get(f"setup/{cid}")
+        if known is not None and known != channel.setup:
+            # the id of another channel, open or closed: nothing of that one may change
+            ended = ChannelEnded(channel_id=channel.id, reason="duplicate")
+            step.tell("funding", ended)
+            return
         if step.get(f"watch/{cid}") is None:
             step.put(f"setup/{cid}", channel.setup)
             step.put(f"core/{cid}", channel.core)
@@ -316,8 +323,11 @@ class Machine:
         setup, watch = step.get(f"setup/{cid}"), step.get(f"watch/{cid}")
         if setup is None or watch is None or watch.ended is not None:
             return
-        step.put(f"watch/{cid}", watch.but(ended="unfunded"))
         self._part(step, cid, setup, "unfunded")
+        step.tell("chain", Unwatch(txid=setup.funding_txid))
+        # an opening that came to nothing leaves nothing: else free openings would fill the disk
+        for key in (f"setup/{cid}", f"core/{cid}", f"watch/{cid}"):
+            step.drop(key)
 
     # ---- questions ----
 

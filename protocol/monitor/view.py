@@ -55,6 +55,8 @@ def _htlcs(channel: Channel) -> list[dict[str, Any]]:
 def _waits_for(channel: Channel, watch: Any) -> str:
     """What the opening waits for, in words."""
     core = channel.core
+    if core.our_shutdown is not None or core.their_shutdown is not None:
+        return "HTLCs to end" if channel.htlcs else "the closing transaction"
     if watch.locked is None:
         return f"{channel.setup.minimum_depth} confirmations of the funding transaction"
     if not core.ready_received:
@@ -109,6 +111,7 @@ def _channel_type(anchors: bool) -> dict[str, Any]:
 
 def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
+    cause = "local" if watch.close is not None else "remote"
     return {
         "peer_id": setup.peer.hex(),
         "channel_id": setup.channel_id.hex(),
@@ -121,6 +124,6 @@ def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:
         "funding_txid": display(setup.funding_txid),
         "funding_outnum": setup.funding_index,
         "leased": False,
-        "close_cause": {"mutual": "local", "unfunded": "protocol"}.get(watch.ended, "onchain"),
+        "close_cause": {"mutual": cause, "unfunded": "protocol"}.get(watch.ended, "onchain"),
         "last_commitment_txid": watch.spent_by,
     }

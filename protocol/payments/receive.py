@@ -21,6 +21,7 @@ from protocol.wire import failures, payload
 from protocol.wire.payload import HopPayload
 
 MPP_TIMEOUT_SECONDS = 60.0
+KEYSEND_CLTV = 18
 
 
 def arrived(step: Step, node_secret: bytes, item: HtlcArrived, at: Moment) -> None:
@@ -85,7 +86,10 @@ def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Mom
         fail(step, part, message)
         return
     if hop.keysend_preimage is not None and sha256(hop.keysend_preimage) == payment_hash:
-        _keysend(step, part, hop.keysend_preimage, at)
+        if part.cltv_expiry < step.get("~tip").height + KEYSEND_CLTV:
+            _unknown(step, part)
+        else:
+            _keysend(step, part, hop.keysend_preimage, at)
         return
     row = by_hash(step, payment_hash)
     if row is None or not _acceptable(step, row, part, hop, at):
@@ -108,7 +112,7 @@ def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Mo
         row.status == "unpaid"
         and at.unix_seconds <= row.expires_at
         and hop.payment_secret == row.payment_secret
-        and total >= part.amount_msat
+        and total >= hop.amount_msat
         and (row.amount_msat is None or row.amount_msat <= total <= 2 * row.amount_msat)
         and part.cltv_expiry >= height + row.min_final_cltv
         and step.get(f"claim/{payment_id(row.payment_hash)}") is None
@@ -127,8 +131,9 @@ def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Momen
     if waiting.total_msat != total:
         _unknown(step, part)  # "MUST fail the entire HTLC set if total_msat is not the same"
         return
-    waiting = waiting.but(parts=(*waiting.parts, part))
-    if sum(one.amount_msat for one in waiting.parts) < total:
+    waiting = waiting.but(parts=(*waiting.parts, part.but(forward_msat=hop.amount_msat)))
+    # BOLT 4 counts amt_to_forward: below total_msat "MUST NOT fulfill any HTLCs"
+    if sum(one.forward_msat for one in waiting.parts) < total:
         step.put(key, waiting)
         step.wake(waiting.since + MPP_TIMEOUT_SECONDS)
         return

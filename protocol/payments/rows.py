@@ -44,13 +44,14 @@ class Counters(Value, frozen=True, kw_only=True):
 
 
 class Part(Value, frozen=True, kw_only=True):
-    """One HTLC that arrived for an invoice and waits for the others of its set."""
+    """One HTLC of a set; `forward_msat` is what its onion said, `amount_msat` what it carries."""
 
     channel_id: bytes
     htlc_id: int
     amount_msat: int
     cltv_expiry: int
     shared_secret: bytes
+    forward_msat: int = 0
 
 
 class PartSet(Value, frozen=True, kw_only=True):
@@ -77,7 +78,8 @@ class Payment(Value, frozen=True, kw_only=True):
     """Row "payment/<payment hash>". It is written before the first HTLC is offered.
 
     `origin` is the HTLC that is under way, "" if none; `session_key` is its onion's.
-    `tried`: channels that refused in this round. `deadline`: no new attempt after it.
+    `tried`: channels that refused in this round, after `rounds` whole ones.
+    `deadline`: no new attempt after it.
     """
 
     payment_hash: bytes
@@ -100,6 +102,7 @@ class Payment(Value, frozen=True, kw_only=True):
     channel_id: bytes = b""
     session_key: bytes = b""
     tried: tuple[bytes, ...] = ()
+    rounds: int = 0
     retry_at: float | None = None
     withdrawn: bool = False
     preimage: bytes | None = None

@@ -15,8 +15,8 @@ from protocol.payments.waiters import refuse
 from protocol.wire import failures, payload
 from protocol.wire.payload import HopPayload
 
-RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 60
-KEYSEND_CLTV, EXTRA_CLTV = 18, 1
+RETRY_SECONDS, MAX_RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 5.0, 60
+KEYSEND_CLTV, EXTRA_CLTV = 42, 1
 
 
 def ask_pay(step: Step, network: str, us: bytes, ask: Ask, at: Moment) -> None:
@@ -152,8 +152,10 @@ def attempt(step: Step, row: Payment, at: Moment) -> None:
         if at.unix_seconds >= row.deadline:
             _fail(step, row, 205, row.reason or "no channel could carry the payment", at)
             return
-        retry = at.unix_seconds + RETRY_SECONDS
-        _put(step, row.but(tried=(), origin="", retry_at=retry))
+        pause = min(RETRY_SECONDS * 2 ** min(row.rounds, 8), MAX_RETRY_SECONDS)
+        retry = at.unix_seconds + pause
+        again = row.but(tried=(), origin="", retry_at=retry, rounds=row.rounds + 1)
+        _put(step, again)
         step.wake(retry)
         return
     number = row.attempt + 1

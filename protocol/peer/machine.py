@@ -13,7 +13,7 @@ from protocol.chain import Tip
 from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Turn
 from protocol.errors import Malformed, PeerFault
-from protocol.funding.items import FromPeer, ToPeer
+from protocol.funding.items import FromPeer, PeerLost, ToPeer
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
 from protocol.peer.channels import Channels
@@ -54,6 +54,8 @@ class Machine:
         elif name == "monitors":
             for row in step.scan("~live/").values():
                 self.channels.turn(step, row, live.monitor_restarted)
+            for channel_id in step.scan("~unborn/").values():
+                step.say("monitors", Reborn(channel_id=channel_id))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
             for peer in step.scan("~peer/").values():
@@ -72,6 +74,7 @@ class Machine:
                 self._born(step, item)
             case items.Ended():
                 step.drop(f"~live/{item.channel_id.hex()}")
+                step.drop(f"~unborn/{item.channel_id.hex()}")
             case (
                 items.Durable() | items.Offer() | items.Withdraw() | items.Settle()
                 | items.CloseRequest() | items.FundingLocked()
@@ -90,6 +93,7 @@ class Machine:
 
     def _born(self, step: Step, item: items.Born) -> None:
         cid, node = item.channel.id.hex(), item.channel.setup.peer
+        step.drop(f"~unborn/{cid}")
         row = step.get(f"~live/{cid}")
         if row is not None:
             self.channels.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
@@ -162,15 +166,17 @@ class Machine:
         ]
         for row in hit:
             self.channels.turn(step, row, lambda turn: machine.hear_peer(turn, message))
-        if not hit:
+        if message.channel_id == setup.ALL_CHANNELS:
+            step.say("funding", PeerLost(peer=peer.node_id))
+        elif not hit:
             step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
 
     def _channel_message(self, step: Step, peer: Peer, message: Message, at: Moment) -> None:
         channel_id: bytes = getattr(message, "channel_id", b"")
         row = step.get(f"~live/{channel_id.hex()}")
         if row is None or row.channel.setup.peer != peer.node_id:
-            if peer.negotiations:
-                self.connections.hang_up(step, peer, at, "an opening is under way")
+            if peer.negotiations or step.get(f"~unborn/{channel_id.hex()}") is not None:
+                self.connections.hang_up(step, peer, at, "the channel is not here yet")
                 return
             error = setup.Error(channel_id=channel_id, data=b"we do not know this channel")
             self.connections.write(step, peer.node_id, error)
@@ -182,6 +188,7 @@ class Machine:
         except Exception:
             # a defect of ours ends one channel's life, not its neighbours': it is born again
             step.drop(f"~live/{channel_id.hex()}")
+            step.put(f"~unborn/{channel_id.hex()}", channel_id)
             step.say("monitors", Reborn(channel_id=channel_id))
             self.connections.hang_up(step, peer, at, "a defect; the channel starts again")
 

@@ -1,0 +1,156 @@
+"""The kill matrix: `python -m tests.processes.matrix [--every N] [--kills N] [--jobs N]`.
+
+Part one: the whole node is killed before and after every durable commit, in both roles.
+Part two: single processes are killed by pid at seeded moments, Thespian's own too.
+Prints the points tried and survived; exit status 1 when one did not survive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tests.processes.scenario import Run, prepare
+
+DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
+KILLS_IN_A_RUN = 5
+
+
+def count_commits(prepared: Path, coins: int) -> dict[tuple[str, str], int]:
+    """How many durable commits each actor makes in the undisturbed story."""
+    run = Run(prepared, coins)
+    try:
+        run.start()
+        run.tell()
+        run.check()
+        return {
+            (name, row["name"]): _counted(node.folder)[row["name"]]
+            for name, node in run.nodes.items()
+            for row in node.tree()
+            if row["name"] in DURABLE
+        }
+    finally:
+        run.stop()
+
+
+def _counted(folder: Path) -> dict[str, int]:
+    from storage.mirror import read_mark
+
+    counts = {}
+    for role in DURABLE:
+        now = read_mark(str(folder / "regtest" / "marks" / f"{role}.mark"))
+        counts[role] = now.commits if now is not None else 0
+    return counts
+
+
+def kill_at(prepared: str, coins: int, point: tuple[str, str, int, str]) -> str:
+    """One history with the whole node killed at one commit; "" if it ended well."""
+    name, role, number, when = point
+    run = Run(Path(prepared), coins)
+    try:
+        wish = {"DARUMA_CRASH": f"{role}:{number}:{when}:node"}
+        run.start({name: wish})
+        run.tell()
+        run.check()
+        return ""
+    except Exception as error:
+        return f"{'/'.join(map(str, point))}: {type(error).__name__}: {error}\n{run.logs()}"
+    finally:
+        with contextlib.suppress(Exception):
+            run.stop()
+
+
+def kill_some(prepared: str, coins: int, seed: int) -> tuple[int, str]:
+    """One history with several seeded kills of single processes; -> (kills, what went wrong)."""
+    run = Run(Path(prepared), coins)
+    dice = random.Random(seed)
+    done = threading.Event()
+    victims: list[str] = []
+    try:
+        run.start()
+        killer = threading.Thread(target=_killer, args=(run, dice, done, victims), daemon=True)
+        killer.start()
+        run.tell()
+        done.set()
+        killer.join(10)
+        run.check()
+        return len(victims), ""
+    except Exception as error:
+        text = f"seed {seed} ({', '.join(victims)}): {type(error).__name__}: {error}"
+        return len(victims), f"{text}\n{run.logs()}"
+    finally:
+        done.set()
+        with contextlib.suppress(Exception):
+            run.stop()
+
+
+def _killer(run: Run, dice: random.Random, done: threading.Event, victims: list[str]) -> None:
+    while len(victims) < KILLS_IN_A_RUN and not done.wait(dice.uniform(0.02, 0.35)):
+        node = run.nodes[dice.choice(["alice", "bob"])]
+        rows = [row for row in node.tree() if row["name"] != "node"]
+        if rows:
+            row = dice.choice(rows)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(row["pid"], signal.SIGKILL)
+                victims.append(f"{node.name}/{row['name']}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=1, help="take every n-th commit only")
+    parser.add_argument("--kills", type=int, default=100, help="kills of single processes")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="matrix-"))
+    failures: list[str] = []
+    try:
+        coins = prepare(folder / "d")
+        before = {
+            (name, role): n
+            for name in ("alice", "bob")
+            for role, n in _counted(folder / "d" / name).items()
+        }
+        after = count_commits(folder / "d", coins)
+        points = [
+            (name, role, number, when)
+            for (name, role), total in sorted(after.items())
+            for number in range(1, total - before[name, role])
+            for when in ("before", "after")
+        ][:: options.every]
+        print(f"{len(points)} points at durable commits, {options.kills} kills by pid", flush=True)
+        with ProcessPoolExecutor(options.jobs) as pool:
+            jobs = [pool.submit(kill_at, str(folder / "d"), coins, point) for point in points]
+            failures += [text for job in as_completed(jobs) if (text := job.result())]
+            print(
+                f"commits: tried {len(points)}, survived {len(points) - len(failures)}", flush=True
+            )
+            runs = range(options.seed, options.seed + options.kills // KILLS_IN_A_RUN)
+            hunts = [pool.submit(kill_some, str(folder / "d"), coins, seed) for seed in runs]
+            results = [job.result() for job in as_completed(hunts)]
+            bad = [text for _, text in results if text]
+            kills = sum(count for count, _ in results)
+            print(f"single processes: {kills} kills in {len(results)} runs, {len(bad)} failed")
+        failures += bad
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for text in failures:
+        print(text, file=sys.stderr)
+    print(f"{time.monotonic() - began:.0f} s; {len(failures)} failed")
+    print(f"{len(points) + len(results) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Open, three payments each way, close: with real processes that may be killed at any time.
+
+Every sentence may be said again. A node whose first process is gone is started again, as an
+operator or systemd would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from daruma.client import NotRunning, RpcError
+from daruma.playground import ChainNode, NodeProcess, alive, until
+from protocol.bitcoin.transaction import parse_block
+
+CAPACITY_SAT = 1_000_000
+TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
+BOBS_SAT = PAYMENTS * (TO_BOB_MSAT - TO_ALICE_MSAT) // 1000
+
+
+def prepare(folder: Path) -> int:
+    """Two nodes that know the chain; alice has a coin. -> her satoshi."""
+    chain = ChainNode(folder / "chain")
+    nodes = [NodeProcess(folder / name, name, chain) for name in ("alice", "bob")]
+    alice, bob = nodes
+    chain.mine(1, alice.client.newaddr()["bech32"])
+    chain.mine(100)
+    until(lambda: alice.coins_sat() > 0 and alice.height() == chain.height(), "alice has coins")
+    until(lambda: bob.height() == chain.height(), "bob knows the chain")
+    # the wallets read block by block: a funding transaction needs the newest one
+    probe = {"id": bob.id, "amount": CAPACITY_SAT}
+    until(lambda: _can_fund(alice, bob, probe), "alice's coin is spendable")
+    coins = alice.coins_sat()
+    for node in nodes:
+        node.stop()
+    chain.stop()
+    return coins
+
+
+def _can_fund(alice: NodeProcess, bob: NodeProcess, probe: dict[str, Any]) -> bool:
+    heights = [row["blockheight"] for row in alice.client.listfunds()["outputs"]]
+    time.sleep(0.3)
+    return bool(heights) and alice.height() - max(heights) >= 100
+
+
+class Run:
+    """One history, from a copy of the prepared folders."""
+
+    def __init__(self, prepared: Path, coins: int) -> None:
+        self.temporary = tempfile.mkdtemp(prefix="run-")
+        self.folder = Path(self.temporary) / "d"
+        sockets = shutil.ignore_patterns("*.sock", "lightning-rpc")
+        shutil.copytree(prepared, self.folder, ignore=sockets)
+        self.coins = coins
+        self.chain = ChainNode(self.folder / "chain")
+        self.nodes: dict[str, NodeProcess] = {}
+        self.seen: set[int] = set()
+        self.restarts = 0
+
+    def start(self, environment: dict[str, dict[str, str]] | None = None) -> None:
+        for name in ("alice", "bob"):
+            more = (environment or {}).get(name)
+            self.nodes[name] = NodeProcess(self.folder / name, name, self.chain, more, wait=False)
+        self.ids: dict[str, str] = {}
+        for name, node in self.nodes.items():
+            self.ids[name] = self.until(lambda n=node: n.client.getinfo()["id"], f"{name} is up")
+            node.id = self.ids[name]
+
+    # ---- patience ----
+
+    def keep(self) -> None:
+        """What systemd does."""
+        for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is not None:
+                self.restarts += 1
+                node.start(wait=False)
+
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+        def kept() -> Any:
+            self.keep()
+            return condition()
+
+        return until(kept, what, seconds)
+
+    @property
+    def alice(self) -> NodeProcess:
+        return self.nodes["alice"]
+
+    @property
+    def bob(self) -> NodeProcess:
+        return self.nodes["bob"]
+
+    def note_pids(self) -> None:
+        """For the check that nobody is left behind."""
+        for node in self.nodes.values():
+            self.seen |= {row["pid"] for row in node.tree()}
+
+    # ---- the story ----
+
+    def tell(self) -> None:
+        self.open()
+        self.note_pids()
+        for number in range(PAYMENTS):
+            self.pay(self.alice, self.bob, TO_BOB_MSAT, f"to bob {number}")
+            self.pay(self.bob, self.alice, TO_ALICE_MSAT, f"to alice {number}")
+        self.close()
+        self.note_pids()
+
+    def open(self) -> None:
+        self.cid = self.until(self._opened, "the channel was opened")
+        self.until(self._mined_and_usable, "the channel is usable")
+
+    def _opened(self) -> str | None:
+        rows = self.alice.client.listpeerchannels()["channels"]
+        if rows:
+            return str(rows[0]["channel_id"])
+        self.alice.client.connect(f"{self.bob.id}@127.0.0.1:{self.bob.port}")
+        asked = {"id": self.bob.id, "amount": CAPACITY_SAT, "announce": False}
+        return str(self.alice.client.call("fundchannel", asked, timeout=20)["channel_id"])
+
+    def _mined_and_usable(self) -> bool:
+        if self.chain.rpc("getrawmempool"):
+            self.chain.mine(1)
+        return self.alice.usable() and self.bob.usable()
+
+    def pay(self, payer: NodeProcess, payee: NodeProcess, amount_msat: int, label: str) -> None:
+        bolt11 = self.until(lambda: payee.invoice(amount_msat, label)["bolt11"], f"invoice {label}")
+        self.until(lambda: payer.client.call("pay", {"bolt11": bolt11}, timeout=70), f"pay {label}")
+
+    def close(self) -> None:
+        self.until(self._closed, "the channel was closed")
+        self.until(lambda: self._states() == ["CLOSINGD_COMPLETE"] * 2, "both know it")
+
+    def _closed(self) -> bool:
+        if self.chain.rpc("getrawmempool"):
+            self.chain.mine(1)
+        if self.bob.coins_sat() == BOBS_SAT:
+            return True
+        with contextlib.suppress(RpcError):  # it may have ended meanwhile
+            self.alice.client.call("close", {"id": self.cid}, timeout=20)
+        return False
+
+    def _states(self) -> list[str]:
+        return [row["state"] for node in (self.alice, self.bob) for row in node.channels()]
+
+    # ---- the end ----
+
+    def check(self) -> None:
+        """The same end for every history. Raises AssertionError."""
+        self.until(lambda: self.bob.coins_sat() == BOBS_SAT, f"bob has {BOBS_SAT} sat")
+        fees = self._fees()
+        expected = self.coins - BOBS_SAT - fees
+        self.until(lambda: self.alice.coins_sat() == expected, f"alice has {expected} sat", 20)
+        for node in (self.alice, self.bob):
+            pays = node.client.listpays()["pays"]
+            assert [row["status"] for row in pays] == ["complete"] * PAYMENTS, pays
+            invoices = node.client.listinvoices()["invoices"]
+            assert [row["status"] for row in invoices] == ["paid"] * PAYMENTS, invoices
+            assert not any(row["reserved"] for row in node.client.listfunds()["outputs"])
+
+    def _fees(self) -> int:
+        """Of all transactions that were mined since the start."""
+        fees = 0
+        values: dict[tuple[bytes, int], int] = {}
+        for height in range(self.chain.height() + 1):
+            raw = self.chain.rpc("getblock", self.chain.rpc("getblockhash", height), 0)
+            for position, tx in enumerate(parse_block(bytes.fromhex(raw)).transactions):
+                for n, out in enumerate(tx.outputs):
+                    values[tx.txid, n] = out.amount_sat
+                if position:
+                    spent = sum(values[tuple(item.outpoint)] for item in tx.inputs)  # type: ignore[index]
+                    fees += spent - sum(out.amount_sat for out in tx.outputs)
+        return fees
+
+    def stop(self) -> None:
+        """Everything ends; nothing may be left behind."""
+        with contextlib.suppress(NotRunning, OSError):
+            self.note_pids()
+        for node in self.nodes.values():
+            node.stop()
+        self.chain.stop()
+        until(lambda: not [pid for pid in self.seen if alive(pid)], "no orphan is left", 10)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def logs(self) -> str:
+        texts = []
+        for name, node in self.nodes.items():
+            path = node.folder / "regtest" / "log"
+            if path.exists():
+                texts.append(f"{name}: {path.read_text()[-1500:]}")
+        return "\n".join(texts)
