@@ -80,9 +80,22 @@ def prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+_forked_by = os.getpid()
+
+
+def _about_to_fork() -> None:
+    global _forked_by
+    _forked_by = os.getpid()
+
+
+os.register_at_fork(before=_about_to_fork)
+
+
 def die_with_parent() -> None:
-    """SIGKILL for this process when its parent dies."""
+    """SIGKILL for this process when its parent dies, or at once when it is dead already."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != _forked_by:
+        os._exit(1)
 
 
 def adopt_orphans() -> None:
@@ -106,7 +119,7 @@ def _admin_dies_with_us(self: Any) -> Any:
     # only after the middle of the double fork has gone is the starter our parent
     while os.getppid() != starter and time.monotonic() < deadline:
         time.sleep(0.001)
-    die_with_parent()
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != starter:
         os._exit(1)
     return _run_admin(self)

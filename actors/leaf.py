@@ -24,6 +24,7 @@ from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
 from actors.links import Hub
 from actors.notes import Directory, Ping, Pong, Refused, Start, Started
+from actors.ports.base import CannotStart
 from actors.roles import make_machine
 from actors.tree import ORDER, TREE
 from protocol.machine import Moment
@@ -53,7 +54,7 @@ class Leaf(SafeActor):
     def _start(self, message: Start, sender: Any) -> None:
         try:
             self.loop = Loop(message)
-        except StoreError as error:
+        except (StoreError, CannotStart) as error:
             self.send(sender, Refused(message.name, str(error)))
             return
         self.loop.begin()

@@ -24,8 +24,8 @@ class NotRunning(Exception):
 class Client:
     """One connection for each call, as most clients do."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, timeout: float | None = None) -> None:
+        self.path, self.timeout = path, timeout
 
     def call(self, method: str, params: Any = None, timeout: float | None = None) -> Any:
         """Raises `RpcError`, `NotRunning`, or `TimeoutError`."""
@@ -36,7 +36,7 @@ class Client:
             "params": params if params is not None else {},
         }
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout)
+            sock.settimeout(timeout if timeout is not None else self.timeout)
             try:
                 sock.connect(self.path)
             except OSError:

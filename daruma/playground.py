@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,19 +27,20 @@ _given: set[int] = set()
 def free_port() -> int:
     """A loopback port that was free a moment ago; never the same one twice."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+        # below the range from which the system takes the ports of outgoing connections
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
     """Ask until it holds; a node that is just restarting counts as "not yet"."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(NotRunning, Refused, TimeoutError, OSError, RpcError, Unreachable):
+        with contextlib.suppress(NotRunning, Refused, OSError, ValueError, RpcError, Unreachable):
             found = condition()
             if found:
                 return found
@@ -120,7 +122,7 @@ class NodeProcess:
     ) -> None:
         self.folder, self.name, self.chain = folder, name, chain
         self.port = free_port()
-        self.client = Client(str(folder / "regtest" / "lightning-rpc"))
+        self.client = Client(str(folder / "regtest" / "lightning-rpc"), 30)
         self.process: subprocess.Popen[bytes] | None = None
         self.start(wait=wait, environment=environment)
 
@@ -156,7 +158,7 @@ class NodeProcess:
         return ended(self.process)
 
     def tree(self) -> list[dict[str, Any]]:
-        with contextlib.suppress(NotRunning, OSError):
+        with contextlib.suppress(NotRunning, OSError, ValueError):
             rows: list[dict[str, Any]] = self.client.tree()["actors"]
             return rows
         return []

@@ -6,6 +6,10 @@ import selectors
 from typing import Any, Protocol
 
 
+class CannotStart(Exception):
+    """One sentence for the operator: trying again as it is would not help."""
+
+
 class PortHost(Protocol):
     """The leaf's loop, as a port sees it."""
 

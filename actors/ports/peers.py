@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any
 
-from actors.ports.base import PortHost
+from actors.ports.base import CannotStart, PortHost
 from actors.roles import node_secret
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError
@@ -123,7 +123,23 @@ class PeersPort:
         self.connections: dict[bytes, Connection] = {}
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
-        self._listener: socket.socket | None = None
+        self._listening = False
+        self._listener = self._bind()
+
+    def _bind(self) -> socket.socket:
+        settings = self.host.settings
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CannotStart(
+                f"the address {settings.host}:{settings.port} cannot be used "
+                f"({error.strerror}): choose another with --addr"
+            ) from None
+        listener.setblocking(False)
+        return listener
 
     def do(self, item: Any) -> None:
         match item:
@@ -156,20 +172,12 @@ class PeersPort:
                 stranger.close("the handshake took too long")
 
     def _listen(self) -> None:
-        if self._listener is not None:
-            return
-        settings = self.host.settings
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-        listener.listen(128)
-        listener.setblocking(False)
-        self.selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._listener = listener
+        if not self._listening:
+            self._listening = True
+            self._listener.listen(128)
+            self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def _accept(self, _mask: int) -> None:
-        assert self._listener is not None
         try:
             sock, _ = self._listener.accept()
         except OSError:

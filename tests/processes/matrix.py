@@ -132,7 +132,10 @@ def main() -> int:
         print(f"{len(points)} points at durable commits, {options.kills} kills by pid", flush=True)
         with ProcessPoolExecutor(options.jobs) as pool:
             jobs = [pool.submit(kill_at, str(folder / "d"), coins, point) for point in points]
-            failures += [text for job in as_completed(jobs) if (text := job.result())]
+            for job in as_completed(jobs):
+                if job.result():
+                    failures.append(job.result())
+                    print(job.result(), file=sys.stderr, flush=True)
             print(
                 f"commits: tried {len(points)}, survived {len(points) - len(failures)}", flush=True
             )

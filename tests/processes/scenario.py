@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ def prepare(folder: Path) -> int:
     until(lambda: alice.coins_sat() > 0 and alice.height() == chain.height(), "alice has coins")
     until(lambda: bob.height() == chain.height(), "bob knows the chain")
     # the wallets read block by block: a funding transaction needs the newest one
-    probe = {"id": bob.id, "amount": CAPACITY_SAT}
-    until(lambda: _can_fund(alice, bob, probe), "alice's coin is spendable")
+    for node in nodes:
+        until(lambda n=node: _at_rest(n), f"the wallet of {node.name} has read the chain")
     coins = alice.coins_sat()
     for node in nodes:
         node.stop()
@@ -42,10 +43,15 @@ def prepare(folder: Path) -> int:
     return coins
 
 
-def _can_fund(alice: NodeProcess, bob: NodeProcess, probe: dict[str, Any]) -> bool:
-    heights = [row["blockheight"] for row in alice.client.listfunds()["outputs"]]
-    time.sleep(0.3)
-    return bool(heights) and alice.height() - max(heights) >= 100
+def _at_rest(node: NodeProcess) -> bool:
+    """The wallet writes once for each block: it is done when it writes no more."""
+
+    def commits() -> int:
+        return next(int(row["commits"]) for row in node.tree() if row["name"] == "wallet")
+
+    before = commits()
+    time.sleep(0.5)
+    return before > 100 and before == commits()
 
 
 class Run:
@@ -61,11 +67,15 @@ class Run:
         self.nodes: dict[str, NodeProcess] = {}
         self.seen: set[int] = set()
         self.restarts = 0
+        self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def start(self, environment: dict[str, dict[str, str]] | None = None) -> None:
         for name in ("alice", "bob"):
             more = (environment or {}).get(name)
             self.nodes[name] = NodeProcess(self.folder / name, name, self.chain, more, wait=False)
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
         self.ids: dict[str, str] = {}
         for name, node in self.nodes.items():
             self.ids[name] = self.until(lambda n=node: n.client.getinfo()["id"], f"{name} is up")
@@ -73,19 +83,16 @@ class Run:
 
     # ---- patience ----
 
-    def keep(self) -> None:
-        """What systemd does."""
-        for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is not None:
-                self.restarts += 1
-                node.start(wait=False)
+    def _keep(self) -> None:
+        """What systemd does: a node whose first process has gone is started again."""
+        while not self._over.wait(0.02):
+            for node in self.nodes.values():
+                if node.process is not None and node.process.poll() is not None:
+                    self.restarts += 1
+                    node.start(wait=False)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-        def kept() -> Any:
-            self.keep()
-            return condition()
-
-        return until(kept, what, seconds)
+        return until(condition, what, seconds)
 
     @property
     def alice(self) -> NodeProcess:
@@ -181,6 +188,9 @@ class Run:
         """Everything ends; nothing may be left behind."""
         with contextlib.suppress(NotRunning, OSError):
             self.note_pids()
+        self._over.set()
+        if self._keeper is not None:
+            self._keeper.join()
         for node in self.nodes.values():
             node.stop()
         self.chain.stop()

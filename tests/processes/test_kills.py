@@ -1,0 +1,84 @@
+"""Real processes, real SIGKILL: a part of the kill matrix (tests/processes/matrix.py is all)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from daruma.playground import until
+from tests.processes.matrix import kill_at, kill_some
+from tests.processes.scenario import Run
+
+LEAVES = ("chain", "wallet", "funding", "monitors", "peers", "payments", "api")
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("alice", "funding", 3, "after"),
+        ("alice", "monitors", 1, "before"),
+        ("alice", "monitors", 12, "after"),
+        ("bob", "monitors", 9, "before"),
+        ("bob", "payments", 4, "after"),
+        ("bob", "funding", 2, "before"),
+        ("alice", "wallet", 2, "after"),
+    ],
+    ids=str,
+)
+def test_the_whole_node_is_killed_at_a_commit(
+    prepared: tuple[Path, int], point: tuple[str, str, int, str]
+) -> None:
+    assert kill_at(str(prepared[0]), prepared[1], point) == ""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_single_processes_are_killed_by_pid(prepared: tuple[Path, int], seed: int) -> None:
+    _, failed = kill_some(str(prepared[0]), prepared[1], seed)
+
+    assert failed == ""
+
+
+def test_a_killed_actor_comes_back_alone(run: Run) -> None:
+    """The others keep their pids; its generation and its restarts rise."""
+    run.start()
+    for victim in LEAVES:
+        before = {row["name"]: row for row in run.alice.tree()}
+        run.alice.kill_actor(victim)
+        after = {row["name"]: row for row in run.alice.tree()}
+        assert before[victim]["generation"] < after[victim]["generation"]
+        assert after[victim]["restarts"] - before[victim]["restarts"] == 1
+        for name, row in before.items():
+            if name != victim:
+                assert row["pid"] == after[name]["pid"], f"{name} died with {victim}"
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "admin", "logger"])
+def test_thespians_own_processes_may_be_killed(run: Run, victim: str) -> None:
+    """The node answers again by itself, and no process of the old life is left."""
+    run.start()
+    old = {row["name"]: row["pid"] for row in run.alice.tree()}
+
+    os.kill(old[victim], signal.SIGKILL)
+
+    def back() -> bool:
+        now = {row["name"]: row["pid"] for row in run.alice.tree()}
+        return set(now) >= set(LEAVES) and (victim == "logger" or now[victim] != old[victim])
+
+    until(back, "the node came back")
+    run.tell()
+    run.check()
+
+
+def test_sigterm_ends_with_status_zero_and_sigkill_leaves_nobody(run: Run) -> None:
+    """`Run.stop` looks for processes that are left."""
+    run.start()
+    run.note_pids()
+
+    status = run.nodes["alice"].stop()
+    run.nodes.pop("alice")
+    run.nodes["bob"].kill()
+
+    assert status == 0
