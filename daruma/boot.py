@@ -89,6 +89,7 @@ class Node:
         os.environ[hardened.KEY_VARIABLE] = os.urandom(32).hex()
         os.environ["THESPLOG_FILE"] = str(self.folder / "run" / "thespian.log")
         os.environ["DARUMA_CRASH_FOLDER"] = str(self.folder / "run")
+        (self.folder / "run" / "system.json").unlink(missing_ok=True)
         self.system = hardened.start_system(free_port())
         self.supervisor = self.system.createActor(Supervisor)
         self.system.tell(self.supervisor, Boot(self.settings))

@@ -76,7 +76,7 @@ class RocksStore:
 
     def _explained(self, error: Exception) -> StoreError:
         text = str(error)
-        if "lock" in text.lower():
+        if "lock hold by" in text or "While lock file" in text:
             return StoreError(
                 f"the {self.what} store is in use by another process: stop that one first"
             )

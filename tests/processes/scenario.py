@@ -80,6 +80,7 @@ class Run:
         for name, node in self.nodes.items():
             self.ids[name] = self.until(lambda n=node: n.client.getinfo()["id"], f"{name} is up")
             node.id = self.ids[name]
+            self.until(lambda n=node: n.pid("supervisor"), f"the tree of {name} is whole")
 
     # ---- patience ----
 

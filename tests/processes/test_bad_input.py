@@ -1,0 +1,304 @@
+"""Bad input to a running node, and starts that cannot succeed: one sentence, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daruma.playground import NodeProcess, free_port, until
+from protocol.crypto.noise import Transport
+from protocol.features import OUR_INIT, encode
+from protocol.opening import CHAIN_HASH
+from protocol.wire import registry, setup
+from protocol.wire.commitment import CommitmentSigned, UpdateAddHtlc
+from protocol.wire.message import Message
+from protocol.wire.opening import FundingCreated
+from tests.processes.scenario import Run
+
+
+class Stranger:
+    """A bare BOLT 8 connection with a throw-away key."""
+
+    def __init__(self, node: NodeProcess) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", node.port), 5)
+        self.noise = Transport(
+            ours=os.urandom(32), ephemeral=os.urandom(32), theirs=bytes.fromhex(node.id)
+        )
+        self.sock.sendall(self.noise.take_to_send())
+        self.messages: list[bytes] = []
+        while not self.noise.ready:
+            self.messages += self.noise.receive(self._bytes())
+            self.sock.sendall(self.noise.take_to_send())
+
+    def _bytes(self) -> bytes:
+        data = self.sock.recv(1 << 16)
+        if not data:
+            raise ConnectionError("closed by the node")
+        return data
+
+    def say(self, message: Message | bytes) -> None:
+        raw = message if isinstance(message, bytes) else message.encode()
+        self.sock.sendall(self.noise.send(raw))
+
+    def init(self) -> None:
+        features = encode(OUR_INIT)
+        networks = bytes.fromhex(CHAIN_HASH["regtest"])
+        self.say(setup.Init(globalfeatures=b"", features=features, networks=networks))
+        assert isinstance(self.hear(), setup.Init)
+
+    def hear(self) -> Message | None:
+        """The next message; `ConnectionError` when the node hangs up."""
+        while not self.messages:
+            self.messages += self.noise.receive(self._bytes())
+        return registry.decode(self.messages.pop(0))
+
+    def hear_until_closed(self) -> list[str]:
+        heard = []
+        try:
+            while True:
+                message = self.hear()
+                heard.append(str(getattr(message, "data", b"").decode()))
+        except (ConnectionError, OSError):
+            return heard
+
+
+def _memory_kb(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    return 0
+
+
+def test_garbage_and_half_handshakes_end_the_connection_and_nothing_else(run: Run) -> None:
+    run.start()
+    node = run.alice
+    before = {row["name"]: row["pid"] for row in node.tree()}
+    memory = _memory_kb(before["peers"])
+    for data in (b"", b"\0" * 10, b"GET / HTTP/1.1\r\n\r\n" * 10, os.urandom(50), os.urandom(5000)):
+        with socket.create_connection(("127.0.0.1", node.port), 5) as sock:
+            sock.sendall(data)
+    half_open = [socket.create_connection(("127.0.0.1", node.port), 5) for _ in range(300)]
+
+    honest = Stranger(node)
+    honest.init()
+    honest.say(setup.Ping(num_pong_bytes=3, ignored=b""))
+
+    assert setup.Pong(ignored=bytes(3)) == honest.hear()
+    for sock in half_open:
+        sock.close()
+    assert before == {row["name"]: row["pid"] for row in node.tree()}
+    assert _memory_kb(before["peers"]) < memory + 30_000
+
+
+UNKNOWN = bytes(range(32))
+RULE_BREAKERS: list[tuple[str, Message | bytes, str]] = [
+    ("truncated", b"\x00\x80" + bytes(10), "ends early"),
+    ("unknown even type", b"\x75\x30abc", "unknown even message type"),
+    ("one byte", b"\x00", "at least two bytes"),
+    (
+        "unknown even feature",
+        setup.Init(globalfeatures=b"", features=encode({0, 8, 12, 100})),
+        "a feature that we do not know",
+    ),
+    (
+        "a channel nobody knows",
+        CommitmentSigned(channel_id=UNKNOWN, signature=bytes(64), htlc_signatures=()),
+        "do not know this channel",
+    ),
+    (
+        "funding_created out of the blue",
+        FundingCreated(
+            temporary_channel_id=UNKNOWN,
+            funding_txid=bytes(32),
+            funding_output_index=0,
+            signature=bytes(64),
+        ),
+        "an opening that we do not know",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["before init", *(name for name, _, _ in RULE_BREAKERS)])
+def test_rule_breakers_get_a_sentence(run: Run, name: str) -> None:
+    run.start()
+    pids = {row["name"]: row["pid"] for row in run.alice.tree()}
+    stranger = Stranger(run.alice)
+    if name == "before init":
+        stranger.say(setup.Ping(num_pong_bytes=0, ignored=b""))
+        assert any("before init" in text for text in stranger.hear_until_closed())
+    else:
+        _, message, text = next(row for row in RULE_BREAKERS if row[0] == name)
+        if not isinstance(message, setup.Init):
+            stranger.init()
+        stranger.say(message)
+        stranger.sock.settimeout(3)
+        assert any(text in heard for heard in stranger.hear_until_closed())
+    assert pids == {row["name"]: row["pid"] for row in run.alice.tree()}
+
+
+def test_a_huge_add_from_a_stranger_is_no_channel(run: Run) -> None:
+    run.start()
+    stranger = Stranger(run.alice)
+    stranger.init()
+    add = UpdateAddHtlc(
+        channel_id=UNKNOWN, id=0, amount_msat=2**63, payment_hash=bytes(32), cltv_expiry=0,
+        onion_routing_packet=bytes(1366),
+    )  # fmt: skip
+    for _ in range(2000):
+        stranger.say(add)
+    stranger.say(setup.Ping(num_pong_bytes=1, ignored=b""))
+    heard = stranger.hear()
+    while not isinstance(heard, setup.Pong):
+        heard = stranger.hear()
+
+
+def _start(folder: Path, chain: list[str], port: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(folder)]
+    return subprocess.run(
+        [*command, "--addr", f"127.0.0.1:{port}", *chain],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def _sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_second_node_on_the_same_folder_is_refused(run: Run) -> None:
+    run.start()
+
+    result = _start(run.alice.folder, run.chain.options, free_port())
+
+    _sentence(result, "another node is running", "use another")
+    assert run.alice.client.getinfo()["id"] == run.alice.id
+
+
+def test_another_seed_in_an_old_folder_is_refused(run: Run) -> None:
+    words = "abandon " * 11 + "about"
+    (run.folder / "alice" / "regtest" / "seed.txt").write_text(words)
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "belongs to another node", "use the seed")
+
+
+def test_a_missing_seed_in_an_old_folder_is_refused(run: Run) -> None:
+    (run.folder / "alice" / "regtest" / "seed.txt").unlink()
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "seed file is missing", "restore")
+
+
+def test_an_older_snapshot_is_refused(run: Run) -> None:
+    store = run.folder / "alice" / "regtest" / "stores" / "payments"
+    shutil.copytree(store, run.folder / "older")
+    run.start()
+    run.alice.invoice(1000, "newer")
+    run.nodes.pop("alice").stop()
+    shutil.rmtree(store)
+    shutil.move(run.folder / "older", store)
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "payments store is older than the last run", "restore")
+
+
+def test_a_bit_flipped_in_a_snapshot_is_refused(run: Run) -> None:
+    store = run.folder / "alice" / "regtest" / "stores" / "monitors"
+    table = max(store.glob("*.sst"), key=lambda path: path.stat().st_size)
+    data = bytearray(table.read_bytes())
+    data[10] ^= 0xFF
+    table.write_bytes(data)
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "monitors store", "restore it from a backup")
+
+
+def test_an_occupied_port_is_refused(run: Run) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+
+        result = _start(run.folder / "alice", run.chain.options, occupant.getsockname()[1])
+
+    _sentence(result, "cannot be used", "--addr")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["start", "--nework", "regtest"], "did you mean --network"),
+        (["start", "--network", "regtst"], "did you mean regtest"),
+        (["start", "--network", "bitcoin"], "needs a bitcoind"),
+        (["start", "--addr", "nowhere"], "addr"),
+        (["start", "--lightning-dir", "/tmp/" + "x" * 120], "too long for a unix socket"),
+        (["getinfo", "--lightning-dir", "/tmp/daruma-nobody-here"], "start it with"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_sentence(words: list[str], text: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "daruma", *words], capture_output=True, text=True, check=False
+    )
+
+    _sentence(result, text)
+
+
+def test_an_unknown_key_in_the_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('alais = "me"\n')
+
+    result = _start(tmp_path, [], free_port())
+
+    _sentence(result, "unknown key 'alais'", "did you mean alias")
+
+
+def test_a_refused_method_has_status_one_and_the_error(run: Run) -> None:
+    run.start()
+    words = ["pay", "nonsense", "--lightning-dir", str(run.alice.folder)]
+
+    result = subprocess.run(
+        [sys.executable, "-m", "daruma", *words], capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["code"] == -32602
+    until(lambda: run.alice.client.getinfo(), "the node goes on")
+
+
+def test_the_key_of_a_frame_is_checked_and_nobody_listens_off_loopback(run: Run) -> None:
+    """Thespian's ports: a forged frame is not unpickled; every listener is on loopback."""
+    run.start()
+    inodes = set()
+    for row in run.alice.tree():
+        for entry in Path(f"/proc/{row['pid']}/fd").iterdir():
+            target = os.readlink(entry)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    listening = [
+        line.split()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and line.split()[9] in inodes
+    ]
+    assert listening
+    assert {"0100007F"} == {row[1].split(":")[0] for row in listening}
+    mark = run.folder / "forged"
+    body = b"cos\nmkdir\n(S'" + str(mark).encode() + b"'\ntR."
+    for row in listening:
+        port = int(row[1].split(":")[1], 16)
+        if port != run.alice.port:
+            with socket.create_connection(("127.0.0.1", port), 2) as sock:
+                sock.sendall(b"%d>" % len(body) + body)
+    assert run.alice.client.getinfo()["id"] == run.alice.id
+    assert not mark.exists()

@@ -1,0 +1,131 @@
+"""The store on disk: what is damaged, older, foreign or missing is refused, in a sentence."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import Corrupt, Foreign, Missing, Stale, StoreError
+
+_FORK = multiprocessing.get_context("spawn")
+
+
+def _work(folder: str, script: str, answers: Any) -> None:
+    """In a process of its own: RocksDB and the test's process do not mix with forks."""
+    from storage.rocks import RocksStore
+
+    def opened(identity: bytes = b"node") -> RocksStore:
+        return RocksStore(f"{folder}/db", f"{folder}/mark", identity, "payments")
+
+    try:
+        store = opened(b"other") if script == "foreign" else opened()
+        if script.startswith(("write", "crash")):
+            for n in range(int(script.split()[1])):
+                store.commit({b"k%d" % n: os.urandom(2000), b"last": b"%d" % n})
+        answers.put((store.generation, store.mark.commits, store.load().get(b"last")))
+        if script.startswith("crash"):
+            os._exit(0)
+        if script == "twice":
+            opened()
+        store.close()
+    except Exception as error:
+        answers.put(error)
+
+
+def _do(folder: Path, script: str) -> Any:
+    answers: Any = _FORK.SimpleQueue()
+    process = _FORK.Process(target=_work, args=(str(folder), script, answers))
+    process.start()
+    answer = answers.get()
+    if script == "twice":
+        answer = answers.get()
+    process.join()
+    return answer
+
+
+def test_what_was_committed_is_there_and_the_generation_rises(tmp_path: Path) -> None:
+    first = _do(tmp_path, "write 3")
+    again = _do(tmp_path, "read")
+
+    assert first == (1, 4, b"2")
+    assert again == (2, 5, b"2")
+
+
+def _older_copy(folder: Path) -> None:
+    shutil.copytree(folder / "db", folder / "old")
+    assert isinstance(_do(folder, "write 2"), tuple)
+    shutil.rmtree(folder / "db")
+    shutil.move(folder / "old", folder / "db")
+
+
+def _missing(folder: Path) -> None:
+    shutil.rmtree(folder / "db")
+
+
+def _no_mark(folder: Path) -> None:
+    (folder / "mark").unlink()
+
+
+def _flip(suffix: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = max((folder / "db").glob(suffix), key=lambda p: p.stat().st_size)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+
+    return damage
+
+
+def _empty_manifest(folder: Path) -> None:
+    path = next((folder / "db").glob("MANIFEST-*"))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\0" * 8 + data[len(data) // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "text"),
+    [
+        (_older_copy, Stale, "older than the last run"),
+        (_missing, Missing, "is missing"),
+        (_no_mark, Stale, "the mark that proves"),
+        (_flip("*.log"), StoreError, "payments store"),
+        (_flip("*.sst"), StoreError, "payments store"),
+        (_empty_manifest, StoreError, "payments store"),
+    ],
+    ids=["older", "missing", "unmarked", "flipped-wal", "flipped-sst", "manifest"],
+)
+def test_a_store_that_lies_is_refused(
+    tmp_path: Path, damage: Callable[[Path], None], kind: type[StoreError], text: str
+) -> None:
+    """Never silently used: the sentence says what happened and what to do."""
+    _do(tmp_path, "write 40")
+    _do(tmp_path, "crash 40")
+    damage(tmp_path)
+
+    answer = _do(tmp_path, "read")
+
+    assert isinstance(answer, kind), answer
+    assert text in str(answer)
+    assert any(word in str(answer) for word in ("restore", "use"))
+
+
+def test_another_nodes_store_is_refused(tmp_path: Path) -> None:
+    _do(tmp_path, "write 1")
+
+    answer = _do(tmp_path, "foreign")
+
+    assert isinstance(answer, Foreign)
+    assert "belongs to another node" in str(answer)
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    answer = _do(tmp_path, "twice")
+
+    assert isinstance(answer, StoreError) and not isinstance(answer, Corrupt)
+    assert "in use" in str(answer)
