@@ -267,11 +267,15 @@ class World:
 
     def advance(self, seconds: float = 0.25) -> None:
         """The clock goes on, timers fire, and what follows is delivered."""
+        self.tick(seconds)
+        self.settle()
+
+    def tick(self, seconds: float = 0.25) -> None:
+        """The clock goes on and timers fire; nothing is delivered yet."""
         self.now += seconds
         for node in self.nodes.values():
             for role in list(node.drivers):
                 self._guarded(node, role, lambda driver: driver.tick())
-        self.settle()
 
     def mine(self, count: int = 1) -> None:
         """Blocks, which all nodes then see."""

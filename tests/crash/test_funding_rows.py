@@ -1,0 +1,231 @@
+"""Rows F1 to F13: an opening that is interrupted at each of its steps, with two victims each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.testkit import World, stories, tale
+from actors.testkit.points import at_commit, on_wire, step_until
+
+OPEN, ACCEPT, CREATED, SIGNED, READY = 32, 33, 34, 35, 36
+
+
+def _begun() -> World:
+    """alice is connected to bob, and has been asked to open."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.connect(alice, bob)
+    world.settle()
+    world.ask(
+        alice,
+        "funding",
+        "fundchannel",
+        number="first try",
+        id=bob.id.hex(),
+        amount_sat=tale.CAPACITY_SAT,
+        announce=False,
+        push_msat=0,
+    )
+    return world
+
+
+def _nothing_is_left(world: World) -> None:
+    """No transaction, no reserved coin, no opening on the opener's side; a second one works."""
+    world.settle()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    assert not world.chain.mempool
+    assert not alice.rows("funding", "opening")
+    assert not alice.rows("funding", "~nego")
+    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    assert stories.balance_sat(alice) == 100 * 100_000_000
+    cid = stories.open_channel(alice, bob, 500_000)
+    stories.pay(alice, bob, 1_000_000, "it works")
+    openings = [row for row in bob.rows("funding", "opening").values()]
+    assert not openings, "a zombie is left at bob"
+    assert [cid] == [view.id for view in stories.channels(alice)]
+
+
+def _kill(world: World, node: str, victim: str, role: str) -> None:
+    # the asker of the API goes with its node
+    if victim == "node" or role == "funding":
+        world.nodes[node].asked.clear()
+    world.kill(world.nodes[node], "*" if victim == "node" else role)
+
+
+VICTIMS = pytest.mark.parametrize("victim", ["node", "actor"])
+
+
+@VICTIMS
+def test_F1_opener_dies_after_open_channel(victim: str) -> None:
+    world = step_until(_begun(), lambda w: on_wire(w, "alice", "bob", OPEN))
+
+    _kill(world, "alice", victim, "funding")
+
+    _nothing_is_left(world)
+
+
+@VICTIMS
+def test_F2_accepter_dies_after_accept_channel(victim: str) -> None:
+    world = step_until(_begun(), lambda w: on_wire(w, "bob", "alice", ACCEPT))
+    world.nodes["alice"].asked.clear()
+
+    _kill(world, "bob", victim, "funding")
+
+    _nothing_is_left(world)
+
+
+@VICTIMS
+def test_F3_opener_dies_after_funding_created(victim: str) -> None:
+    world = step_until(_begun(), lambda w: on_wire(w, "alice", "bob", CREATED))
+
+    _kill(world, "alice", victim, "funding")
+
+    _nothing_is_left(world)
+
+
+def _opening(world: World, name: str) -> Any:
+    return next(iter(world.nodes[name].rows("funding", "opening").values()), None)
+
+
+@VICTIMS
+def test_F4_accepter_dies_before_its_write(victim: str) -> None:
+    world = _begun()
+    crashed = at_commit(
+        world, "bob", "funding", "before", victim, lambda w: _opening(w, "bob") is not None
+    )
+    crashed.nodes["alice"].asked.clear()
+
+    assert _opening(crashed, "bob") is None
+    assert not on_wire(crashed, "bob", "alice", SIGNED)
+    _nothing_is_left(crashed)
+
+
+@VICTIMS
+def test_F5_accepter_remembers_after_its_write(victim: str) -> None:
+    """It waits; when the opener has forgotten, an error at reestablish ends the zombie."""
+    crashed = at_commit(
+        _begun(), "bob", "funding", "after", victim,
+        lambda w: (o := _opening(w, "bob")) is not None and o.state == "confirming",
+    )  # fmt: skip
+    crashed.nodes["alice"].asked.clear()
+
+    assert _opening(crashed, "bob").state == "confirming"
+    _nothing_is_left(crashed)
+
+
+@pytest.mark.parametrize("role", ["funding", "monitors", "*"])
+def test_F6_accepters_two_stores_are_apart(role: str) -> None:
+    """Funding durable and the monitor not: told again, and never signed before."""
+    world = step_until(_begun(), lambda w: _opening(w, "bob") is not None)
+    bob = world.nodes["bob"]
+    assert not bob.rows("monitors", "watch") and not on_wire(world, "bob", "alice", SIGNED)
+    world.nodes["alice"].asked.clear()
+
+    world.kill(bob, role)
+    world.settle()
+
+    assert len(bob.rows("monitors", "watch")) == 1 or not bob.rows("funding", "opening")
+
+
+@VICTIMS
+def test_F7_opener_dies_before_it_writes_funding_signed(victim: str) -> None:
+    world = _begun()
+    crashed = at_commit(
+        world, "alice", "funding", "before", victim, lambda w: _opening(w, "alice") is not None
+    )
+    if victim == "node":
+        crashed.nodes["alice"].asked.clear()
+        _nothing_is_left(crashed)
+    else:
+        assert not crashed.chain.mempool  # the asker asks again: a new opening, one transaction
+
+
+@VICTIMS
+def test_F8_opener_dies_between_its_write_and_the_broadcast(victim: str) -> None:
+    crashed = at_commit(
+        _begun(), "alice", "funding", "after", victim,
+        lambda w: (o := _opening(w, "alice")) is not None and o.state == "confirming",
+    )  # fmt: skip
+    assert not crashed.chain.mempool
+
+    stories.until(crashed, lambda: crashed.chain.mempool, "it is broadcast after the restart")
+    assert len(crashed.chain.mempool) == 1
+
+
+def test_F9_a_broadcast_that_got_lost_is_repeated() -> None:
+    world = step_until(_begun(), lambda w: w.chain.mempool)
+    world.settle()
+    world.chain.mempool.clear()
+
+    world.mine()
+
+    stories.until(world, lambda: world.chain.mempool, "sent again with the next block")
+    assert _opening(world, "alice").state == "confirming"
+
+
+@VICTIMS
+def test_F10_no_broadcast_before_the_openers_monitor_is_durable(victim: str) -> None:
+    def guarded(world: World) -> bool:
+        return bool(world.nodes["alice"].rows("monitors", "watch"))
+
+    crashed = at_commit(_begun(), "alice", "monitors", "before", victim, guarded)
+
+    assert not guarded(crashed) or not crashed.chain.mempool
+    stories.until(crashed, lambda: crashed.chain.mempool, "guarded again, then broadcast")
+    assert guarded(crashed)
+
+
+def _confirmed_once() -> World:
+    world = _begun()
+    step_until(world, lambda w: w.chain.mempool)
+    world.settle()
+    world.chain.mine(3)
+    return world
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+@VICTIMS
+def test_F11_a_confirmation_before_its_write_comes_again(name: str, victim: str) -> None:
+    crashed = at_commit(
+        _confirmed_once(), name, "funding", "before", victim,
+        lambda w: (o := _opening(w, name)) is not None and o.state == "locked",
+    )  # fmt: skip
+
+    _usable(crashed)
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+@VICTIMS
+def test_F12_between_confirmed_and_open(name: str, victim: str) -> None:
+    crashed = at_commit(
+        _confirmed_once(), name, "funding", "after", victim,
+        lambda w: (o := _opening(w, name)) is not None and o.state == "locked",
+    )  # fmt: skip
+
+    _usable(crashed)
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+@pytest.mark.parametrize("role", ["peers", "monitors", "*"])
+def test_F13_confirmed_and_channel_ready_not_sent(name: str, role: str) -> None:
+    def locked(world: World) -> bool:
+        watch = next(iter(world.nodes[name].rows("monitors", "watch").values()))
+        return watch.locked is not None
+
+    world = step_until(_confirmed_once(), locked)
+
+    world.kill(world.nodes[name], role)
+
+    _usable(world)
+
+
+def _usable(world: World) -> None:
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = tale.the_channel(world)
+    stories.until(
+        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "it is usable"
+    )
+    stories.pay(alice, bob, 100_000_000, "over the new channel")
+    assert 1 == len(stories.channels(alice)) == len(stories.channels(bob))
