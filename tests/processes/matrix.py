@@ -139,11 +139,17 @@ def main() -> int:
             print(
                 f"commits: tried {len(points)}, survived {len(points) - len(failures)}", flush=True
             )
-            runs = range(options.seed, options.seed + options.kills // KILLS_IN_A_RUN)
-            hunts = [pool.submit(kill_some, str(folder / "d"), coins, seed) for seed in runs]
-            results = [job.result() for job in as_completed(hunts)]
+            kills, results = 0, list[tuple[int, str]]()
+            seed = options.seed
+            while kills < options.kills:
+                hunts = [
+                    pool.submit(kill_some, str(folder / "d"), coins, seed + n)
+                    for n in range(max(1, (options.kills - kills) // KILLS_IN_A_RUN))
+                ]
+                seed += len(hunts)
+                results += [hunt.result() for hunt in as_completed(hunts)]
+                kills = sum(count for count, _ in results)
             bad = [text for _, text in results if text]
-            kills = sum(count for count, _ in results)
             print(f"single processes: {kills} kills in {len(results)} runs, {len(bad)} failed")
         failures += bad
     finally:
