@@ -6,17 +6,15 @@ from protocol.channel import commitments, stages, transactions
 from protocol.channel.scripts import ANCHOR_SAT
 from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Htlc
-from protocol.errors import PeerFault, Refusal
+from protocol.errors import PeerFault
 
 MAX_DUST_EXPOSURE_MSAT = 50_000_000
 MIN_FEERATE_PER_KW = 250
 MAX_FEERATE_PER_KW = 250_000
 MAX_CLTV = 500_000_000
-# an opener keeps room for a doubled feerate (BOLT 2: "fee spike buffer")
-FEE_SPIKE = 2
 
 
-def _after_both_sign(channel: Channel, *, ours: bool) -> transactions.Contents:
+def after_both_sign(channel: Channel, *, ours: bool) -> transactions.Contents:
     """A commitment as it will be when all that is proposed has been signed."""
     move = Move.RECEIVE_COMMIT if ours else Move.SEND_COMMIT
     # what they have not acknowledged yet counts as well: take every add, drop no removal
@@ -29,7 +27,7 @@ def _after_both_sign(channel: Channel, *, ours: bool) -> transactions.Contents:
     return commitments.contents(commitments.advance(channel.but(htlcs=ahead), move), ours=ours)
 
 
-def _opener_cost_sat(channel: Channel, feerate: int, untrimmed: int) -> int:
+def opener_cost_sat(channel: Channel, feerate: int, untrimmed: int) -> int:
     anchors = channel.setup.anchors
     fee = transactions.commitment_fee_sat(feerate, untrimmed, anchors=anchors)
     return fee + (2 * ANCHOR_SAT if anchors else 0)
@@ -43,25 +41,9 @@ def _untrimmed(channel: Channel, seen: transactions.Contents, feerate: int, *, o
     )
 
 
-def _headroom_msat(channel: Channel, *, of_us: bool, spike: int, more_htlcs: int = 0) -> int:
-    """What one side has left above its reserve and, if it opened, above the fees."""
-    setup = channel.setup
-    reserve = (setup.theirs if of_us else setup.ours).channel_reserve_sat * 1000
-    least = None
-    for ours in (True, False):
-        seen = _after_both_sign(channel, ours=ours)
-        balance = seen.owner_msat if ours == of_us else seen.other_msat
-        if setup.we_opened == of_us:
-            rate = commitments.newest_feerate(channel.core) * spike
-            count = _untrimmed(channel, seen, rate // spike, ours=ours) + more_htlcs
-            balance -= _opener_cost_sat(channel, rate, count) * 1000
-        least = balance if least is None else min(least, balance)
-    return (least or 0) - reserve
-
-
 def dust_exposure_msat(channel: Channel, feerate: int, *, ours: bool) -> int:
     """The sum of HTLCs without an output in our (or their) commitment, at a feerate."""
-    seen = _after_both_sign(channel, ours=ours)
+    seen = after_both_sign(channel, ours=ours)
     dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
     anchors = channel.setup.anchors
     return sum(
@@ -71,56 +53,8 @@ def dust_exposure_msat(channel: Channel, feerate: int, *, ours: bool) -> int:
     )
 
 
-def over_dust_exposure(channel: Channel) -> bool:
-    rate = commitments.newest_feerate(channel.core)
-    return any(
-        dust_exposure_msat(channel, rate, ours=ours) > MAX_DUST_EXPOSURE_MSAT
-        for ours in (True, False)
-    )
-
-
 def _pending(channel: Channel, *, ours: bool) -> list[Htlc]:
     return [htlc for htlc in channel.htlcs.values() if htlc.ours == ours]
-
-
-def spendable_msat(channel: Channel) -> int:
-    """The most that one more HTLC of ours may carry now."""
-    room = _headroom_msat(channel, of_us=True, spike=FEE_SPIKE, more_htlcs=1)
-    theirs = channel.setup.theirs
-    in_flight = sum(htlc.amount_msat for htlc in _pending(channel, ours=True))
-    return max(0, min(room, theirs.max_htlc_value_in_flight_msat - in_flight))
-
-
-def receivable_msat(channel: Channel) -> int:
-    """The most that one more HTLC of theirs may carry now."""
-    room = _headroom_msat(channel, of_us=False, spike=1, more_htlcs=1)
-    ours = channel.setup.ours
-    in_flight = sum(htlc.amount_msat for htlc in _pending(channel, ours=False))
-    return max(0, min(room, ours.max_htlc_value_in_flight_msat - in_flight))
-
-
-def check_offer(channel: Channel, offered: Htlc) -> None:
-    """Before we send update_add_htlc. Raises `Refusal` with the reason."""
-    if not channel.core.usable:
-        raise Refusal("the channel is not usable now")
-    theirs = channel.setup.theirs
-    if offered.amount_msat < max(1, theirs.htlc_minimum_msat):
-        raise Refusal("the amount is below the peer's minimum")
-    if offered.cltv_expiry >= MAX_CLTV:
-        raise Refusal("the expiry is not a block height")
-    pending = _pending(channel, ours=True)
-    if len(pending) >= min(theirs.max_accepted_htlcs, 483):
-        raise Refusal("too many HTLCs are in flight on the channel")
-    in_flight = sum(htlc.amount_msat for htlc in pending) + offered.amount_msat
-    if in_flight > theirs.max_htlc_value_in_flight_msat:
-        raise Refusal("too much is in flight on the channel")
-    after = channel.with_htlc(offered)
-    if _headroom_msat(after, of_us=True, spike=FEE_SPIKE) < 0:
-        raise Refusal("the channel has not enough funds on our side")
-    if not channel.setup.we_opened and _headroom_msat(after, of_us=False, spike=1) < 0:
-        raise Refusal("the peer could not pay the commitment fee of one more HTLC")
-    if over_dust_exposure(after):
-        raise Refusal("too many small HTLCs are in flight on the channel")
 
 
 def check_received(channel: Channel, added: Htlc) -> None:
@@ -152,12 +86,12 @@ def _affordable_msat(channel: Channel) -> int:
         for key, htlc in channel.htlcs.items()
         if not htlc.ours or htlc.stage >= stages.REVOKED_BY_THEM
     }
-    seen = _after_both_sign(channel.but(htlcs=known), ours=True)
+    seen = after_both_sign(channel.but(htlcs=known), ours=True)
     left = seen.other_msat - channel.setup.ours.channel_reserve_sat * 1000
     if not channel.setup.we_opened:
         rate = commitments.newest_feerate(channel.core)
         count = _untrimmed(channel, seen, rate, ours=True)
-        left -= _opener_cost_sat(channel, rate, count) * 1000
+        left -= opener_cost_sat(channel, rate, count) * 1000
     return left
 
 
@@ -179,7 +113,7 @@ def check_fee_is_paid(channel: Channel, *, new_fee: bool) -> None:
         return
     seen = commitments.contents(channel, ours=True)
     rate = seen.feerate_per_kw
-    cost = _opener_cost_sat(channel, rate, _untrimmed(channel, seen, rate, ours=True))
+    cost = opener_cost_sat(channel, rate, _untrimmed(channel, seen, rate, ours=True))
     if seen.other_msat < cost * 1000:
         raise PeerFault("the opener cannot afford the commitment fee")
 
@@ -188,12 +122,12 @@ def may_raise_fee(channel: Channel, feerate: int) -> bool:
     """Whether we, the opener, could pay this feerate on both commitments."""
     setup = channel.setup
     for ours in (True, False):
-        seen = _after_both_sign(channel, ours=ours)
+        seen = after_both_sign(channel, ours=ours)
         balance = seen.owner_msat if ours else seen.other_msat
         count = _untrimmed(channel, seen, feerate, ours=ours)
         if (
             balance
-            < (_opener_cost_sat(channel, feerate, count) + setup.theirs.channel_reserve_sat) * 1000
+            < (opener_cost_sat(channel, feerate, count) + setup.theirs.channel_reserve_sat) * 1000
         ):
             return False
     return True

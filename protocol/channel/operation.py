@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.channel import commitments, limits, stages
 from protocol.channel.items import LearnedPreimage, Offer, Settle
 from protocol.channel.live import Turn, require
+from protocol.channel.room import Room
 from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Fee, Htlc
 from protocol.crypto import secp, shachain
@@ -190,9 +191,11 @@ def propose(turn: Turn) -> None:
     for settle in list(settles.values()):
         _propose_removal(turn, settle)
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
-    for offer in list(turn.live.offers.values()):
-        if offer.origin not in known:
-            _propose_offer(turn, offer)
+    waiting = [offer for offer in turn.live.offers.values() if offer.origin not in known]
+    if waiting:
+        room = Room(turn.channel)
+        for offer in waiting:
+            _propose_offer(turn, room, offer)
     _propose_fee(turn)
 
 
@@ -222,7 +225,7 @@ def removal(channel: Channel, htlc: Htlc) -> Message:
     return UpdateFailHtlc(channel_id=channel.id, id=htlc.id, reason=htlc.failure or b"")
 
 
-def _propose_offer(turn: Turn, offer: Offer) -> None:
+def _propose_offer(turn: Turn, room: Room, offer: Offer) -> None:
     channel = turn.channel
     htlc = Htlc(
         ours=True,
@@ -235,7 +238,7 @@ def _propose_offer(turn: Turn, offer: Offer) -> None:
         origin=offer.origin,
     )
     try:
-        limits.check_offer(channel, htlc)
+        room.admit(htlc)
     except Refusal as refusal:
         refuse(turn, offer.origin, str(refusal))
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.bitcoin.transaction import display
-from protocol.channel import commitments, limits, stages
+from protocol.channel import commitments, stages
+from protocol.channel.room import Room
 from protocol.channel.state import Channel, Htlc, scid_text
 
 # stage of an HTLC that we offered, in Core Lightning's words
@@ -67,6 +68,7 @@ def _waits_for(channel: Channel, watch: Any) -> str:
 def listpeerchannels(channel: Channel, watch: Any, tip: Any) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
     rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
+    room = Room(channel) if core.usable else None
     row = {
         "peer_id": setup.peer.hex(),
         "peer_connected": False,
@@ -86,8 +88,8 @@ def listpeerchannels(channel: Channel, watch: Any, tip: Any) -> dict[str, Any]:
         "dust_limit_msat": setup.ours.dust_limit_sat * 1000,
         "our_reserve_msat": setup.theirs.channel_reserve_sat * 1000,
         "their_reserve_msat": setup.ours.channel_reserve_sat * 1000,
-        "spendable_msat": limits.spendable_msat(channel) if core.usable else 0,
-        "receivable_msat": limits.receivable_msat(channel) if core.usable else 0,
+        "spendable_msat": room.spendable_msat if room is not None else 0,
+        "receivable_msat": room.receivable_msat if room is not None else 0,
         "minimum_htlc_in_msat": setup.ours.htlc_minimum_msat,
         "minimum_htlc_out_msat": setup.theirs.htlc_minimum_msat,
         "max_accepted_htlcs": setup.ours.max_accepted_htlcs,

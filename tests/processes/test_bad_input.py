@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -283,9 +284,10 @@ def test_the_key_of_a_frame_is_checked_and_nobody_listens_off_loopback(run: Run)
     inodes = set()
     for row in run.alice.tree():
         for entry in Path(f"/proc/{row['pid']}/fd").iterdir():
-            target = os.readlink(entry)
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+            with contextlib.suppress(FileNotFoundError):  # closed while we look
+                target = os.readlink(entry)
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
     listening = [
         line.split()
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
