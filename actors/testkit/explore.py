@@ -88,7 +88,7 @@ def branches(story: Story) -> Iterator[tuple[Point, World, int]]:
     world = watched(story.begin())
     found: list[tuple[Point, World, int]] = []
     for number, say in enumerate(story.sentences):
-        _observe(world, number, found)
+        observe(world, number, found)
         say(world)
         yield from found
         found.clear()
@@ -97,7 +97,7 @@ def branches(story: Story) -> Iterator[tuple[Point, World, int]]:
     story.check(world)
 
 
-def _observe(world: World, sentence: int, found: list[tuple[Point, World, int]]) -> None:
+def observe(world: World, sentence: int, found: list[tuple[Point, World, int]]) -> None:
     counter = [getattr(world, "deliveries", 0)]
 
     def look(now: World) -> Callable[[], None]:

@@ -74,6 +74,7 @@ class Node:
         self.listening = False
         self.answers: dict[str, Answer] = {}
         self.asked: dict[str, tuple[str, Ask]] = {}
+        self.questions: dict[str, int] = {}
 
     def machine(self, role: str) -> Any:
         make: dict[str, Callable[[], Any]] = {

@@ -46,6 +46,7 @@ class World:
         self.crashes = 0
         self._ticket = 0
         self._dice = 0
+        self._heard = b""
 
     # ---- nodes ----
 
@@ -122,16 +123,19 @@ class World:
         self.links.setdefault(link, deque()).append((self._ticket, frame))
 
     def moment(self, node: str, role: str) -> Moment:
+        """Dice that fall by what is being heard, so that histories that meet again are equal."""
         self._dice += 1
-        entropy = hashlib.sha256(f"{node} {role} {self._dice}".encode()).digest()
+        entropy = hashlib.sha256(f"{node} {role} {self._dice} ".encode() + self._heard).digest()
         return Moment(unix_seconds=self.now, entropy=entropy)
 
     def ask(
         self, node: Node, role: str, method: str, number: str | None = None, **params: Any
     ) -> str:
         """A question of the API; the answer will be in `node.answers`."""
-        self._dice += 1
-        ask = Ask(id=number or f"{method}:{self._dice}", method=method, params=params)
+        if number is None:
+            node.questions[method] = node.questions.get(method, 0) + 1
+            number = f"{method}:{node.questions[method]}"
+        ask = Ask(id=number, method=method, params=params)
         node.asked[ask.id] = (role, ask)
         self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
         return ask.id
@@ -219,20 +223,26 @@ class World:
             self._deliver_wire(key)
         elif kind == "port":
             _, item = self.ports[key].popleft()
+            self._hearing(type(item).__name__.encode())
             node = self.nodes[key[0]]
             self._guarded(node, key[1], lambda driver: driver.hear_port(item))
         else:
             self._deliver_link(key)
         return True
 
+    def _hearing(self, data: bytes) -> None:
+        self._heard, self._dice = data, 0
+
     def _deliver_wire(self, key: tuple[str, str]) -> None:
         _, data = self.wires[key].popleft()
+        self._hearing(data)
         sender, receiver = self.nodes[key[0]], self.nodes[key[1]]
         heard = peer.Received(node_id=sender.id, message=data)
         self._guarded(receiver, "peers", lambda driver: driver.hear_port(heard))
 
     def _deliver_link(self, key: Link) -> None:
         _, (kind, number, data) = self.links[key].popleft()
+        self._hearing(data)
         name, sender, receiver = key
         if kind == "ack":
             work = lambda driver: driver.acknowledged(sender, number)  # noqa: E731

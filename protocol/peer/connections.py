@@ -140,13 +140,14 @@ class Connections:
         step.put(f"~peer/{peer.node_id.hex()}", peer)
         key = f"~dial/{peer.node_id.hex()}"
         target = step.get(key)
+        if not peer.inbound:
+            address = PeerAddress(node_id=peer.node_id, host=peer.host, port=peer.port)
+            step.say("monitors", address)
+            target = target or Target(node_id=peer.node_id, host=peer.host, port=peer.port)
         if target is not None:
             for ask in target.asks:
                 step.say("api", Answer(id=ask, result=_connect_result(peer)))
             step.put(key, target.but(tries=0, at=None, asks=()))
-            if not peer.inbound:
-                address = PeerAddress(node_id=peer.node_id, host=peer.host, port=peer.port)
-                step.say("monitors", address)
         for row in self.channels.of_peer(step, peer.node_id):
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
 
@@ -186,7 +187,7 @@ class Connections:
             target = known or Target(node_id=node, host=host, port=port)
             asks = (*target.asks, ask.id)
             step.put(key, target.but(host=host, port=port, asks=asks, at=None))
-            if peer is None:
+            if peer is None and not target.asks:  # else it is being dialled already
                 step.do(Dial(node_id=node, host=host, port=port))
 
     def _disconnect(self, step: Step, ask: Ask) -> None:

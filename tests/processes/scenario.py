@@ -87,7 +87,7 @@ class Run:
     def _keep(self) -> None:
         """What systemd does: a node whose first process has gone is started again."""
         while not self._over.wait(0.02):
-            for node in self.nodes.values():
+            for node in list(self.nodes.values()):
                 if node.process is not None and node.process.poll() is not None:
                     self.restarts += 1
                     node.start(wait=False)

@@ -78,8 +78,9 @@ def test_sigterm_ends_with_status_zero_and_sigkill_leaves_nobody(run: Run) -> No
     run.start()
     run.note_pids()
 
-    status = run.nodes["alice"].stop()
-    run.nodes.pop("alice")
-    run.nodes["bob"].kill()
+    # nobody starts them again
+    alice, bob = run.nodes.pop("alice"), run.nodes.pop("bob")
+    status = alice.stop()
+    bob.kill()
 
     assert status == 0
