@@ -27,7 +27,7 @@ from actors.notes import Directory, Ping, Pong, Refused, Start, Started
 from actors.ports.base import CannotStart
 from actors.roles import make_machine
 from actors.tree import ORDER, TREE
-from protocol.machine import Moment
+from protocol.machine import Log, Moment
 from storage.errors import StoreError
 
 
@@ -200,6 +200,9 @@ class Loop:
         self.hub.acknowledge(to, sequence)
 
     def port(self, item: Any) -> None:
+        if isinstance(item, Log):
+            self.log(item.text)
+            return
         assert self._port is not None, f"{self.name} has no port"
         self._port.do(item)
 
@@ -211,6 +214,9 @@ class Loop:
         return Moment(unix_seconds=time.time(), entropy=os.urandom(32))
 
     def log(self, text: str) -> None:
+        """One line; text that came from a peer cannot break out of it."""
+        lines = text.encode("ascii", "backslashreplace").decode().splitlines()
+        text = "\n".join("".join(c if c.isprintable() else "?" for c in x)[:400] for x in lines)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
         with open(os.path.join(self.folder, "log"), "a") as file:
             file.write(f"{stamp} {self.name} {text}\n")

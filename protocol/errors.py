@@ -18,8 +18,11 @@ class Malformed(PeerFault):
 
 
 class Refusal(ProtocolError):
-    """A request that we decline; `code` is Core Lightning's JSON-RPC error code."""
+    """A request that we decline; `code` is Core Lightning's JSON-RPC error code.
 
-    def __init__(self, text: str, *, code: int = -1) -> None:
+    `final`: asking again later would not help either.
+    """
+
+    def __init__(self, text: str, *, code: int = -1, final: bool = False) -> None:
         super().__init__(text)
-        self.code = code
+        self.code, self.final = code, final

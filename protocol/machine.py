@@ -57,6 +57,12 @@ class Wake(Value, frozen=True, kw_only=True):
     unix_seconds: float
 
 
+class Log(Value, frozen=True, kw_only=True):
+    """A line for the operator, by `Do`; the host escapes and cuts it (peers' text may be in it)."""
+
+    text: str
+
+
 Effect = Tell | Say | Do | Wake
 
 
@@ -97,6 +103,9 @@ class Step:
 
     def do(self, item: Value) -> None:
         self.effects.append(Do(item=item))
+
+    def log(self, text: str) -> None:
+        self.do(Log(text=text))
 
     def wake(self, unix_seconds: float) -> None:
         self.effects.append(Wake(unix_seconds=unix_seconds))

@@ -14,7 +14,7 @@ class Update(Value, frozen=True, kw_only=True):
     """All that changed on a channel in one step.
 
     `gone`: keys of HTLCs that are irrevocably removed. `secret`: (bucket, index, secret) of a
-    revocation. `refused`: (origin, reason) of offers that cannot be carried out.
+    revocation. `refused`: (origin, reason, final) of offers that are not made.
     """
 
     channel_id: bytes
@@ -23,7 +23,7 @@ class Update(Value, frozen=True, kw_only=True):
     htlcs: tuple[Htlc, ...] = ()
     gone: tuple[str, ...] = ()
     secret: tuple[int, int, bytes] | None = None
-    refused: tuple[tuple[str, str], ...] = ()
+    refused: tuple[tuple[str, str, bool], ...] = ()
 
 
 class LearnedPreimage(Value, frozen=True, kw_only=True):

@@ -27,6 +27,9 @@ from protocol.wire import setup
 from protocol.wire.closing import ClosingComplete
 from protocol.wire.message import Message
 
+# (origin, reason, final)
+Refusals = tuple[tuple[str, str, bool], ...]
+
 
 class Negotiation(Value, frozen=True, kw_only=True):
     """One run of closing negotiation, over with the connection."""
@@ -52,7 +55,7 @@ class Live(Value, frozen=True, kw_only=True):
     fresh: tuple[Message, ...] = ()
     offers: dict[str, Offer] = {}
     settles: dict[int, Settle] = {}
-    refused: tuple[tuple[str, str], ...] = ()
+    refused: Refusals = ()
     close: CloseRequest | None = None
     feerate_wanted: int | None = None
     negotiation: Negotiation | None = None
@@ -170,7 +173,9 @@ def persist(turn: Turn) -> None:
     release(turn)
 
 
-def difference(old: Channel, new: Channel, refused: tuple[tuple[str, str], ...] = ()) -> Update:
+def difference(
+    old: Channel, new: Channel, refused: tuple[tuple[str, str, bool], ...] = ()
+) -> Update:
     """The update that makes `new` of `old`; unchanged records are known by identity."""
     changed = [htlc for key, htlc in new.htlcs.items() if old.htlcs.get(key) is not htlc]
     secret = None

@@ -54,7 +54,7 @@ def _withdraw(turn: Turn, origin: str) -> None:
     if origin in turn.live.offers:
         proposed = any(htlc.origin == origin for htlc in turn.channel.htlcs.values())
         if not proposed:
-            operation.refuse(turn, origin, "withdrawn")
+            operation.refuse(turn, origin, "withdrawn", final=False)
 
 
 def _locked(turn: Turn, item: FundingLocked) -> None:
@@ -149,4 +149,4 @@ def drain(turn: Turn) -> None:
 def _refuse_all(turn: Turn, reason: str) -> None:
     known = {htlc.origin for htlc in turn.channel.htlcs.values()}
     for origin in [origin for origin in turn.live.offers if origin not in known]:
-        operation.refuse(turn, origin, reason)
+        operation.refuse(turn, origin, reason, final=True)

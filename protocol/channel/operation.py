@@ -240,7 +240,7 @@ def _propose_offer(turn: Turn, room: Room, offer: Offer) -> None:
     try:
         room.admit(htlc)
     except Refusal as refusal:
-        refuse(turn, offer.origin, str(refusal))
+        refuse(turn, offer.origin, str(refusal), final=refusal.final)
         return
     turn.set(channel.with_htlc(htlc).with_core(our_next_htlc=htlc.id + 1), dirty=False)
     turn.send(addition(channel, htlc))
@@ -257,10 +257,11 @@ def addition(channel: Channel, htlc: Htlc) -> UpdateAddHtlc:
     )
 
 
-def refuse(turn: Turn, origin: str, reason: str) -> None:
+def refuse(turn: Turn, origin: str, reason: str, *, final: bool) -> None:
     """The offer will not be carried out: the monitor is told with the next update."""
     offers = {key: offer for key, offer in turn.live.offers.items() if key != origin}
-    turn.live = turn.live.but(offers=offers, refused=(*turn.live.refused, (origin, reason)))
+    refused = (*turn.live.refused, (origin, reason, final))
+    turn.live = turn.live.but(offers=offers, refused=refused)
 
 
 def _propose_fee(turn: Turn) -> None:

@@ -87,16 +87,20 @@ class Room:
         """Before update_add_htlc is sent. Raises `Refusal` with the reason."""
         theirs = self.channel.setup.theirs
         if not self.channel.core.usable:
-            raise Refusal("the channel is not usable now")
+            closing = self.channel.core.our_shutdown or self.channel.core.their_shutdown
+            text = "the channel is closing" if closing else "the channel is not usable now"
+            raise Refusal(text, final=bool(closing))
         if offered.amount_msat < max(1, theirs.htlc_minimum_msat):
-            raise Refusal("the amount is below the peer's minimum")
+            raise Refusal("the amount is below the peer's minimum", final=True)
         if offered.cltv_expiry >= limits.MAX_CLTV:
             raise Refusal("the expiry is not a block height")
         if self.pending[True] >= min(theirs.max_accepted_htlcs, 483):
             raise Refusal("too many HTLCs are in flight on the channel")
         in_flight = self.in_flight_msat[True] + offered.amount_msat
         if in_flight > theirs.max_htlc_value_in_flight_msat:
-            raise Refusal("the amount is more than the peer lets us have in flight")
+            never = offered.amount_msat > theirs.max_htlc_value_in_flight_msat
+            text = "the amount is more than the channel carries at once"
+            raise Refusal(text, final=never)
         self._take(offered)
 
     def _take(self, offered: Htlc) -> None:

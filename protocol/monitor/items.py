@@ -56,10 +56,11 @@ class HtlcEnded(Value, frozen=True, kw_only=True):
 
 
 class HtlcRefused(Value, frozen=True, kw_only=True):
-    """To payments: the offer was never made."""
+    """To payments: the offer was never made; `final`: nor will it be on that channel."""
 
     origin: str
     reason: str
+    final: bool = False
 
 
 class Claim(Value, frozen=True, kw_only=True):

@@ -156,8 +156,8 @@ class Machine:
         if update.secret is not None:
             bucket, index, value = update.secret
             step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))
-        for origin, reason in update.refused:
-            self._refused(step, cid, origin, reason)
+        for origin, reason, final in update.refused:
+            self._refused(step, cid, origin, reason, final=final)
 
     def _htlc(self, step: Step, cid: str, htlc: Htlc) -> None:
         old = step.get(f"htlc/{cid}/{htlc.key}")
@@ -209,10 +209,12 @@ class Machine:
         step.put(key, Preimage(value=item.preimage))
         step.tell("payments", HtlcEnded(origin=htlc.origin, preimage=item.preimage))
 
-    def _refused(self, step: Step, cid: str, origin: str, reason: str) -> None:
+    def _refused(
+        self, step: Step, cid: str, origin: str, reason: str, *, final: bool = True
+    ) -> None:
         if step.get(f"offer/{cid}/{origin}") is not None:
             step.drop(f"offer/{cid}/{origin}")
-            step.tell("payments", HtlcRefused(origin=origin, reason=reason))
+            step.tell("payments", HtlcRefused(origin=origin, reason=reason, final=final))
 
     def _refuse_if_ended(self, step: Step, offer: items.Offer) -> None:
         watch = step.get(f"watch/{offer.channel_id.hex()}")
@@ -236,6 +238,7 @@ class Machine:
             # never funded as far as we know, and the opener has given it up: funding decides
             step.tell("funding", ChannelEnded(channel_id=setup.channel_id, reason="failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
+        step.log(f"channel={cid} failed: {core.failed!r}")
 
     def _alarm(self, step: Step, cid: str, text: str) -> None:
         watch = step.get(f"watch/{cid}")
@@ -306,6 +309,7 @@ class Machine:
         if not mutual:
             watch = watch.but(alarm="somebody closed the channel alone: look at its outputs")
         step.put(f"watch/{cid}", watch)
+        step.log(f"channel={cid} ended: {watch.ended}, by {watch.spent_by}")
         self._part(step, cid, setup, watch.ended or "")
 
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:

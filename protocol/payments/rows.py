@@ -79,7 +79,7 @@ class Payment(Value, frozen=True, kw_only=True):
 
     `origin` is the HTLC that is under way, "" if none; `session_key` is its onion's.
     `tried`: channels that refused in this round, after `rounds` whole ones.
-    `deadline`: no new attempt after it.
+    `never`: channels that cannot carry it at all. `deadline`: no new attempt after it.
     """
 
     payment_hash: bytes
@@ -103,6 +103,7 @@ class Payment(Value, frozen=True, kw_only=True):
     session_key: bytes = b""
     tried: tuple[bytes, ...] = ()
     rounds: int = 0
+    never: tuple[bytes, ...] = ()
     retry_at: float | None = None
     withdrawn: bool = False
     preimage: bytes | None = None

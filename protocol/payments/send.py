@@ -147,9 +147,10 @@ def _channels(step: Step) -> list[tuple[str, ChannelRow]]:
 def attempt(step: Step, row: Payment, at: Moment) -> None:
     """Offer one HTLC over the next channel of this round, or wait for the next round."""
     tip = step.get("~tip")
-    left = [c for c in channels_to(step, row.destination) if c not in row.tried]
+    possible = [c for c in channels_to(step, row.destination) if c not in row.never]
+    left = [c for c in possible if c not in row.tried]
     if tip is None or not left:
-        if at.unix_seconds >= row.deadline:
+        if at.unix_seconds >= row.deadline or not possible:
             _fail(step, row, 205, row.reason or "no channel could carry the payment", at)
             return
         pause = min(RETRY_SECONDS * 2 ** min(row.rounds, 8), MAX_RETRY_SECONDS)
@@ -221,6 +222,8 @@ def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
         _fail(step, row, 205 if row.reason else 210, text, at)
         return
     again = row.but(tried=(*row.tried, row.channel_id), origin="", reason=item.reason)
+    if item.final:
+        again = again.but(never=(*row.never, row.channel_id))
     attempt(step, again, at)
 
 

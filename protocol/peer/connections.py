@@ -100,6 +100,7 @@ class Connections:
 
     def hang_up(self, step: Step, peer: Peer, at: Moment, why: str) -> None:
         step.do(Hangup(node_id=peer.node_id))
+        step.log(f"peer={peer.node_id.hex()} hung up: {why!r}")
         self.disconnected(step, peer.node_id, why, at)
 
     def wake(self, step: Step, at: Moment) -> None:
@@ -137,6 +138,7 @@ class Connections:
         if chain not in [chains[i : i + 32] for i in range(0, len(chains), 32)]:
             raise Malformed("the peer is on another network")
         peer = peer.but(ready=True, features=theirs)
+        step.log(f"peer={peer.node_id.hex()} connected, {'in' if peer.inbound else 'out'}bound")
         step.put(f"~peer/{peer.node_id.hex()}", peer)
         key = f"~dial/{peer.node_id.hex()}"
         target = step.get(key)

@@ -153,7 +153,10 @@ class Machine:
                     pong = setup.Pong(ignored=bytes(message.num_pong_bytes))
                     self.connections.write(step, peer.node_id, pong)
             case setup.Error():
+                step.log(f"peer={peer.node_id.hex()} sent an error: {message.data[:200]!r}")
                 self._error(step, peer, message, raw)
+            case setup.Warning_():
+                step.log(f"peer={peer.node_id.hex()} sent a warning: {message.data[:200]!r}")
             case _:
                 pass  # pong and warning: heard
 

@@ -87,7 +87,7 @@ class End:
             update = self.pending.pop(0)
             assert update.update_id == self.disk.core.update_id + 1
             self.disk = live.apply(self.disk, update)
-            for origin, reason in update.refused:
+            for origin, reason, _ in update.refused:
                 self.offers.pop(origin, None)
                 self.refused[origin] = reason
             for htlc in update.htlcs:
