@@ -15,6 +15,7 @@ class FromPeer(Value, frozen=True, kw_only=True):
     peer: bytes
     features: Features
     message: bytes
+    address: tuple[str, int] | None = None
 
 
 class ToPeer(Value, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class Open(Value, frozen=True, kw_only=True):
     peer: bytes
     features: Features
     ask: Ask
+    address: tuple[str, int] | None = None
 
 
 class Negotiation(Value, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class Negotiation(Value, frozen=True, kw_only=True):
     features: Features
     we_opened: bool
     key_index: int
+    address: tuple[str, int] | None = None
     ask: Ask | None = None
     amount_sat: int = 0
     opened: OpenChannel | None = None

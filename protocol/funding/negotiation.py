@@ -61,6 +61,7 @@ class Negotiator:
             key_index=self._next_index(step),
             ask=ask,
             amount_sat=ask.params["amount_sat"] or 0,
+            address=item.address,
         )
         self._keep(step, negotiation)
         step.say("wallet", NewScript(purpose=negotiation.temporary_id.hex()))
@@ -231,7 +232,7 @@ class Negotiator:
         )
         step.put(f"opening/{channel.id.hex()}", record)
         step.drop(f"~nego/{item.temporary_id.hex()}")
-        step.tell("monitors", Guard(channel=channel, since=since))
+        step.tell("monitors", Guard(channel=channel, since=since, address=item.address))
 
     def _on_open(self, step: Step, item: FromPeer, message: OpenChannel) -> None:
         key = f"~nego/{message.temporary_channel_id.hex()}"
@@ -259,6 +260,7 @@ class Negotiator:
             key_index=self._next_index(step),
             amount_sat=message.funding_satoshis,
             opened=message,
+            address=item.address,
         )
         self._keep(step, negotiation)
         step.say("wallet", NewScript(purpose=negotiation.temporary_id.hex()))

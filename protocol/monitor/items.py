@@ -8,10 +8,14 @@ from protocol.values import Value
 
 
 class Guard(Value, frozen=True, kw_only=True):
-    """From funding: a new channel, before anything of it may be broadcast or signed."""
+    """From funding: a new channel, before anything of it may be broadcast or signed.
+
+    `address` (host, port) is where we dialled the peer: kept in the same write as the channel.
+    """
 
     channel: Channel
     since: int
+    address: tuple[str, int] | None = None
 
 
 class Guarding(Value, frozen=True, kw_only=True):

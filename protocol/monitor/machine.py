@@ -281,6 +281,11 @@ class Machine:
             step.put(f"setup/{cid}", channel.setup)
             step.put(f"core/{cid}", channel.core)
             step.put(f"watch/{cid}", Watch())
+            if item.address is not None:
+                host, port = item.address
+                node = channel.setup.peer
+                address = PeerAddress(node_id=node, host=host, port=port)
+                step.put(f"address/{node.hex()}", address)
             funding = channel.setup.funding
             spend = WatchSpend(txid=funding.txid, vout=funding.vout, since=item.since)
             step.tell("chain", spend)

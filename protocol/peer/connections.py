@@ -216,7 +216,7 @@ class Connections:
             return
         if not peer.inbound:
             self.want(step, node, peer.host, peer.port)
-        step.say("funding", Open(peer=node, features=peer.features, ask=ask))
+        step.say("funding", Open(peer=node, features=peer.features, ask=ask, address=peer.address))
 
 
 def _connect_result(peer: Peer) -> dict[str, object]:

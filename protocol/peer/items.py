@@ -61,6 +61,11 @@ class Peer(Value, frozen=True, kw_only=True):
     pinged: bool = False
     negotiations: tuple[bytes, ...] = ()
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it can be dialled again; None when it has dialled us."""
+        return None if self.inbound else (self.host, self.port)
+
 
 class Target(Value, frozen=True, kw_only=True):
     """Row "~dial/<node>": where to dial, how often it failed, when to try again."""

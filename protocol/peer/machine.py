@@ -140,7 +140,7 @@ class Machine:
         elif message.TYPE in _OPENING:
             if isinstance(message, OpenChannel):
                 self.connections.negotiating(step, peer, message.temporary_channel_id)
-            step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
+            step.say("funding", _from(peer, raw))
         elif message.TYPE in _SESSION:
             self._session(step, peer, message, raw)
         else:
@@ -172,7 +172,7 @@ class Machine:
         if message.channel_id == setup.ALL_CHANNELS:
             step.say("funding", PeerLost(peer=peer.node_id))
         elif not hit:
-            step.say("funding", FromPeer(peer=peer.node_id, features=peer.features, message=raw))
+            step.say("funding", _from(peer, raw))
 
     def _channel_message(self, step: Step, peer: Peer, message: Message, at: Moment) -> None:
         channel_id: bytes = getattr(message, "channel_id", b"")
@@ -216,3 +216,8 @@ class Machine:
         for row in step.scan("~live/").values():
             if row.channel.setup.we_opened and row.feerate_wanted != tip.feerate_per_kw:
                 self.channels.turn(step, row.but(feerate_wanted=tip.feerate_per_kw))
+
+
+def _from(peer: Peer, raw: bytes) -> FromPeer:
+    node, known = peer.node_id, peer.features
+    return FromPeer(peer=node, features=known, message=raw, address=peer.address)

@@ -229,3 +229,19 @@ def _usable(world: World) -> None:
     )
     stories.pay(alice, bob, 100_000_000, "over the new channel")
     assert 1 == len(stories.channels(alice)) == len(stories.channels(bob))
+
+
+def test_the_peers_address_is_kept_in_the_same_write_as_the_channel() -> None:
+    """A node that dies before its first note of the address was stored dials again all the same."""
+    world = _begun()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    key = f"address/{bob.id.hex()}"
+    del alice.disks["monitors"].data[b"r/" + key.encode()]
+    alice.drivers["monitors"].rows.set(key, None)
+    step_until(world, lambda w: alice.rows("monitors", "watch"))
+
+    world.kill(alice)
+
+    stories.until(world, lambda: world.chain.mempool, "the opening goes on")
+    world.mine(3)
+    _usable(world)
