@@ -18,6 +18,7 @@ from protocol import wallet
 from protocol.crypto.hashes import sha256
 from protocol.machine import Ask, Log, Moment
 from protocol.peer import items as peer
+from storage.errors import WriteFailed
 from storage.memory import MemoryStore
 
 START = 1_700_000_000.0
@@ -263,6 +264,10 @@ class World:
             driver.flush()
         except Killed as killed:
             self._die(killed)
+        except WriteFailed:
+            # the actor ends, and nothing follows from the write; the operator makes some space
+            node.disks[role].fail_at = None
+            self.kill(node, role)
 
     def _flush(self, node: Node, role: str) -> None:
         try:
