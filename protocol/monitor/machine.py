@@ -315,6 +315,8 @@ class Machine:
             watch = watch.but(alarm="somebody closed the channel alone: look at its outputs")
         step.put(f"watch/{cid}", watch)
         step.log(f"channel={cid} ended: {watch.ended}, by {watch.spent_by}")
+        # the peer's broadcast may be the first that we hear of the closing transaction
+        self._answer_closers(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
 
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
@@ -374,13 +376,13 @@ class Machine:
         if core.closing_tx is not None:
             self._answer_closers(step, cid, core.closing_tx)
 
-    def _answer_closers(self, step: Step, cid: str, raw: bytes) -> None:
+    def _answer_closers(self, step: Step, cid: str, raw: bytes, how: str = "mutual") -> None:
         """Everybody who asked to close learns which transaction does it."""
         txid = display(parse(raw).txid)
         result = {"tx": raw.hex(), "txid": txid, "txs": [raw.hex()], "txids": [txid]}
         for key, ask in step.scan(f"~closer/{cid}/").items():
             step.drop(key)
-            step.say("api", Answer(id=ask.id, result=result | {"type": "mutual"}))
+            step.say("api", Answer(id=ask.id, result=result | {"type": how}))
 
 
 def _check(old: Core, new: Core) -> None:
