@@ -89,10 +89,16 @@ class Driver:
     # ---- start ----
 
     def start(self) -> None:
-        """Load (pure: nothing is written or said), then resume."""
+        self.load()
+        self.resume()
+
+    def load(self) -> None:
+        """Pure: nothing is written or said. Raises `StoreError`."""
         if self.store is not None:
             for key, value in self.store.load().items():
                 self._load(key, value)
+
+    def resume(self) -> None:
         if self.switches.resume:
             self._run(lambda step, at: self.machine.resume(step, None, at))
 

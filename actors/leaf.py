@@ -6,6 +6,7 @@ links and the sockets; it answers the heartbeat, and any error in it ends the pr
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import selectors
@@ -90,6 +91,7 @@ class Loop:
             self,
             on_commit=_crash_hook(self.name),
         )
+        self.driver.load()  # here and not in the thread: a store that is refused is told upwards
         self.hub.on_up = self.driver.linked
         self.hub.on_item = self.driver.hear
         self.hub.on_ack = self.driver.acknowledged
@@ -139,7 +141,7 @@ class Loop:
 
     def _run(self) -> None:
         try:
-            self.driver.start()
+            self.driver.resume()
             self._turn()
             while not self._stopping:
                 self._once()
@@ -218,7 +220,11 @@ class Loop:
         lines = text.encode("ascii", "backslashreplace").decode().splitlines()
         text = "\n".join("".join(c if c.isprintable() else "?" for c in x)[:400] for x in lines)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-        with open(os.path.join(self.folder, "log"), "a") as file:
+        # a full disk takes the log with it, and must not keep the actor from its end
+        with (
+            contextlib.suppress(OSError),
+            open(os.path.join(self.folder, "log"), "a") as file,
+        ):
             file.write(f"{stamp} {self.name} {text}\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rocksdict import Options, Rdict
 
 from daruma.playground import NodeProcess, free_port, until
 from protocol.crypto.noise import Transport
@@ -21,6 +23,7 @@ from protocol.wire import registry, setup
 from protocol.wire.commitment import CommitmentSigned, UpdateAddHtlc
 from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated
+from storage.envelope import seal, unseal
 from tests.processes.scenario import Run
 
 
@@ -226,6 +229,45 @@ def test_a_bit_flipped_in_a_snapshot_is_refused(run: Run) -> None:
     result = _start(run.folder / "alice", run.chain.options, free_port())
 
     _sentence(result, "monitors store", "restore it from a backup")
+
+
+def test_a_truncated_snapshot_is_refused(run: Run) -> None:
+    store = run.folder / "alice" / "regtest" / "stores" / "monitors"
+    table = max(store.glob("*.sst"), key=lambda path: path.stat().st_size)
+    os.truncate(table, table.stat().st_size // 2)
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "monitors store", "restore it from a backup")
+
+
+def test_a_snapshot_of_a_later_release_is_refused(run: Run) -> None:
+    store = run.folder / "alice" / "regtest" / "stores" / "wallet"
+    rows = Rdict(str(store), Options(raw_mode=True))
+    key = next(bytes(key) for key in rows.keys() if bytes(key).startswith(b"r/"))  # noqa: SIM118
+    sealed = unseal(bytes(rows[key]), "")
+    rows[key] = seal(sealed.name, sealed.version + 1, sealed.body)
+    rows.close()
+
+    result = _start(run.folder / "alice", run.chain.options, free_port())
+
+    _sentence(result, "later release", "start that release again")
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(run: Run) -> None:
+    """The actor ends at the write; the next life, with room, goes on where the disk was."""
+    run.start()
+    before = run.alice.invoice(1000, "before")
+    row = next(row for row in run.alice.tree() if row["name"] == "payments")
+    resource.prlimit(row["pid"], resource.RLIMIT_FSIZE, (1, 1))
+
+    run.until(lambda: run.alice.invoice(1000, "after")["bolt11"], "the invoice is written")
+
+    rows = run.alice.client.listinvoices()["invoices"]
+    assert {row["label"] for row in rows} == {"before", "after"}
+    assert before["bolt11"] in {row["bolt11"] for row in rows}
+    again = next(row for row in run.alice.tree() if row["name"] == "payments")
+    assert again["restarts"] == row["restarts"] + 1
 
 
 def test_an_occupied_port_is_refused(run: Run) -> None:
