@@ -10,11 +10,13 @@ import contextlib
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rocksdict import AccessType, Options, Rdict
+
+from actors.vocabulary import SCHEMAS
 from daruma.client import NotRunning, RpcError
 from daruma.playground import ChainNode, NodeProcess, alive, until
 from protocol.bitcoin.transaction import parse_block
@@ -35,7 +37,8 @@ def prepare(folder: Path) -> int:
     until(lambda: bob.height() == chain.height(), "bob knows the chain")
     # the wallets read block by block: a funding transaction needs the newest one
     for node in nodes:
-        until(lambda n=node: _at_rest(n), f"the wallet of {node.name} has read the chain")
+        read = f"the wallet of {node.name} has read the chain"
+        until(lambda n=node: _wallet_height(n) == chain.height(), read)
     coins = alice.coins_sat()
     for node in nodes:
         node.stop()
@@ -43,15 +46,15 @@ def prepare(folder: Path) -> int:
     return coins
 
 
-def _at_rest(node: NodeProcess) -> bool:
-    """The wallet writes once for each block: it is done when it writes no more."""
-
-    def commits() -> int:
-        return next(int(row["commits"]) for row in node.tree() if row["name"] == "wallet")
-
-    before = commits()
-    time.sleep(0.5)
-    return before > 100 and before == commits()
+def _wallet_height(node: NodeProcess) -> int:
+    """The newest block that the wallet has on disk; looks on while the wallet writes."""
+    folder = str(node.folder / "regtest" / "stores" / "wallet")
+    rows = Rdict(folder, Options(raw_mode=True), access_type=AccessType.read_only())
+    try:
+        data = rows.get(b"r/position")
+    finally:
+        rows.close()
+    return -1 if data is None else int(SCHEMAS["wallet"].decode("position", bytes(data)).height)
 
 
 class Run:
