@@ -2,6 +2,8 @@
 
 One flush = everything that was heard since the last one: one synced batch with the changed rows,
 the outbox entries and the inbox marks; only then the effects. A crash falls between flushes.
+A batch that has nothing to say waits a little for the next one: nobody can know of it yet, and its
+senders, who were not answered, would say it all again.
 
 Every sender numbers what it tells a receiver, from 1, without gaps. The receiver keeps the highest
 number that it has on disk, drops what it has seen, and acknowledges; the sender forgets then.
@@ -22,6 +24,7 @@ from storage.schema import Registry
 from storage.store import Store
 
 POISON_LIMIT = 3
+LAZY_SECONDS = 0.02
 _ROW, _OUT, _IN, _SEQ, _SUSPECT = b"r/", b"o/", b"i/", b"n/", b"q/"
 
 
@@ -80,6 +83,8 @@ class Driver:
         self._suspects: dict[str, int] = {}
         self._staged: dict[bytes, bytes | None] = {}
         self._must_write = False
+        self._write_by: float | None = None
+        self._now = 0.0
         self._acts: deque[Tell | Say | Do] = deque()
         self._told: dict[int, int] = {}
         self._acks: set[str] = set()
@@ -167,17 +172,22 @@ class Driver:
 
     def due(self) -> float | None:
         """When `tick` wants to be called."""
-        return min(self._wakes, default=None)
+        wakes = self._wakes if self._write_by is None else [*self._wakes, self._write_by]
+        return min(wakes, default=None)
 
     def tick(self) -> None:
-        now = self.host.moment().unix_seconds
+        if self.due() is None:
+            return
+        now = self._now = self.host.moment().unix_seconds
         if any(wake <= now for wake in self._wakes):
             self._wakes = [wake for wake in self._wakes if wake > now]
             self._run(self.machine.wake)
 
     def _run(self, work: Callable[[Step, Moment], None]) -> None:
         step = Step(self.rows)
-        work(step, self.host.moment())
+        moment = self.host.moment()
+        self._now = moment.unix_seconds
+        work(step, moment)
         self._heard = True
         self._absorb(step)
 
@@ -218,6 +228,24 @@ class Driver:
             self._heard = False
         if not self.switches.save_before_send:
             self._act()
+        if self._may_wait():
+            return
+        self.write()
+        self._act()
+        for sender in self._acks:
+            self.host.acknowledge(sender, self._marks.get(sender, 0))
+        self._acks.clear()
+
+    def _may_wait(self) -> bool:
+        """There is something to write, and nobody who waits for it."""
+        if self._acts or not self._must_write or self.store is None:
+            return False
+        if self._write_by is None:
+            self._write_by = self._now + LAZY_SECONDS
+        return self._now < self._write_by
+
+    def write(self) -> None:
+        """One synced batch of all that has changed."""
         if self._must_write and self.store is not None:
             self.commits += 1
             self.on_commit("before", self.commits)
@@ -225,10 +253,7 @@ class Driver:
             self._staged = {}
             self.on_commit("after", self.commits)
         self._must_write = False
-        self._act()
-        for sender in self._acks:
-            self.host.acknowledge(sender, self._marks.get(sender, 0))
-        self._acks.clear()
+        self._write_by = None
 
     def _act(self) -> None:
         while self._acts:
@@ -243,7 +268,13 @@ class Driver:
 
     @property
     def busy(self) -> bool:
-        return bool(self._acts or self._must_write or self._acks or self._heard)
+        unsaid = self._must_write or self._acks
+        return bool(self._acts or self._heard or unsaid and self._write_by is None)
+
+    @property
+    def waits(self) -> bool:
+        """Something is unwritten, for nobody waits for it."""
+        return self._write_by is not None
 
     # ---- a message that keeps ending its actor ----
 

@@ -76,6 +76,7 @@ class Loop:
         self._notes: deque[Any] = deque()
         self._fed: deque[Any] = deque()
         self._stopping = False
+        self._dice = b""
         self._bell, bell = socket.socketpair()
         self._bell.setblocking(False)
         bell.setblocking(False)
@@ -149,6 +150,7 @@ class Loop:
             text = f"{self.name} ended: {type(error).__name__}: {error}"
             self.log(text + "\n" + "".join(traceback.format_tb(error.__traceback__)[-4:]))
             os._exit(1)
+        self.driver.write()
         if self.driver.store is not None:
             self.driver.store.close()
 
@@ -213,7 +215,10 @@ class Loop:
         self._fed.append(item)
 
     def moment(self) -> Moment:
-        return Moment(unix_seconds=time.time(), entropy=os.urandom(32))
+        if not self._dice:
+            self._dice = os.urandom(4096)  # one call to the kernel for many moments
+        entropy, self._dice = self._dice[:32], self._dice[32:]
+        return Moment(unix_seconds=time.time(), entropy=entropy)
 
     def log(self, text: str) -> None:
         """One line; text that came from a peer cannot break out of it."""

@@ -63,6 +63,7 @@ class Stream:
         self._nonce = os.urandom(16)
         self._in = bytearray()
         self._out = bytearray()
+        self._full = False
         sock.setblocking(False)
         hub.selector.register(sock, selectors.EVENT_READ, self.ready)
         if dialled is not None:
@@ -137,8 +138,9 @@ class Stream:
             self.close()
             return
         del self._out[:sent]
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        if self.sock.fileno() >= 0:
+        if bool(self._out) != self._full and self.sock.fileno() >= 0:
+            self._full = bool(self._out)
+            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._full else 0)
             self.hub.selector.modify(self.sock, mask, self.ready)
 
     def close(self) -> None:

@@ -215,10 +215,10 @@ class World:
         return heads + [(q[0][0], "wire", key) for key, q in self.wires.items() if q]
 
     def step(self) -> bool:
-        """Deliver one message; False when nothing is under way."""
+        """Deliver one message; False when nothing is under way and all is written."""
         choices = self._choices()
         if not choices:
-            return False
+            return self._write_what_waits()
         _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
         if self.tracing:
             self.trace.append(("deliver", kind, *key))
@@ -232,6 +232,15 @@ class World:
         else:
             self._deliver_link(key)
         return True
+
+    def _write_what_waits(self) -> bool:
+        """Nobody has said anything for a while: batches that waited for company are written."""
+        waiting = [
+            (n, role) for n in self.nodes.values() for role, d in n.drivers.items() if d.waits
+        ]
+        for node, role in waiting:
+            self._guarded(node, role, lambda driver: driver.write())
+        return bool(waiting)
 
     def _hearing(self, data: bytes) -> None:
         self._heard, self._dice = data, 0

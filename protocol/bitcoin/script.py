@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from protocol.crypto.hashes import hash160, sha256
 
 OP_CHECKSEQUENCEVERIFY = b"\xb2"
@@ -75,13 +78,18 @@ BECH32, BECH32M = 1, 0x2BC830A3
 HRP = {"bitcoin": "bc", "testnet": "tb", "signet": "tb", "regtest": "bcrt"}
 
 
+# what each five bits that fall out at the top fold back in
+_FOLDED = [
+    functools.reduce(operator.xor, (g for bit, g in enumerate(_GENERATOR) if top >> bit & 1), 0)
+    for top in range(32)
+]
+_VALUES = {char: value for value, char in enumerate(_CHARSET)}
+
+
 def _polymod(values: list[int]) -> int:
     check = 1
     for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for bit in range(5):
-            check ^= _GENERATOR[bit] if top >> bit & 1 else 0
+        check = (check & 0x1FFFFFF) << 5 ^ value ^ _FOLDED[check >> 25]
     return check
 
 
@@ -105,11 +113,11 @@ def bech32_decode(text: str) -> tuple[str, list[int], int] | None:
         return None
     text = text.lower()
     hrp, found, data = text.rpartition("1")
-    if not found or not hrp or len(data) < 6 or any(char not in _CHARSET for char in data):
+    if not found or not hrp or len(data) < 6 or any(char not in _VALUES for char in data):
         return None
     if any(not 33 <= ord(char) <= 126 for char in hrp):
         return None
-    words = [_CHARSET.index(char) for char in data]
+    words = [_VALUES[char] for char in data]
     constant = _polymod(_expand(hrp) + words)
     return (hrp, words[:-6], constant) if constant in (BECH32, BECH32M) else None
 

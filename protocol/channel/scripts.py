@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from protocol.bitcoin.script import number, push
 from protocol.crypto.hashes import hash160, ripemd160
 
@@ -28,6 +30,7 @@ def anchor(funding_key: bytes) -> bytes:
     return push(funding_key) + b"\xac\x73\x64\x60\xb2\x68"
 
 
+@lru_cache(maxsize=8)  # the same for all HTLCs of a commitment
 def _htlc_head(revocation: bytes, other_htlc: bytes) -> bytes:
     return (
         b"\x76\xa9" + push(hash160(revocation)) + b"\x87\x63\xac\x67" + push(other_htlc)

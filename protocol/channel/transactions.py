@@ -60,11 +60,23 @@ class Terms(NamedTuple):
     obscuring: int
 
 
+class Placed(NamedTuple):
+    """An HTLC that has an output: which, and its witness script."""
+
+    output: int
+    htlc: Htlc
+    script: bytes
+
+
 class Commitment(NamedTuple):
-    """A built commitment: HTLCs that have an output, in the order of their outputs."""
+    """A built commitment, its HTLCs in the order of their outputs.
+
+    `delayed` is the output script of to_local and of every second stage.
+    """
 
     tx: Transaction
-    htlcs: tuple[tuple[int, Htlc], ...]
+    htlcs: tuple[Placed, ...]
+    delayed: bytes
 
 
 def obscuring_factor(opener_payment: bytes, accepter_payment: bytes) -> int:
@@ -126,23 +138,19 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
     """BOLT 3, Commitment Transaction Construction."""
     rate, anchors = contents.feerate_per_kw, terms.anchors
     kept = [
-        htlc
+        (htlc, htlc_script(htlc, keys, anchors=anchors))
         for htlc in contents.htlcs
         if not is_trimmed(htlc, rate, terms.dust_limit_sat, anchors=anchors)
     ]
     owner_sat, other_sat = _balances(
         terms, rate, len(kept), contents.owner_msat, contents.other_msat
     )
-    outputs: list[tuple[TxOut, Htlc | None]] = [
-        (
-            TxOut(htlc.amount_msat // 1000, script.p2wsh(htlc_script(htlc, keys, anchors=anchors))),
-            htlc,
-        )
-        for htlc in kept
+    delayed = script.p2wsh(scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay))
+    outputs: list[tuple[TxOut, tuple[Htlc, bytes] | None]] = [
+        (TxOut(entry[0].amount_msat // 1000, script.p2wsh(entry[1])), entry) for entry in kept
     ]
     if owner_sat >= terms.dust_limit_sat:
-        local = scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay)
-        outputs.append((TxOut(owner_sat, script.p2wsh(local)), None))
+        outputs.append((TxOut(owner_sat, delayed), None))
     if other_sat >= terms.dust_limit_sat:
         outputs.append((TxOut(other_sat, to_remote_script(keys, anchors=anchors)), None))
     if anchors:
@@ -158,14 +166,14 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
         tuple(out for out, _ in outputs),
         locktime=0x20 << 24 | obscured & 0xFFFFFF,
     )
-    placed = tuple((index, htlc) for index, (_, htlc) in enumerate(outputs) if htlc is not None)
-    return Commitment(tx, placed)
+    placed = tuple(Placed(output, *kept) for output, (_, kept) in enumerate(outputs) if kept)
+    return Commitment(tx, placed, delayed)
 
 
-def _output_order(entry: tuple[TxOut, Htlc | None]) -> tuple[int, bytes, int]:
+def _output_order(entry: tuple[TxOut, tuple[Htlc, bytes] | None]) -> tuple[int, bytes, int]:
     """BOLT 3, Transaction Output Ordering: amount, script, then the HTLC's expiry."""
-    out, htlc = entry
-    return out.amount_sat, out.script, htlc.cltv_expiry if htlc else 0
+    out, kept = entry
+    return out.amount_sat, out.script, kept[0].cltv_expiry if kept else 0
 
 
 def _anchor(funding_key: bytes) -> TxOut:
@@ -179,15 +187,14 @@ def to_remote_script(keys: Keys, *, anchors: bool) -> bytes:
 
 
 def htlc_transaction(
-    terms: Terms, keys: Keys, commitment_txid: bytes, place: tuple[int, Htlc], feerate_per_kw: int
+    terms: Terms, commitment: Commitment, txid: bytes, placed: Placed, feerate_per_kw: int
 ) -> Transaction:
     """HTLC-timeout for an offered HTLC, HTLC-success for a received one; unsigned."""
-    index, htlc = place
+    htlc = placed.htlc
     fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=terms.anchors)
-    local = scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay)
     return Transaction(
-        (TxIn(Outpoint(commitment_txid, index), sequence=1 if terms.anchors else 0),),
-        (TxOut(htlc.amount_msat // 1000 - fee, script.p2wsh(local)),),
+        (TxIn(Outpoint(txid, placed.output), sequence=1 if terms.anchors else 0),),
+        (TxOut(htlc.amount_msat // 1000 - fee, commitment.delayed),),
         locktime=htlc.cltv_expiry if htlc.offered else 0,
     )
 
@@ -211,10 +218,9 @@ def digests(terms: Terms, keys: Keys, contents: Contents) -> tuple[Commitment, D
     kind = htlc_sighash_kind(anchors=terms.anchors)
     txid = built.tx.txid if built.htlcs else b""
     htlcs = []
-    for place in built.htlcs:
-        tx = htlc_transaction(terms, keys, txid, place, contents.feerate_per_kw)
-        code = htlc_script(place[1], keys, anchors=terms.anchors)
-        htlcs.append(sighash(tx, 0, code, place[1].amount_msat // 1000, kind))
+    for placed in built.htlcs:
+        tx = htlc_transaction(terms, built, txid, placed, contents.feerate_per_kw)
+        htlcs.append(sighash(tx, 0, placed.script, placed.htlc.amount_msat // 1000, kind))
     return built, Digests(sighash(built.tx, 0, funding_script, terms.funding_sat), tuple(htlcs))
 
 

@@ -208,15 +208,15 @@ def _htlc_rows(
     our_key = keys.derive_secret(_base_secret(known, "local"), point)
     kind = transactions.htlc_sighash_kind(anchors=terms.anchors)
     rows = []
-    for place, digest in zip(built.htlcs, digests.htlcs, strict=True):
+    for placed, digest in zip(built.htlcs, digests.htlcs, strict=True):
         tx = transactions.htlc_transaction(
-            terms, ours, built.tx.txid, place, contents.feerate_per_kw
+            terms, built, built.tx.txid, placed, contents.feerate_per_kw
         )
-        code = transactions.htlc_script(place[1], ours, anchors=terms.anchors)
+        _, htlc, code = placed
         theirs = secp.to_der(secp.sign(their_key, digest))
-        amount = place[1].amount_msat // 1000
+        amount = htlc.amount_msat // 1000
         mine = secp.to_der(secp.sign(our_key, sighash(tx, 0, code, amount, SIGHASH_ALL)))
-        preimage = b"" if place[1].offered else bytes([min(place[1].id, 5)]) * 32
+        preimage = b"" if htlc.offered else bytes([min(htlc.id, 5)]) * 32
         witness = [b"", theirs + bytes([kind]), mine + b"\x01", preimage, code]
         rows.append((theirs.hex(), serialize(tx.with_witness(0, witness)).hex(), code))
     return rows
