@@ -6,6 +6,7 @@ is killed by pid; one that dies too often ends the supervisor, and the first pro
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import time
@@ -46,6 +47,14 @@ class _Seat:
         self.again_at: float | None = None
 
 
+def _import_before_the_forks() -> None:
+    """What leaves need, once for all of them. An import opens nothing and starts no thread."""
+    importlib.import_module("storage.rocks")
+    for child in TREE:
+        if child.port:
+            importlib.import_module(child.port.partition(":")[0])
+
+
 class Supervisor(SafeActor):
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +68,7 @@ class Supervisor(SafeActor):
         match message:
             case Boot():
                 self.settings = message.settings
+                _import_before_the_forks()
                 self._start_next()
                 self._sleep(HEARTBEAT_SECONDS)
             case Started():

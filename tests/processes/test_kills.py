@@ -55,6 +55,18 @@ def test_a_killed_actor_comes_back_alone(run: Run) -> None:
                 assert row["pid"] == after[name]["pid"], f"{name} died with {victim}"
 
 
+def test_the_supervisor_forks_and_owns_nothing(run: Run) -> None:
+    """A child of a process that has threads or a store open would hang."""
+    run.start()
+    process = Path(f"/proc/{run.alice.pid('supervisor')}")
+
+    threads = len(list((process / "task").iterdir()))
+    opened = [os.readlink(link) for link in (process / "fd").iterdir()]
+
+    assert threads == 1
+    assert not [path for path in opened if "/stores/" in path]
+
+
 @pytest.mark.parametrize("victim", ["supervisor", "admin", "logger"])
 def test_thespians_own_processes_may_be_killed(run: Run, victim: str) -> None:
     """The node answers again by itself, and no process of the old life is left."""
