@@ -21,7 +21,7 @@ Record = tuple[str, Callable[[bytes], Any], Callable[[Any], bytes]]
 _SIGNATURE = 64
 
 
-def _read(reader: Reader, kind: str | int) -> Any:
+def read_field(reader: Reader, kind: str | int) -> Any:
     if isinstance(kind, int):
         return reader.take(kind)
     match kind:
@@ -90,7 +90,7 @@ class Message(Value, frozen=True, kw_only=True):
         Each message may be followed by a TLV stream; unknown odd records are skipped (BOLT 1).
         """
         reader = Reader(body)
-        fields = {name: _read(reader, kind) for name, kind in cls.LAYOUT}
+        fields = {name: read_field(reader, kind) for name, kind in cls.LAYOUT}
         if reader.left:
             found = tlv.decode(reader.rest(), cls.RECORDS)
             for number, (name, read, _) in cls.RECORDS.items():

@@ -1,0 +1,263 @@
+"""BOLT 7 messages: announcements, updates, and the queries for them.
+
+A signature covers the double SHA256 of the message behind it, unknown bytes at the end included:
+who checks or relays gossip works on the bytes as they came.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from protocol.crypto.hashes import sha256d
+from protocol.errors import Malformed
+from protocol.wire.codec import Reader, bigsize
+from protocol.wire.message import Message, raw, read_field
+
+DISABLED, DIRECTION = 2, 1
+MUST_BE_ONE, DONT_FORWARD = 1, 2
+UNCOMPRESSED = b"\x00"
+WANT_ANNOUNCEMENT, WANT_UPDATE_1, WANT_UPDATE_2, WANT_NODE_1, WANT_NODE_2 = 1, 2, 4, 8, 16
+WANT_TIMESTAMPS, WANT_CHECKSUMS = 1, 2
+
+
+class Gossip(Message, frozen=True, kw_only=True):
+    """What strangers relay: whatever follows the known fields is kept, signed and not read."""
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        reader = Reader(body)
+        fields: dict[str, Any] = {name: read_field(reader, kind) for name, kind in cls.LAYOUT}
+        return cls(**fields)
+
+
+class ChannelAnnouncement(Gossip, frozen=True, kw_only=True):
+    """Type 256; node ids in ascending order, `bitcoin_key_1` is the funding key of `node_id_1`."""
+
+    TYPE = 256
+    LAYOUT = (
+        ("node_signature_1", 64), ("node_signature_2", 64),
+        ("bitcoin_signature_1", 64), ("bitcoin_signature_2", 64),
+        ("features", "bytes"), ("chain_hash", 32), ("short_channel_id", 8),
+        ("node_id_1", "point"), ("node_id_2", "point"),
+        ("bitcoin_key_1", "point"), ("bitcoin_key_2", "point"),
+    )  # fmt: skip
+    node_signature_1: bytes
+    node_signature_2: bytes
+    bitcoin_signature_1: bytes
+    bitcoin_signature_2: bytes
+    features: bytes
+    chain_hash: bytes
+    short_channel_id: bytes
+    node_id_1: bytes
+    node_id_2: bytes
+    bitcoin_key_1: bytes
+    bitcoin_key_2: bytes
+
+
+class NodeAnnouncement(Gossip, frozen=True, kw_only=True):
+    """Type 257; `addresses` are address descriptors, see `protocol.gossip.addresses`."""
+
+    TYPE = 257
+    LAYOUT = (
+        ("signature", 64), ("features", "bytes"), ("timestamp", "u32"), ("node_id", "point"),
+        ("rgb_color", 3), ("alias", 32), ("addresses", "bytes"),
+    )  # fmt: skip
+    signature: bytes
+    features: bytes
+    timestamp: int
+    node_id: bytes
+    rgb_color: bytes
+    alias: bytes
+    addresses: bytes
+
+
+class ChannelUpdate(Gossip, frozen=True, kw_only=True):
+    """Type 258; what one end asks for relaying over the channel."""
+
+    TYPE = 258
+    LAYOUT = (
+        ("signature", 64), ("chain_hash", 32), ("short_channel_id", 8), ("timestamp", "u32"),
+        ("message_flags", "u8"), ("channel_flags", "u8"), ("cltv_expiry_delta", "u16"),
+        ("htlc_minimum_msat", "u64"), ("fee_base_msat", "u32"),
+        ("fee_proportional_millionths", "u32"), ("htlc_maximum_msat", "u64"),
+    )  # fmt: skip
+    signature: bytes
+    chain_hash: bytes
+    short_channel_id: bytes
+    timestamp: int
+    message_flags: int
+    channel_flags: int
+    cltv_expiry_delta: int
+    htlc_minimum_msat: int
+    fee_base_msat: int
+    fee_proportional_millionths: int
+    htlc_maximum_msat: int
+
+
+class AnnouncementSignatures(Message, frozen=True, kw_only=True):
+    """Type 259; our half of the proof, for the peer only."""
+
+    TYPE = 259
+    LAYOUT = (
+        ("channel_id", 32), ("short_channel_id", 8),
+        ("node_signature", 64), ("bitcoin_signature", 64),
+    )  # fmt: skip
+    channel_id: bytes
+    short_channel_id: bytes
+    node_signature: bytes
+    bitcoin_signature: bytes
+
+
+class QueryShortChannelIds(Message, frozen=True, kw_only=True):
+    TYPE = 261
+    LAYOUT = (("chain_hash", 32), ("encoded_short_ids", "bytes"))
+    RECORDS = {1: raw("query_flags")}
+    chain_hash: bytes
+    encoded_short_ids: bytes
+    query_flags: bytes | None = None
+
+
+class ReplyShortChannelIdsEnd(Message, frozen=True, kw_only=True):
+    TYPE = 262
+    LAYOUT = (("chain_hash", 32), ("full_information", "u8"))
+    chain_hash: bytes
+    full_information: int
+
+
+class QueryChannelRange(Message, frozen=True, kw_only=True):
+    TYPE = 263
+    LAYOUT = (("chain_hash", 32), ("first_blocknum", "u32"), ("number_of_blocks", "u32"))
+    RECORDS = {1: raw("query_option")}
+    chain_hash: bytes
+    first_blocknum: int
+    number_of_blocks: int
+    query_option: bytes | None = None
+
+    @property
+    def wants(self) -> int:
+        """WANT_TIMESTAMPS, WANT_CHECKSUMS."""
+        return Reader(self.query_option).bigsize() if self.query_option else 0
+
+
+class ReplyChannelRange(Message, frozen=True, kw_only=True):
+    TYPE = 264
+    LAYOUT = (
+        ("chain_hash", 32), ("first_blocknum", "u32"), ("number_of_blocks", "u32"),
+        ("sync_complete", "u8"), ("encoded_short_ids", "bytes"),
+    )  # fmt: skip
+    RECORDS = {1: raw("timestamps"), 3: raw("checksums")}
+    chain_hash: bytes
+    first_blocknum: int
+    number_of_blocks: int
+    sync_complete: int
+    encoded_short_ids: bytes
+    timestamps: bytes | None = None
+    checksums: bytes | None = None
+
+
+class GossipTimestampFilter(Message, frozen=True, kw_only=True):
+    TYPE = 265
+    LAYOUT = (("chain_hash", 32), ("first_timestamp", "u32"), ("timestamp_range", "u32"))
+    chain_hash: bytes
+    first_timestamp: int
+    timestamp_range: int
+
+
+# ---- arrays with an encoding byte in front ----------------------------------------------------
+
+
+def _plain(data: bytes, size: int) -> list[bytes]:
+    """The items behind the encoding byte. Raises `Malformed`; zlib left the specification."""
+    if data[:1] != UNCOMPRESSED:
+        raise Malformed("an array with an unknown encoding")
+    if (len(data) - 1) % size:
+        raise Malformed("an array with a part of an item")
+    return [data[at : at + size] for at in range(1, len(data), size)]
+
+
+def encode_ids(scids: list[bytes]) -> bytes:
+    """Short channel ids (8 bytes each), in ascending order."""
+    return UNCOMPRESSED + b"".join(scids)
+
+
+def decode_ids(data: bytes) -> list[bytes]:
+    return _plain(data, 8)
+
+
+def encode_flags(flags: list[int]) -> bytes:
+    return UNCOMPRESSED + b"".join(bigsize(flag) for flag in flags)
+
+
+def decode_flags(data: bytes, count: int) -> list[int]:
+    """One for each id. Raises `Malformed`."""
+    if data[:1] != UNCOMPRESSED:
+        raise Malformed("an array with an unknown encoding")
+    reader = Reader(data[1:])
+    flags = [reader.bigsize() for _ in range(count)]
+    if reader.left:
+        raise Malformed("more query flags than ids")
+    return flags
+
+
+Pair = tuple[int, int]
+
+
+def _pairs(data: bytes) -> list[Pair]:
+    if len(data) % 8:
+        raise Malformed("an array with a part of an item")
+    words = [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4)]
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def encode_pairs(pairs: list[Pair]) -> bytes:
+    """Checksums; timestamps have the encoding byte in front."""
+    return b"".join(one.to_bytes(4, "big") + two.to_bytes(4, "big") for one, two in pairs)
+
+
+def decode_timestamps(data: bytes) -> list[Pair]:
+    return _pairs(b"".join(_plain(data, 8)))
+
+
+def decode_checksums(data: bytes) -> list[Pair]:
+    return _pairs(data)
+
+
+# ---- what is signed ---------------------------------------------------------------------------
+
+_TYPE, _SIGNATURE = 2, 64
+
+
+def announcement_digest(message: bytes) -> bytes:
+    """What all four sign: the hash of the message (with its type) behind the signatures."""
+    return sha256d(message[_TYPE + 4 * _SIGNATURE :])
+
+
+def signed_digest(message: bytes) -> bytes:
+    """What the origin of an update or a node announcement signs."""
+    return sha256d(message[_TYPE + _SIGNATURE :])
+
+
+def update_checksum(message: bytes) -> int:
+    """CRC32C of an update (with its type) without signature and timestamp."""
+    before = message[_TYPE + _SIGNATURE : _TYPE + _SIGNATURE + 40]
+    return crc32c(before + message[_TYPE + _SIGNATURE + 44 :])
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC = _crc_table()
+
+
+def crc32c(data: bytes) -> int:
+    """RFC 3720, appendix B.4."""
+    check = 0xFFFFFFFF
+    for byte in data:
+        check = check >> 8 ^ _CRC[(check ^ byte) & 0xFF]
+    return check ^ 0xFFFFFFFF
