@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 
 from actors import hardened, vocabulary
+from actors.sockets import Pipe
 
 MAX_FRAME = 64 << 20
-READ_SIZE = 256 << 10
 HIGH_WATER = 1 << 20
 LAZY_ACK_SECONDS, EAGER_ACKS = 0.02, 64
 _PEERCRED = struct.Struct("3i")
@@ -54,7 +54,7 @@ class Stream:
     """One connected socket with its buffers; never a blocking send."""
 
     def __init__(self, hub: Hub, sock: socket.socket, *, dialled: str | None) -> None:
-        self.hub, self.sock, self.dialled = hub, sock, dialled
+        self.hub, self.dialled = hub, dialled
         self.name: str | None = None
         self.generation = 0
         self.queue: list[tuple[int, Any]] = []
@@ -62,10 +62,7 @@ class Stream:
         self.ack_due: float | None = None
         self._nonce = os.urandom(16)
         self._in = bytearray()
-        self._out = bytearray()
-        self._full = False
-        sock.setblocking(False)
-        hub.selector.register(sock, selectors.EVENT_READ, self.ready)
+        self.pipe = Pipe(hub.selector, sock, self)
         if dialled is not None:
             self._send_hello(b"")
 
@@ -73,23 +70,7 @@ class Stream:
         hello = Hello.make(self.hub.name, self.hub.generation, self._nonce, theirs)
         self.send(msgspec.msgpack.encode(hello))
 
-    @property
-    def waiting(self) -> int:
-        return len(self._out)
-
-    def ready(self, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
-            self._write()
-        if mask & selectors.EVENT_READ:
-            self._read()
-
-    def _read(self) -> None:
-        try:
-            data = self.sock.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+    def received(self, data: bytes) -> None:
         if not data:
             self.close()
             return
@@ -106,6 +87,9 @@ class Stream:
             at += 4 + size
             self._frame(frame)
         del self._in[:at]
+
+    def broke(self, reason: str) -> None:
+        self.close()
 
     def _frame(self, frame: bytes) -> None:
         if self.name is None:
@@ -126,27 +110,12 @@ class Stream:
         self.hub.up(self)
 
     def send(self, frame: bytes) -> None:
-        self._out += len(frame).to_bytes(4, "big") + frame
-        self._write()
-
-    def _write(self) -> None:
-        try:
-            sent = self.sock.send(self._out)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.close()
-            return
-        del self._out[:sent]
-        if bool(self._out) != self._full and self.sock.fileno() >= 0:
-            self._full = bool(self._out)
-            mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._full else 0)
-            self.hub.selector.modify(self.sock, mask, self.ready)
+        self.pipe.write(len(frame).to_bytes(4, "big") + frame)
+        self.pipe.flush()
 
     def close(self) -> None:
-        if self.sock.fileno() >= 0:
-            self.hub.selector.unregister(self.sock)
-            self.sock.close()
+        if self.pipe.open:
+            self.pipe.close()
             self.hub.down(self)
 
 
@@ -262,4 +231,4 @@ class Hub:
     @property
     def congested(self) -> bool:
         """Somebody does not keep up: the reader of the wire stops reading."""
-        return any(link.waiting > HIGH_WATER for link in self.links.values())
+        return any(link.pipe.waiting > HIGH_WATER for link in self.links.values())

@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 from actors.ports.base import PortHost
+from actors.sockets import Pipe
 from actors.tree import TREE
 from protocol.api.machine import Local, Reply, Request, usage
 from protocol.errors import Refusal
@@ -26,35 +27,18 @@ class Client:
     """One connection: JSON objects in, without a terminator; replies end in two newlines."""
 
     def __init__(self, port: ApiPort, sock: socket.socket, number: int) -> None:
-        self.port, self.sock, self.number = port, sock, number
+        self.port, self.number = port, number
         self._in = ""
         self._raw = b""
-        self._out = bytearray()
         self.open_requests = 0
         self._half_closed = False
-        sock.setblocking(False)
-        port.selector.register(sock, selectors.EVENT_READ, self.ready)
+        self.pipe = Pipe(port.selector, sock, self)
 
-    def ready(self, mask: int) -> None:
-        if mask & selectors.EVENT_READ:
-            self._read()
-        if self.sock.fileno() >= 0:
-            self._write()
-
-    def _read(self) -> None:
-        try:
-            data = self.sock.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
+    def received(self, data: bytes) -> None:
+        """A client that only closes its sending side (`nc -N`) still wants its answers."""
         if not data:
             self._half_closed = True
-            if not self.open_requests and not self._out:
-                self.close()
-            else:
-                self.port.selector.modify(self.sock, selectors.EVENT_WRITE, self.ready)
+            self.flush()
             return
         self._raw += data
         try:
@@ -65,6 +49,9 @@ class Client:
                 self._bad("the request is not UTF-8")
             return
         self._parse()
+
+    def broke(self, reason: str) -> None:
+        self.close()
 
     def _parse(self) -> None:
         while True:
@@ -103,41 +90,22 @@ class Client:
         self._in = ""
         error = {"code": -32600, "message": text}
         self.send({"jsonrpc": "2.0", "id": None, "error": error})
-        self._write()
+        self.flush()
         self.close()
 
     def send(self, value: Any) -> None:
-        self._out += json.dumps(value).encode() + b"\n\n"
+        self.pipe.write(json.dumps(value).encode() + b"\n\n")
         self.port.unwritten.add(self)
 
-    def _write(self) -> None:
-        if self._out:
-            try:
-                sent = self.sock.send(self._out)
-                del self._out[:sent]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.close()
-                return
-        if self._half_closed and not self._out and not self.open_requests:
-            self.close()
-            return
-        mask = 0 if self._half_closed else selectors.EVENT_READ
-        mask |= selectors.EVENT_WRITE if self._out else 0
-        if mask:
-            self.port.selector.modify(self.sock, mask, self.ready)
+    def flush(self) -> None:
+        if self._half_closed and not self.open_requests:
+            self.pipe.finish()
         else:
-            with contextlib.suppress(KeyError, ValueError):
-                self.port.selector.modify(self.sock, selectors.EVENT_READ, self.ready)
-
-    flush = _write
+            self.pipe.flush()
 
     def close(self) -> None:
-        if self.sock.fileno() >= 0:
-            self.port.selector.unregister(self.sock)
-            self.sock.close()
-            self.port.clients.pop(self.number, None)
+        self.pipe.close()
+        self.port.clients.pop(self.number, None)
 
 
 class ApiPort:
@@ -174,8 +142,7 @@ class ApiPort:
     def flush(self) -> None:
         unwritten, self.unwritten = self.unwritten, set()
         for client in unwritten:
-            if client.sock.fileno() >= 0:
-                client.flush()
+            client.flush()
 
     def _reply(self, reply: Reply) -> None:
         client = self.clients.get(reply.connection)

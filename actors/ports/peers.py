@@ -11,11 +11,11 @@ from typing import Any
 
 from actors.ports.base import CannotStart, PortHost
 from actors.roles import node_secret
+from actors.sockets import Pipe
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError
 from protocol.peer import items as peer
 
-READ_SIZE = 256 << 10
 MAX_OUT = 16 << 20
 MAX_STRANGERS, HANDSHAKE_SECONDS = 200, 10.0
 
@@ -24,41 +24,18 @@ class Connection:
     """One TCP connection, before and after its handshake."""
 
     def __init__(self, port: PeersPort, sock: socket.socket, dial: peer.Dial | None) -> None:
-        self.port, self.sock, self.dial = port, sock, dial
+        self.port, self.dial = port, dial
         self.began = time.monotonic()
         self.node_id: bytes | None = None
         self.closing = False
-        self._out = bytearray()
         theirs = dial.node_id if dial is not None else None
         self.noise = Transport(ours=port.secret, ephemeral=os.urandom(32), theirs=theirs)
-        sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        mask = selectors.EVENT_WRITE if dial is not None else selectors.EVENT_READ
-        port.selector.register(sock, mask, self.ready)
-        self.dialling = dial is not None
+        self.pipe = Pipe(port.selector, sock, self, connecting=dial is not None)
+        self.pipe.write(self.noise.take_to_send())
 
-    def ready(self, mask: int) -> None:
-        if self.dialling:
-            error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                self.close(os.strerror(error))
-                return
-            self.dialling = False
-            self._out += self.noise.take_to_send()
-        if mask & selectors.EVENT_READ:
-            self._read()
-        if self.sock.fileno() >= 0:
-            self.write()
-
-    def _read(self) -> None:
-        try:
-            data = self.sock.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self.close(error.strerror or "the connection broke")
-            return
+    def received(self, data: bytes) -> None:
         if not data:
             self.close("the peer closed the connection")
             return
@@ -67,7 +44,7 @@ class Connection:
         except (HandshakeFailed, ProtocolError) as error:
             self.close(f"handshake or encryption failed ({error})")
             return
-        self._out += self.noise.take_to_send()
+        self.pipe.write(self.noise.take_to_send())
         if self.node_id is None and self.noise.ready:
             assert self.noise.theirs is not None
             self.node_id = self.noise.theirs
@@ -75,42 +52,31 @@ class Connection:
         for message in messages:
             self.port.host.feed(peer.Received(node_id=self.noise.theirs or b"", message=message))
 
+    def broke(self, reason: str) -> None:
+        self.close(reason)
+
     def send(self, message: bytes) -> None:
-        self._out += self.noise.send(message)
+        self.pipe.write(self.noise.send(message))
         self.port.unwritten.add(self)
-        if len(self._out) > MAX_OUT:
+        if self.pipe.waiting > MAX_OUT:
             self.close("the peer does not read")
 
-    def write(self) -> None:
-        if self._out:
-            try:
-                sent = self.sock.send(self._out)
-                del self._out[:sent]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.close(error.strerror or "the connection broke")
-                return
-        if self.closing and not self._out:
-            self.close("we hung up", tell=False)
-            return
-        read = 0 if self.port.host.hub.congested else selectors.EVENT_READ
-        mask = read | (selectors.EVENT_WRITE if self._out else 0)
-        self.port.selector.modify(self.sock, mask or selectors.EVENT_READ, self.ready)
+    def hang_up(self) -> None:
+        """What was said is still sent; nobody is told, for we know."""
+        self.closing = True
+        self.pipe.finish()
 
-    def close(self, reason: str, *, tell: bool = True) -> None:
-        if self.sock.fileno() < 0:
-            return
-        self.port.selector.unregister(self.sock)
-        self.sock.close()
-        self.port.left(self, reason, tell=tell and not self.closing)
+    def close(self, reason: str) -> None:
+        if self.pipe.open:
+            self.pipe.close()
+            self.port.left(self, reason, tell=not self.closing)
 
     @property
     def place(self) -> tuple[str, int]:
         if self.dial is not None:
             return self.dial.host, self.dial.port
         try:
-            host, port = self.sock.getpeername()[:2]
+            host, port = self.pipe.sock.getpeername()[:2]
             return str(host), int(port)
         except OSError:
             return "", 0
@@ -123,7 +89,7 @@ class PeersPort:
         self.connections: dict[bytes, Connection] = {}
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
-        self._listening = False
+        self._listening = self._congested = False
         self._listener = self._bind()
 
     def _bind(self) -> socket.socket:
@@ -154,16 +120,22 @@ class PeersPort:
             case peer.Hangup():
                 connection = self.connections.pop(item.node_id, None)
                 if connection is not None:
-                    connection.closing = True
-                    self.unwritten.add(connection)
+                    connection.hang_up()
 
     def flush(self) -> None:
         """One write for all that was said to a peer in this turn."""
         unwritten, self.unwritten = self.unwritten, set()
         for connection in unwritten:
-            if connection.sock.fileno() >= 0:
-                connection.write()
+            connection.pipe.flush()
+        self._hold_back()
         self._drop_slow_strangers()
+
+    def _hold_back(self) -> None:
+        """While a neighbour does not keep up nothing more is read: TCP slows the peers down."""
+        if self.host.hub.congested != self._congested:
+            self._congested = self.host.hub.congested
+            for connection in self.connections.values():
+                connection.pipe.pause(self._congested)
 
     def _drop_slow_strangers(self) -> None:
         now = time.monotonic()
@@ -192,7 +164,7 @@ class PeersPort:
         try:
             found = socket.getaddrinfo(item.host, item.port, type=socket.SOCK_STREAM)
             sock = socket.socket(found[0][0], socket.SOCK_STREAM)
-            sock.setblocking(False)
+            sock.setblocking(False)  # or `connect` would wait
             sock.connect_ex(found[0][4])
         except OSError as error:
             reason = error.strerror or str(error)
@@ -209,6 +181,7 @@ class PeersPort:
             old.closing = True
             old.close("replaced by a new connection")
         self.connections[connection.node_id] = connection
+        connection.pipe.pause(self._congested)
         host, port = connection.place
         self.host.feed(
             peer.Connected(
