@@ -144,7 +144,7 @@ class Machine:
             step.drop(key)
             self._unwatch(step, record)
         else:
-            step.put(key, record.but(state="usable", raw=b""))
+            step.put(key, record.but(state="usable"))
 
     def _ended(self, step: Step, item: ChannelEnded) -> None:
         record = step.get(f"opening/{item.channel_id.hex()}")

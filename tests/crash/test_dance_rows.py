@@ -82,19 +82,29 @@ def test_D3_D6_nothing_is_said_before_it_is_durable() -> None:
     """At every moment: a commitment_signed or revoke_and_ack under way is in its sender's store."""
     world = _paying()
     seen = {COMMIT: 0, REVOKE: 0}
+    signed: dict[str, dict[bytes, int]] = {"alice": {}, "bob": {}}
     for _ in range(3000):
+        _number_commitments(world, signed)
         for (sender, _receiver), queue in world.wires.items():
             for _, data in queue:
                 kind = int.from_bytes(data[:2], "big")
                 if kind == COMMIT:
                     seen[COMMIT] += 1
-                    assert _stored(world, sender).their_number >= 1
+                    assert _stored(world, sender).their_number == signed[sender][data]
                 if kind == REVOKE:
                     seen[REVOKE] += 1
                     _assert_revoked(world, sender, data)
         if not world.step():
             break
     assert seen[COMMIT] and seen[REVOKE]
+
+
+def _number_commitments(world: World, signed: dict[str, dict[bytes, int]]) -> None:
+    """Each different commitment_signed of a side is for its next commitment number."""
+    for (sender, _), queue in world.wires.items():
+        for _, data in queue:
+            if int.from_bytes(data[:2], "big") == COMMIT:
+                signed[sender].setdefault(data, len(signed[sender]) + 1)
 
 
 def _stored(world: World, name: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from protocol.channel import machine
 from protocol.crypto import secp
 from protocol.errors import PeerFault
-from protocol.wire import closing, commitment, opening
+from protocol.wire import closing, commitment, opening, registry
 from protocol.wire.message import Message
 from tests.kit.pair import End, Pair
 
@@ -160,9 +160,21 @@ def test_a_revocation_with_another_secret_fails_the_channel() -> None:
 
 def test_two_commitments_in_a_row_do_not_reach_the_monitor() -> None:
     """The second needs a point that we have not sent: it cannot be honest."""
+    pair = _pair()
+    pair.offer(pair.alice, 10_000_000)
+    messages = [registry.decode(data) for data in pair.alice.outbox]
+
+    pair.bob.turn(
+        *(lambda turn, m=m: machine.hear_peer(turn, m) for m in (*messages, messages[-1]))
+    )
+
+    assert "before our revoke_and_ack" in (pair.bob.channel.core.failed or "")
+    assert pair.bob.disk.core.our_number <= 1
+
+
+def test_update_fee_before_channel_ready_fails_the_channel() -> None:
     pair = Pair()
     pair.connect()
-    channel_id = pair.bob.channel.id
-    fee = commitment.UpdateFee(channel_id=channel_id, feerate_per_kw=2000)
+    fee = commitment.UpdateFee(channel_id=pair.bob.channel.id, feerate_per_kw=2000)
 
     assert "before channel_ready" in _hear(pair.bob, fee)

@@ -1,0 +1,60 @@
+"""The funding transaction goes out of the chain again: before its depth, and after."""
+
+from __future__ import annotations
+
+from actors.testkit import World, stories, tale
+from actors.testkit.points import step_until
+
+
+def _mined(blocks: int) -> tuple[World, str]:
+    """The funding transaction is in a block, so many blocks deep; three are wanted."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
+    step_until(world, lambda w: w.chain.mempool)
+    for _ in range(blocks):
+        world.mine()
+    return world, cid
+
+
+def _state(world: World, name: str, cid: str) -> str:
+    return str(world.nodes[name].row("funding", f"opening/{cid}").state)
+
+
+def _usable_and_paid(world: World, cid: str) -> None:
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.until(world, lambda: world.chain.mempool, "it waits again for a block")
+    while not all(tale.locked(world, name, cid) for name in world.nodes):
+        world.mine()
+    stories.until(
+        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "it is usable"
+    )
+    stories.pay(alice, bob, 1_000_000, "over the channel in its new place")
+
+
+def test_a_funding_transaction_that_leaves_before_its_depth_waits_again() -> None:
+    world, cid = _mined(2)
+
+    world.chain.reorganise(2)
+    world.advance()
+
+    assert [_state(world, name, cid) for name in ("alice", "bob")] == ["confirming"] * 2
+    _usable_and_paid(world, cid)
+
+
+def test_a_funding_transaction_that_moves_after_channel_ready_gets_another_scid() -> None:
+    world, cid = _mined(3)
+    nodes = list(world.nodes.values())
+    stories.until(world, lambda: all(stories.usable(node, cid) for node in nodes), "usable")
+    before = [node.row("monitors", f"core/{cid}").scid for node in nodes]
+
+    world.chain.reorganise(3)
+    world.advance()
+    stories.until(world, lambda: world.chain.mempool, "it waits again for a block")
+    for _ in range(4):
+        world.mine()
+
+    after = [node.row("monitors", f"core/{cid}").scid for node in nodes]
+    assert after[0] == after[1]
+    assert before[0] != after[0]
+    stories.pay(nodes[0], nodes[1], 1_000_000, "over the channel in its new place")
