@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from actors import vocabulary
 from actors.table import Table
-from protocol.machine import Do, Machine, Moment, Quarantined, Say, Step, Tell, Wake
+from protocol.machine import Do, Log, Machine, Moment, Quarantined, Say, Step, Tell, Wake
 from storage.schema import Registry
 from storage.store import Store
 
@@ -77,7 +77,6 @@ class Driver:
         self.rows = Table()
         self.commits = 0
         self.outbox: dict[str, dict[int, Any]] = {}
-        self.quarantined = self.quarantined_by_others = 0
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._suspects: dict[str, int] = {}
@@ -145,7 +144,7 @@ class Driver:
 
     def _handle(self, sender: str, item: Any) -> None:
         if isinstance(item, Quarantined):
-            self.quarantined_by_others += 1
+            self._log(f"{sender} has put aside a message of ours ({item.digest})")
             return
         if self._suspects and self._put_aside(sender, item):
             return
@@ -154,6 +153,8 @@ class Driver:
         except Exception:
             self._suspect(sender, item)
             raise
+        if self._suspects:
+            self._forgive(sender, item)
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
@@ -289,14 +290,23 @@ class Driver:
         count = self._suspects.get(digest, 0) + 1
         self.store.commit({_SUSPECT + digest.encode(): count.to_bytes(8, "big")})
 
+    def _forgive(self, sender: str, item: Any) -> None:
+        """It has passed: only failures in a row count."""
+        digest = self._digest(sender, item)
+        if self._suspects.pop(digest, None) is not None:
+            self._stage(_SUSPECT + digest.encode(), None)
+
     def _put_aside(self, sender: str, item: Any) -> bool:
         digest = self._digest(sender, item)
         if self._suspects.get(digest, 0) < POISON_LIMIT:
             return False
-        self.quarantined += 1
+        self._log(f"put aside a message of {sender} that ended us {POISON_LIMIT} times ({digest})")
         if sender != "port":
             self._acts.append(Say(to=sender, item=Quarantined(digest=digest)))
         return True
+
+    def _log(self, text: str) -> None:
+        self._acts.append(Do(item=Log(text=text)))
 
 
 def _out_key(name: str, number: int) -> bytes:

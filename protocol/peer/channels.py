@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.channel import items, machine
 from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import ChannelSecrets
-from protocol.machine import Moment, Step
-from protocol.peer.items import (
-    Write,
-)
+from protocol.machine import Step
+from protocol.peer.items import Write
 
 
 class Channels:
@@ -36,21 +33,15 @@ class Channels:
             step.do(Write(node_id=node, message=message.encode()))
         cid = row.channel.id.hex()
         step.put(f"~live/{cid}", turn.live)
-        step.put(f"~dirty/{cid}", True)
+        step.put(f"~touched/{cid}", True)
 
-    def drain(self, step: Step, at: Moment) -> None:
-        for key in step.scan("~dirty/"):
-            cid = key.removeprefix("~dirty/")
-            row = step.get(f"~live/{cid}")
-            if row is not None:
-                self.turn(step, row, machine.drain)
+    def touched(self, step: Step) -> list[Live]:
+        """The channels that had a turn since this was last asked."""
+        keys = step.scan("~touched/")
+        for key in keys:
             step.drop(key)
-
-    def from_monitor(self, step: Step, item: items.ToChannel) -> None:
-        assert not isinstance(item, items.Born)
-        row = step.get(f"~live/{item.channel_id.hex()}")
-        if row is not None:
-            self.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
+        rows = [step.get(f"~live/{key.removeprefix('~touched/')}") for key in keys]
+        return [row for row in rows if row is not None]
 
     def of_peer(self, step: Step, node: bytes) -> list[Live]:
         return [row for row in step.scan("~live/").values() if row.channel.setup.peer == node]

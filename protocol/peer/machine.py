@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from protocol.chain import Tip
 from protocol.channel import items, live, machine, reestablish
-from protocol.channel.live import Turn
+from protocol.channel.live import Live, Turn
 from protocol.errors import Malformed, PeerFault
 from protocol.funding.items import FromPeer, PeerLost, ToPeer
 from protocol.machine import Ask, Moment, Step
@@ -31,6 +31,7 @@ from protocol.wire.opening import OpenChannel
 
 _OPENING = frozenset({32, 33, 34, 35})
 _SESSION = frozenset({1, 16, 17, 18, 19})
+MAX_DEFECTS = 3
 
 
 class Machine:
@@ -43,7 +44,9 @@ class Machine:
         self.connections = Connections(network, node_id, self.channels)
 
     def drain(self, step: Step, at: Moment) -> None:
-        self.channels.drain(step, at)
+        for row in self.channels.touched(step):
+            self._turn(step, at, row, machine.drain)
+            step.drop(f"~touched/{row.channel.id.hex()}")
 
     def wake(self, step: Step, at: Moment) -> None:
         self.connections.wake(step, at)
@@ -75,11 +78,14 @@ class Machine:
             case items.Ended():
                 step.drop(f"~live/{item.channel_id.hex()}")
                 step.drop(f"~unborn/{item.channel_id.hex()}")
+                step.drop(f"~defects/{item.channel_id.hex()}")
             case (
                 items.Durable() | items.Offer() | items.Withdraw() | items.Settle()
                 | items.CloseRequest() | items.FundingLocked()
             ):  # fmt: skip
-                self.channels.from_monitor(step, item)
+                row = step.get(f"~live/{item.channel_id.hex()}")
+                if row is not None:
+                    self._turn(step, at, row, lambda turn: machine.hear_monitor(turn, item))
             case Addresses():
                 self.connections.adopted(step, item)
             case ToPeer():
@@ -178,21 +184,38 @@ class Machine:
         channel_id: bytes = getattr(message, "channel_id", b"")
         row = step.get(f"~live/{channel_id.hex()}")
         if row is None or row.channel.setup.peer != peer.node_id:
+            if (step.get(f"~defects/{channel_id.hex()}") or 0) >= MAX_DEFECTS:
+                return
             if peer.negotiations or step.get(f"~unborn/{channel_id.hex()}") is not None:
                 self.connections.hang_up(step, peer, at, "the channel is not here yet")
                 return
             error = setup.Error(channel_id=channel_id, data=b"we do not know this channel")
             self.connections.write(step, peer.node_id, error)
             return
+        self._turn(step, at, row, lambda turn: self._hear(turn, message))
+
+    def _turn(self, step: Step, at: Moment, row: Live, event: Callable[[Turn], None]) -> None:
+        """A defect of ours ends one channel's life, not its neighbours': it is born again."""
         try:
-            self.channels.turn(step, row, lambda turn: self._hear(turn, message))
+            self.channels.turn(step, row, event)
         except PeerFault:
             raise
-        except Exception:
-            # a defect of ours ends one channel's life, not its neighbours': it is born again
-            step.drop(f"~live/{channel_id.hex()}")
-            step.put(f"~unborn/{channel_id.hex()}", channel_id)
-            step.say("monitors", Reborn(channel_id=channel_id))
+        except Exception as error:
+            self._defect(step, at, row, error)
+
+    def _defect(self, step: Step, at: Moment, row: Live, error: Exception) -> None:
+        cid, node = row.channel.id.hex(), row.channel.setup.peer
+        times = (step.get(f"~defects/{cid}") or 0) + 1
+        step.put(f"~defects/{cid}", times)
+        step.log(f"channel={cid} met a defect, time {times}: {type(error).__name__}: {error}")
+        step.drop(f"~live/{cid}")
+        if times < MAX_DEFECTS:
+            step.put(f"~unborn/{cid}", row.channel.id)
+            step.say("monitors", Reborn(channel_id=row.channel.id))
+        else:
+            step.log(f"channel={cid} rests until the node starts again: please report the defect")
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is not None:
             self.connections.hang_up(step, peer, at, "a defect; the channel starts again")
 
     @staticmethod

@@ -1,0 +1,132 @@
+"""A message that ends its actor again and again, and a channel that meets a defect of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors import vocabulary
+from actors.driver import POISON_LIMIT, Driver
+from actors.testkit import stories, tale
+from protocol.channel import machine as channel_machine
+from protocol.funding.items import KeyIndex
+from protocol.machine import Ask, Log, Moment, Quarantined, Step
+from protocol.peer.machine import MAX_DEFECTS
+from storage.memory import Disk, MemoryStore
+
+
+class Fragile:
+    """Stumbles over questions called "poison" while `well` is False; keeps the others."""
+
+    name = "funding"
+    well = False
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        if item.method == "poison" and not self.well:
+            raise ValueError("stumbled")
+        step.put("keys", KeyIndex(next=int(item.id)))
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None: ...
+
+    def drain(self, step: Step, at: Moment) -> None: ...
+
+    def wake(self, step: Step, at: Moment) -> None: ...
+
+
+class Ears:
+    """A host that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.log: list[str] = []
+
+    def out(self, to: str, sequence: int, item: Any) -> None:
+        self.said.append(item)
+
+    def acknowledge(self, to: str, sequence: int) -> None:
+        self.said.append(("ack", sequence))
+
+    def port(self, item: Any) -> None:
+        assert isinstance(item, Log)
+        self.log.append(item.text)
+
+    def moment(self) -> Moment:
+        return Moment(unix_seconds=0.0, entropy=bytes(32))
+
+
+POISON, FOOD = Ask(id="7", method="poison"), Ask(id="8", method="food")
+
+
+def _life(disk: Disk, machine: Fragile) -> tuple[Driver, Ears]:
+    ears = Ears()
+    driver = Driver(machine, MemoryStore(disk), vocabulary.SCHEMAS["funding"], ears)
+    driver.start()
+    return driver, ears
+
+
+def _die_of_it(disk: Disk) -> None:
+    driver, _ = _life(disk, Fragile())
+    with pytest.raises(ValueError, match="stumbled"):
+        driver.hear("peers", 1, POISON)
+
+
+def test_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -> None:
+    disk = Disk()
+    for _ in range(POISON_LIMIT):
+        _die_of_it(disk)
+
+    driver, ears = _life(disk, Fragile())
+    driver.hear("peers", 1, POISON)
+    driver.hear("peers", 2, FOOD)
+    driver.flush()
+
+    assert driver.rows.get("keys") == KeyIndex(next=8)
+    assert any(isinstance(item, Quarantined) for item in ears.said)
+    assert "put aside a message of peers" in ears.log[0]
+
+
+def test_only_failures_in_a_row_count() -> None:
+    disk = Disk()
+    for _ in range(POISON_LIMIT - 1):
+        _die_of_it(disk)
+    machine = Fragile()
+    machine.well = True
+    driver, _ = _life(disk, machine)
+    driver.hear("peers", 1, POISON)
+    driver.flush()
+    driver.write()
+
+    driver, _ = _life(disk, Fragile())
+    with pytest.raises(ValueError, match="stumbled"):
+        driver.hear("peers", 2, POISON)
+
+
+def test_a_defect_ends_one_channels_life_and_not_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """alice stumbles over all that bob says on his channel; carol's payments go on."""
+    world = tale.begin()
+    world.node("carol")
+    alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
+    bad = stories.open_channel(alice, bob, 1_000_000)
+    good = stories.open_channel(alice, carol, 1_100_000)
+    hear = channel_machine.hear_peer
+
+    def stumble(turn: Any, message: Any) -> None:
+        if turn.channel.id.hex() == bad and turn.channel.setup.we_opened:
+            raise ValueError("a defect")
+        hear(turn, message)
+
+    monkeypatch.setattr(channel_machine, "hear_peer", stumble)
+    for _ in range(MAX_DEFECTS + 2):
+        world.cut(alice, bob)
+        world.advance(30)
+
+    assert stories.live(alice, bad) is None, "it rests"
+    stories.pay(alice, carol, 5_000_000, "to carol")
+    assert carol.row("monitors", f"core/{good}").ours_msat == 5_000_000
+    monkeypatch.undo()
+    world.kill(alice)
+    stories.until(world, lambda: stories.usable(alice, bad), "a new start heals it")
+    stories.pay(alice, bob, 5_000_000, "to bob")
