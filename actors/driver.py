@@ -65,7 +65,7 @@ class Driver:
         host: Host,
         *,
         switches: Switches | None = None,
-        on_commit: Callable[[str, int], None] | None = None,
+        on_commit: Callable[[str], None] | None = None,
     ) -> None:
         self.machine = machine
         self.name = machine.name
@@ -73,9 +73,8 @@ class Driver:
         self.schemas = schemas
         self.host = host
         self.switches = switches or Switches()
-        self.on_commit = on_commit or (lambda when, number: None)
+        self.on_commit = on_commit or (lambda when: None)
         self.rows = Table()
-        self.commits = 0
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
@@ -84,8 +83,7 @@ class Driver:
         self._must_write = False
         self._write_by: float | None = None
         self._now = 0.0
-        self._acts: deque[Tell | Say | Do] = deque()
-        self._told: dict[int, int] = {}
+        self._acts: deque[tuple[int, Tell | Say | Do]] = deque()
         self._acks: set[str] = set()
         self._wakes: list[float] = []
         self._heard = False
@@ -209,17 +207,17 @@ class Driver:
                 if effect.unix_seconds not in self._wakes:
                     self._wakes.append(effect.unix_seconds)
                 continue
-            if isinstance(effect, Tell):
-                self._number(effect)
-            self._acts.append(effect)
+            number = self._number(effect) if isinstance(effect, Tell) else 0
+            self._acts.append((number, effect))
 
-    def _number(self, effect: Tell) -> None:
+    def _number(self, effect: Tell) -> int:
+        """In the outbox from now on; -> its number."""
         number = self._numbers.get(effect.to, 0) + 1
         self._numbers[effect.to] = number
         self.outbox.setdefault(effect.to, {})[number] = effect.item
-        self._told[id(effect)] = number
         self._stage(_SEQ + effect.to.encode(), number.to_bytes(8, "big"))
         self._stage(_out_key(effect.to, number), vocabulary.OUTBOX.encode(effect.item))
+        return number
 
     def flush(self) -> None:
         """The end of a batch. Raises what the store raises: the actor then ends."""
@@ -248,24 +246,20 @@ class Driver:
     def write(self) -> None:
         """One synced batch of all that has changed."""
         if self._must_write and self.store is not None:
-            self.commits += 1
-            self.on_commit("before", self.commits)
+            self.on_commit("before")
             self.store.commit(self._staged)
             self._staged = {}
-            self.on_commit("after", self.commits)
+            self.on_commit("after")
         self._must_write = False
         self._write_by = None
 
     def _act(self) -> None:
         while self._acts:
-            effect = self._acts.popleft()
-            match effect:
-                case Tell():
-                    self.host.out(effect.to, self._told.pop(id(effect)), effect.item)
-                case Say():
-                    self.host.out(effect.to, 0, effect.item)
-                case Do():
-                    self.host.port(effect.item)
+            number, effect = self._acts.popleft()
+            if isinstance(effect, Do):
+                self.host.port(effect.item)
+            else:
+                self.host.out(effect.to, number, effect.item)
 
     @property
     def busy(self) -> bool:
@@ -302,11 +296,11 @@ class Driver:
             return False
         self._log(f"put aside a message of {sender} that ended us {POISON_LIMIT} times ({digest})")
         if sender != "port":
-            self._acts.append(Say(to=sender, item=Quarantined(digest=digest)))
+            self._acts.append((0, Say(to=sender, item=Quarantined(digest=digest))))
         return True
 
     def _log(self, text: str) -> None:
-        self._acts.append(Do(item=Log(text=text)))
+        self._acts.append((0, Do(item=Log(text=text))))
 
 
 def _out_key(name: str, number: int) -> bytes:

@@ -24,10 +24,11 @@ from actors import vocabulary
 from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
 from actors.links import Hub
-from actors.notes import Directory, Ping, Pong, Refused, Start, Started
+from actors.notes import Directory, Ping, Pong, Refused, Settings, Start, Started
 from actors.ports.base import CannotStart
 from actors.roles import make_machine
 from actors.tree import ORDER, TREE
+from protocol.crypto.keys import node_id
 from protocol.machine import Log, Moment
 from storage.errors import StoreError
 
@@ -86,7 +87,7 @@ class Loop:
         generation = store.generation if store is not None else self._next_generation()
         self.hub = Hub(self.name, generation, os.path.join(self.folder, "run"), self.selector)
         self.driver = Driver(
-            make_machine(self.name, self.settings),
+            _machine(self.name, self.settings),
             store,
             vocabulary.SCHEMAS[self.name],
             self,
@@ -105,7 +106,7 @@ class Loop:
         stores = os.path.join(self.folder, "stores")
         os.makedirs(stores, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.folder, "marks"), mode=0o700, exist_ok=True)
-        identity = self.settings.seed and _identity(self.settings, self.name)
+        identity = _identity(self.settings, self.name)
         mirror = os.path.join(self.folder, "marks", f"{self.name}.mark")
         return RocksStore(os.path.join(stores, self.name), mirror, identity, self.name)
 
@@ -233,9 +234,19 @@ class Loop:
             file.write(f"{stamp} {self.name} {text}\n")
 
 
-def _identity(settings: Any, name: str) -> bytes:
-    from actors.roles import node_id
+def _machine(name: str, settings: Settings) -> Any:
+    return make_machine(
+        name,
+        settings.network,
+        settings.seed,
+        alias=settings.alias,
+        host=settings.host,
+        port=settings.port,
+        folder=settings.folder,
+    )
 
+
+def _identity(settings: Settings, name: str) -> bytes:
     return f"{name} {settings.network} ".encode() + node_id(settings.seed)
 
 
@@ -248,7 +259,7 @@ def _crash_hook(name: str) -> Any:
     number, when, *victim = rest.split(":")
     counter = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"crash.{os.environ[FIRST_PID]}")
 
-    def hook(now: str, _commit: int) -> None:
+    def hook(now: str) -> None:
         with open(counter, "a+b") as file:
             if now == "before":
                 file.write(b".")

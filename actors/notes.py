@@ -20,7 +20,6 @@ class Settings(Note):
     rpc: dict[str, Any]
     seed: bytes
     first_pid: int
-    log_level: str = "info"
 
 
 @dataclass(frozen=True, repr=False)

@@ -76,7 +76,6 @@ class Node:
             rpc=config.rpc or (self.chain.rpc if self.chain else {}),
             seed=secret,
             first_pid=os.getpid(),
-            log_level=config.log_level,
         )
         self.system: Any = None
         self.supervisor: Any = None

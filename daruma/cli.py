@@ -16,7 +16,7 @@ USAGE = """usage: daruma start [options]          run a node in the foreground
        daruma demo [--json]            watch two nodes pay, be killed, and come back
        daruma <method> [arguments]     ask a running node; `daruma help` lists the methods
 
-options: --lightning-dir --network --addr --alias --log-level
+options: --lightning-dir --network --addr --alias
          --bitcoin-rpcconnect --bitcoin-rpcport --bitcoin-rpcuser --bitcoin-rpcpassword
 for methods: name=value or positions; -J JSON  -H table  -R raw  -k names only
 """

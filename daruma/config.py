@@ -16,7 +16,6 @@ from typing import Any
 
 NETWORKS = ("regtest", "signet", "testnet", "bitcoin")
 RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet": 18332, "bitcoin": 8332}
-LOG_LEVELS = ("debug", "info", "unusual", "broken")
 
 # option -> (default, what it is)
 OPTIONS: dict[str, tuple[Any, str]] = {
@@ -29,7 +28,6 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "bitcoin-rpcuser": (None, "user of its RPC"),
     "bitcoin-rpcpassword": (None, "password of its RPC"),
     "bitcoin-datadir": (None, "its data folder, for the cookie file"),
-    "log-level": ("info", "how much is logged: " + ", ".join(LOG_LEVELS)),
 }
 
 
@@ -44,7 +42,6 @@ class Config:
     host: str
     port: int
     alias: str
-    log_level: str
     rpc: dict[str, Any] | None
     origins: dict[str, str] = field(default_factory=dict)
 
@@ -112,8 +109,6 @@ def _checked(folder: Path, values: dict[str, Any], origins: dict[str, str]) -> C
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
         raise ConfigError(f"there is no network {network!r}: {hint}")
     host, port = _place(str(values["addr"]))
-    if values["log-level"] not in LOG_LEVELS:
-        raise ConfigError(f"log-level is one of {', '.join(LOG_LEVELS)}")
     socket = folder / network / "lightning-rpc"
     if len(str(socket).encode()) > 100:
         raise ConfigError(
@@ -129,7 +124,6 @@ def _checked(folder: Path, values: dict[str, Any], origins: dict[str, str]) -> C
         host=host,
         port=port,
         alias=alias,
-        log_level=str(values["log-level"]),
         rpc=_rpc(values, network),
         origins=origins,
     )

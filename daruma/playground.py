@@ -86,9 +86,7 @@ class ChainNode:
             f"--bitcoin-rpcpassword={self.password}",
         ]
 
-    def mine(
-        self, count: int, address: str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
-    ) -> None:
+    def mine(self, count: int, address: str = NOBODY) -> None:
         self.rpc("generatetoaddress", count, address)
 
     def height(self) -> int:

@@ -1,8 +1,8 @@
 """The chain as the node sees it: blocks, confirmations, spends, rebroadcast.
 
 Owns: the tip, what is watched, transactions that are to be mined.
-Hears: `Watch*`, `Broadcast`, `NextBlock` from others; blocks from its port (a `ChainBackend`).
-Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip` and `Block`.
+Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `NextBlock`, questions; blocks from its port.
+Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip`, `NewBlock`, `LostBlock`.
 """
 
 from __future__ import annotations
@@ -186,9 +186,6 @@ class Machine:
     """The chain actor's decisions."""
 
     name = "chain"
-
-    def __init__(self, network: str) -> None:
-        self.network = network
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:

@@ -1,6 +1,6 @@
 """BOLT 2, Channel Establishment v1: what is offered, what is accepted, the first commitments.
 
-Pure functions for both roles; `protocol/funding.py` decides when they are used.
+Pure functions for both roles; `protocol/funding/` decides when they are used.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ class ScriptIs(Value, frozen=True, kw_only=True):
 
 
 class ReserveCoins(Value, frozen=True, kw_only=True):
-    """A signed transaction that pays `amount_sat` (None: all we have) to `script`; not sent."""
+    """A signed transaction that pays `amount_sat` to `script`; not sent."""
 
     purpose: str
     script: bytes
-    amount_sat: int | None
+    amount_sat: int
     feerate_per_kw: int
 
 
@@ -177,9 +177,6 @@ class Machine:
     """The wallet actor's decisions."""
 
     name = "wallet"
-
-    def __init__(self, network: str) -> None:
-        self.network = network
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name in (None, "chain"):

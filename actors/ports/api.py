@@ -14,8 +14,7 @@ from typing import Any
 from actors.ports.base import PortHost
 from actors.sockets import Pipe
 from actors.tree import TREE
-from protocol.api.machine import Local, Reply, Request, usage
-from protocol.errors import Refusal
+from protocol.api.machine import Local, Reply, Request
 from storage.mirror import read_mark
 
 MAX_REQUEST = 4 << 20
@@ -137,7 +136,7 @@ class ApiPort:
             case Reply():
                 self._reply(item)
             case Local():
-                self._local(item.request)
+                self._local(item.request, item.values)
 
     def flush(self) -> None:
         unwritten, self.unwritten = self.unwritten, set()
@@ -153,44 +152,24 @@ class ApiPort:
         if reply.code is not None:
             shown["error"] = {"code": reply.code, "message": reply.text}
         else:
-            result = reply.result
-            if isinstance(result, dict) and result.get("lightning-dir") == "":
-                result["lightning-dir"] = self.host.folder
-            shown["result"] = result
+            shown["result"] = reply.result
         client.send(shown)
 
-    # ---- help, stop, tree, kill ----
+    # ---- stop, tree, kill ----
 
-    def _local(self, request: Request) -> None:
-        def answer(result: Any = None, code: int | None = None, text: str = "") -> None:
-            self._reply(
-                Reply(
-                    connection=request.connection,
-                    id=request.id,
-                    result=result,
-                    code=code,
-                    text=text,
-                )
-            )
-
-        given = request.params
-        first = given[0] if isinstance(given, list) and given else None
-        if isinstance(given, dict):
-            first = next(iter(given.values()), None)
+    def _local(self, request: Request, values: dict[str, Any]) -> None:
         match request.method:
-            case "help":
-                try:
-                    answer(usage(str(first) if first is not None else None))
-                except Refusal as refusal:
-                    answer(code=refusal.code, text=str(refusal))
             case "tree":
-                answer({"actors": self._tree()})
+                self._answer(request, {"result": {"actors": self._tree()}})
             case "stop":
-                answer("Shutdown complete")
+                self._answer(request, {"result": "Shutdown complete"})
                 self.flush()
                 os.kill(self.host.settings.first_pid, signal.SIGTERM)
             case "kill":
-                answer(**self._kill(str(first)))
+                self._answer(request, self._kill(values["name"]))
+
+    def _answer(self, request: Request, answer: dict[str, Any]) -> None:
+        self._reply(Reply(connection=request.connection, id=request.id, **answer))
 
     def _tree(self) -> list[dict[str, Any]]:
         directory = self.host.directory

@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from actors.ports.base import CannotStart, PortHost
-from actors.roles import node_secret
 from actors.sockets import Pipe
+from protocol.crypto.keys import node_secret
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError
 from protocol.peer import items as peer

@@ -159,7 +159,6 @@ class WalletPort:
 
     def _signed(self, request: wallet.ReserveCoins) -> bytes:
         rate = bdk.FeeRate.from_sat_per_kwu(request.feerate_per_kw)
-        assert request.amount_sat is not None
         builder = bdk.TxBuilder().add_recipient(
             bdk.Script(request.script), bdk.Amount.from_sat(request.amount_sat)
         )

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from actors import vocabulary
 from actors.driver import Driver
+from actors.roles import make_machine
 from actors.testkit import ports
-from protocol import chain, opening, wallet
-from protocol.crypto import secp
+from actors.tree import TREE
 from protocol.crypto.hashes import sha256
-from protocol.funding.machine import Machine as Funding
+from protocol.crypto.keys import node_id
 from protocol.machine import Answer, Ask, Moment
-from protocol.monitor.machine import Machine as Monitors
-from protocol.payments.machine import Machine as Payments
-from protocol.peer.machine import Machine as Peers
+from protocol.opening import Policy
 from storage.memory import Disk
 
 if TYPE_CHECKING:
     from actors.testkit.world import World
 
-ROLES = ("chain", "wallet", "funding", "monitors", "peers", "payments")
-DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
+# the questions of the API are put by the story itself
+ROLES = tuple(child.name for child in TREE if child.name != "api")
+DURABLE = tuple(child.name for child in TREE if child.durable)
 
 
 class Killed(Exception):
@@ -55,7 +53,7 @@ class Host:
     def moment(self) -> Moment:
         return self.world.moment(self.node.name, self.name)
 
-    def on_commit(self, when: str, number: int) -> None:
+    def on_commit(self, when: str) -> None:
         self.world.committed(self.node.name, self.name, when)
 
 
@@ -64,30 +62,18 @@ class Node:
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        seed = sha256(b"seed of " + name.encode())
-        self.secret = sha256(seed + b"node")
-        self.id = secp.public_key(self.secret)
-        self._channel_secret = sha256(seed + b"channels")
+        self.seed = sha256(b"seed of " + name.encode())
+        self.id = node_id(self.seed)
         self.disks = {role: Disk() for role in DURABLE}
         self.drivers: dict[str, Driver] = {}
-        self.purse = ports.SimWallet(seed)
+        self.purse = ports.SimWallet(self.seed)
         self.listening = False
         self.answers: dict[str, Answer] = {}
         self.asked: dict[str, tuple[str, Ask]] = {}
         self.questions: dict[str, int] = {}
 
     def machine(self, role: str) -> Any:
-        make: dict[str, Callable[[], Any]] = {
-            "chain": lambda: chain.Machine("regtest"),
-            "wallet": lambda: wallet.Machine("regtest"),
-            "funding": lambda: Funding(
-                "regtest", self._channel_secret, opening.Policy(minimum_depth=3)
-            ),
-            "monitors": lambda: Monitors("regtest"),
-            "peers": lambda: Peers("regtest", self._channel_secret, self.id),
-            "payments": lambda: Payments("regtest", self.secret),
-        }
-        return make[role]()
+        return make_machine(role, "regtest", self.seed, policy=Policy(minimum_depth=3))
 
     def answer(self, item: Any) -> None:
         if isinstance(item, Answer):

@@ -127,7 +127,7 @@ class SimWallet:
         fee = request.feerate_per_kw * 600 // 1000
         free = [(p, out) for p, out in self.coins().items() if p not in self.reserved]
         chosen: list[tuple[Outpoint, TxOut]] = []
-        amount = request.amount_sat or 0
+        amount = request.amount_sat
         while free and sum(out.amount_sat for _, out in chosen) < amount + fee:
             chosen.append(free.pop(0))
         total = sum(out.amount_sat for _, out in chosen)

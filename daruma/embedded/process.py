@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +97,3 @@ class _Ended(Exception):
 
 def _end() -> None:
     raise _Ended
-
-
-def wait_for(condition: Any, what: str, seconds: float = START_SECONDS) -> Any:
-    """Ask again and again until it holds. Raises `TimeoutError`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise TimeoutError(what)

@@ -30,7 +30,7 @@ from protocol.errors import Malformed
 MAX_BODY = 16 << 20
 # the chain has no locks of its own: one request at a time
 LOCK = threading.Lock()
-MISC, INVALID_ADDRESS, INVALID_PARAMETER, DESERIALIZE, UNKNOWN = -1, -5, -8, -22, -32601
+MISC, INVALID_ADDRESS, DESERIALIZE, UNKNOWN = -1, -5, -22, -32601
 
 
 class Methods:

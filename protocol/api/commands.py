@@ -15,6 +15,8 @@ from protocol.api import shapes
 from protocol.api.params import Param
 from protocol.errors import Refusal
 
+UNKNOWN_METHOD = -32601
+
 Question = tuple[str, str, dict[str, Any]]
 Values = dict[str, Any]
 Answers = list[Any]
@@ -22,12 +24,15 @@ Stage = Callable[[Values, Answers], list[Question]]
 
 
 class Command(NamedTuple):
+    """`local`: the port answers it by itself, for it holds the tree of processes."""
+
     name: str
     category: str
     text: str
     params: tuple[Param, ...]
     stages: tuple[Stage, ...]
     shape: Callable[[Values, Answers], Any]
+    local: bool = False
 
     @property
     def usage(self) -> str:
@@ -69,9 +74,8 @@ def _fundchannel(values: Values, answers: Answers) -> list[Question]:
         "feerate_per_kw": values.get("feerate"),
         "announce": values.get("announce", True),
         "push_msat": values.get("push_msat", 0),
-        "~method": "",
     }
-    return [("funding", "fundchannel", _clean(asked))]
+    return [("funding", "fundchannel", asked)]
 
 
 def _find_channel(values: Values, answers: Answers) -> list[Question]:
@@ -95,23 +99,32 @@ def _generate(values: Values, answers: Answers) -> list[Question]:
 
 
 def _everything(values: Values, answers: Answers) -> list[Question]:
-    return [
-        ("peers", "listpeers", {}),
-        ("monitors", "listpeerchannels", {}),
-        ("chain", "getinfo", {}),
-    ]
+    return [*_channels(values, answers), ("chain", "getinfo", {})]
 
 
 def _funds(values: Values, answers: Answers) -> list[Question]:
-    return [
-        ("wallet", "listfunds", {}),
-        ("monitors", "listpeerchannels", {}),
-        ("peers", "listpeers", {}),
-    ]
+    return [("wallet", "listfunds", {}), *_channels(values, answers)]
 
 
 def _channels(values: Values, answers: Answers) -> list[Question]:
     return [("monitors", "listpeerchannels", {}), ("peers", "listpeers", {})]
+
+
+def _help(values: Values, answers: Answers) -> Any:
+    wanted: str = values.get("command", "")
+    rows = [
+        {
+            "command": command.usage,
+            "category": command.category,
+            "description": command.text,
+            "verbose": command.text,
+        }
+        for command in COMMANDS
+        if wanted in ("", command.name)
+    ]
+    if not rows:
+        raise Refusal(f"Unknown command '{wanted[:40]}'", code=UNKNOWN_METHOD)
+    return {"help": sorted(rows, key=lambda row: row["command"])}
 
 
 def _decode(values: Values, answers: Answers) -> Any:
@@ -125,13 +138,15 @@ _PAY = (
     Param("bolt11", p.text, required=True), Param("amount_msat", p.msat), Param("label", p.text),
     Param("riskfactor", p.anything), Param("maxfeepercent", p.anything),
     Param("retry_for", p.integer), Param("maxdelay", p.integer),
-    Param("exemptfee", p.anything), Param("localinvreqid", p.text), Param("exclude", p.anything),
-    Param("maxfee", p.msat), Param("description", p.text), Param("partial_msat", p.msat),
+    Param("exemptfee", p.anything), Param("localinvreqid", p.unsupported),
+    Param("exclude", p.unsupported), Param("maxfee", p.msat), Param("description", p.text),
+    Param("partial_msat", p.unsupported),
 )  # fmt: skip
 _XPAY = (
     Param("invstring", p.text, required=True), Param("amount_msat", p.msat),
-    Param("maxfee", p.msat), Param("layers", p.anything), Param("retry_for", p.integer),
-    Param("partial_msat", p.msat), Param("maxdelay", p.integer), Param("payer_note", p.text),
+    Param("maxfee", p.msat), Param("layers", p.unsupported), Param("retry_for", p.integer),
+    Param("partial_msat", p.unsupported), Param("maxdelay", p.integer),
+    Param("payer_note", p.unsupported),
 )  # fmt: skip
 
 
@@ -147,40 +162,40 @@ COMMANDS: tuple[Command, ...] = (
     Command("getinfo", "utility", "Show information about this node", (), (_everything,),
             shapes.getinfo),
     Command("newaddr", "bitcoin", "Get a new address of the wallet",
-            (Param("addresstype", p.choice("bech32", "p2tr", "all")),),
+            (Param("addresstype", p.only("bech32")),),
             one("wallet", "newaddr", kind="bech32"), first),
     Command("listfunds", "utility", "Show coins on the chain and in channels",
-            (Param("spent", p.boolean),), (_funds,), shapes.listfunds),
+            (Param("spent", p.only(False)),), (_funds,), shapes.listfunds),
     Command("connect", "network", "Connect to id at host and port",
             (_ID, Param("host", p.text), Param("port", p.integer)), (_connect,), first),
     Command("disconnect", "network", "Disconnect from a peer",
             (Param("id", p.node_id, required=True), Param("force", p.boolean)),
             one("peers"), first),
     Command("listpeers", "network", "Show connected peers",
-            (Param("id", p.node_id), Param("level", p.text)), (_everything,), shapes.listpeers),
+            (Param("id", p.node_id), Param("level", p.text)), (_channels,), shapes.listpeers),
     Command("listpeerchannels", "network", "Show channels with peers",
             (Param("id", p.node_id), Param("short_channel_id", p.text)),
             (_channels,), shapes.listpeerchannels),
     Command("listclosedchannels", "network", "Show channels that are no more",
             (Param("id", p.node_id),), one("monitors"), shapes.listclosedchannels),
     Command("fundchannel", "channels", "Open a channel with a connected peer",
-            (_ID, Param("amount", p.sat_or_all, required=True), Param("feerate", p.feerate),
-             Param("announce", p.boolean), Param("minconf", p.integer),
-             Param("push_msat", p.msat), Param("close_to", p.text),
-             Param("request_amt", p.anything), Param("compact_lease", p.anything),
-             Param("utxos", p.anything), Param("mindepth", p.integer),
-             Param("reserve", p.anything), Param("channel_type", p.anything)),
+            (_ID, Param("amount", p.sat, required=True), Param("feerate", p.feerate),
+             Param("announce", p.boolean), Param("minconf", p.only(1)),
+             Param("push_msat", p.msat), Param("close_to", p.unsupported),
+             Param("request_amt", p.unsupported), Param("compact_lease", p.unsupported),
+             Param("utxos", p.unsupported), Param("mindepth", p.unsupported),
+             Param("reserve", p.unsupported), Param("channel_type", p.unsupported)),
             (_fundchannel,), first),
     Command("close", "channels", "Close a channel together with the peer",
-            (Param("id", p.text, required=True), Param("unilateraltimeout", p.integer),
-             Param("destination", p.text), Param("fee_negotiation_step", p.anything),
-             Param("wrong_funding", p.anything), Param("force_lease_closed", p.anything),
-             Param("feerange", p.anything)),
+            (Param("id", p.text, required=True), Param("unilateraltimeout", p.only(0)),
+             Param("destination", p.text), Param("fee_negotiation_step", p.unsupported),
+             Param("wrong_funding", p.unsupported), Param("force_lease_closed", p.only(False)),
+             Param("feerange", p.unsupported)),
             (_find_channel, _close), lambda values, answers: answers[3]),
     Command("invoice", "payment", "Create an invoice",
             (Param("amount_msat", p.msat_or_any, required=True), _LABEL,
              Param("description", p.text, required=True), Param("expiry", p.integer),
-             Param("fallbacks", p.anything), Param("preimage", p.hexadecimal(32)),
+             Param("fallbacks", p.unsupported), Param("preimage", p.hexadecimal(32)),
              Param("exposeprivatechannels", p.anything), Param("cltv", p.integer),
              Param("deschashonly", p.boolean)), one("payments"), first),
     Command("listinvoices", "payment", "Show invoices",
@@ -196,7 +211,7 @@ COMMANDS: tuple[Command, ...] = (
             one("payments"), first),
     Command("delinvoice", "payment", "Delete an invoice",
             (_LABEL, Param("status", p.choice("paid", "unpaid", "expired"), required=True),
-             Param("desconly", p.boolean)), one("payments"), first),
+             Param("desconly", p.only(False))), one("payments"), first),
     Command("pay", "payment", "Pay an invoice", _PAY, one("payments"), first),
     Command("xpay", "payment", "Pay an invoice", _XPAY, (_xpay,), first),
     Command("keysend", "payment", "Pay a node without an invoice",
@@ -204,7 +219,7 @@ COMMANDS: tuple[Command, ...] = (
              Param("amount_msat", p.msat, required=True), Param("label", p.text),
              Param("maxfeepercent", p.anything), Param("retry_for", p.integer),
              Param("maxdelay", p.integer), Param("exemptfee", p.anything),
-             Param("routehints", p.anything), Param("extratlvs", p.anything),
+             Param("routehints", p.unsupported), Param("extratlvs", p.unsupported),
              Param("maxfee", p.msat)), one("payments"), first),
     Command("listpays", "payment", "Show payments",
             (Param("bolt11", p.text), Param("payment_hash", p.hexadecimal(32)),
@@ -221,6 +236,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("generate", "developer", "Mine blocks on the embedded chain",
             (Param("blocks", p.integer, required=True), Param("address", p.text)),
             (_generate, _generate), lambda values, answers: answers[1]),
+    Command("help", "utility", "Show the usage of all methods, or of one",
+            (Param("command", p.text),), (), _help),
+    Command("stop", "utility", "End the node", (), (), first, local=True),
+    Command("tree", "developer", "Show all processes of the node", (), (), first, local=True),
+    Command("kill", "developer", "SIGKILL one actor by name (regtest only)",
+            (Param("name", p.text, required=True),), (), first, local=True),
 )  # fmt: skip
 
 BY_NAME = {command.name: command for command in COMMANDS}

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.api.commands import BY_NAME, COMMANDS, Question, Values
+from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
 from protocol.chain import Tip
 from protocol.errors import Refusal
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.values import Value
 
-UNKNOWN_METHOD = -32601
-# what the port does by itself: it holds the tree
-LOCAL = {
-    "help": "utility: Show the usage of all methods, or of one; help [command]",
-    "stop": "utility: End the node; stop",
-    "tree": "developer: Show all processes of the node; tree",
-    "kill": "developer: SIGKILL one actor by name (regtest only); kill name",
-}
 _ALSO = {"fundchannel": ("peers",)}
 
 
@@ -49,6 +41,7 @@ class Local(Value, frozen=True, kw_only=True):
     """To the port: a method that it answers itself."""
 
     request: Request
+    values: Values
 
 
 class Call(Value, frozen=True, kw_only=True):
@@ -64,16 +57,9 @@ class Call(Value, frozen=True, kw_only=True):
 class Machine:
     name = "api"
 
-    def __init__(self, network: str, node_id: bytes, alias: str, host: str, port: int) -> None:
-        self.network = network
-        self.constants = {
-            "~network": network,
-            "~node_id": node_id.hex(),
-            "~alias": alias,
-            "~host": host,
-            "~port": port,
-            "~folder": "",
-        }
+    def __init__(self, **constants: Any) -> None:
+        """network, node_id (33 bytes), alias, host, port, folder: what replies show of them."""
+        self.constants = {f"~{name}": value for name, value in constants.items()}
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
@@ -104,9 +90,6 @@ class Machine:
                 raise AssertionError(type(item).__name__)
 
     def _request(self, step: Step, request: Request) -> None:
-        if request.method in LOCAL:
-            step.do(Local(request=request))
-            return
         command = BY_NAME.get(request.method)
         if command is None:
             text = f"Unknown command '{request.method[:40]}'"
@@ -116,6 +99,9 @@ class Machine:
             values = parse(command.params, request.params)
         except Refusal as refusal:
             self._refuse(step, request, refusal.code, str(refusal))
+            return
+        if command.local:
+            step.do(Local(request=request, values=values))
             return
         values |= self.constants | {"~method": request.method}
         count = step.get("~count") + 1
@@ -171,26 +157,3 @@ class Machine:
     def _refuse(self, step: Step, request: Request, code: int, text: str) -> None:
         reply = Reply(connection=request.connection, id=request.id, code=code, text=text)
         step.do(reply)
-
-
-def usage(name: str | None) -> dict[str, Any]:
-    """The reply of `help`. Raises `Refusal`."""
-    rows = [
-        {
-            "command": command.usage,
-            "category": command.category,
-            "description": command.text,
-            "verbose": command.text,
-        }
-        for command in COMMANDS
-    ]
-    for local, about in LOCAL.items():
-        category, _, rest = about.partition(": ")
-        text, _, words = rest.partition("; ")
-        row = {"command": words, "category": category, "description": text, "verbose": text}
-        rows.append(row | {"command": words or local})
-    if name is not None:
-        rows = [row for row in rows if row["command"].split()[0] == name]
-        if not rows:
-            raise Refusal(f"Unknown command '{name[:40]}'", code=UNKNOWN_METHOD)
-    return {"help": sorted(rows, key=lambda row: row["command"])}

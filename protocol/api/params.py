@@ -73,10 +73,10 @@ def msat_or_any(value: Any) -> int | None:
     return amount
 
 
-def sat_or_all(value: Any) -> int | None:
+def sat(value: Any) -> int:
     """Satoshi; a bare number is satoshi here, as Core Lightning's fundchannel has it."""
     if value == "all":
-        return None
+        raise ValueError("should be an amount of satoshi ('all' is not supported yet)")
     if (
         isinstance(value, int)
         and not isinstance(value, bool)
@@ -149,7 +149,22 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def anything(value: Any) -> Any:
+    """For hints that may be left unheeded."""
     return value
+
+
+def only(*allowed: Any) -> Callable[[Any], Any]:
+    """Core Lightning knows more; what we would not do is refused, never ignored."""
+
+    def read(value: Any) -> Any:
+        if value not in allowed:
+            raise ValueError("is not supported yet with this value; leave it out")
+        return value
+
+    return read
+
+
+unsupported = only()
 
 
 def parse(spec: Sequence[Param], given: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def _connected(peers: list[Any]) -> set[str]:
 
 
 def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
-    peers, channels, tip = answers
+    channels, peers, tip = answers
     states = [row["state"] for row in channels]
     return {
         "id": values["~node_id"],
@@ -70,7 +70,7 @@ def listfunds(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 
 def listpeers(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
-    peers, channels, _ = answers
+    channels, peers = answers
     rows = {row["id"]: dict(row) for row in peers}
     for row in channels:
         known = rows.setdefault(

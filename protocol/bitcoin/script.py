@@ -7,7 +7,6 @@ import operator
 
 from protocol.crypto.hashes import hash160, sha256
 
-OP_CHECKSEQUENCEVERIFY = b"\xb2"
 P2A = bytes.fromhex("51024e73")
 
 

@@ -9,6 +9,16 @@ from protocol.crypto.hashes import derive, sha256
 from protocol.values import Value
 
 
+def node_secret(seed: bytes) -> bytes:
+    """32 bytes: the secret of the node's id."""
+    return derive(seed, "node")
+
+
+def node_id(seed: bytes) -> bytes:
+    """33 bytes: what the world calls the node that was made with this seed."""
+    return secp.public_key(node_secret(seed))
+
+
 @lru_cache(maxsize=4096)
 def derive_point(basepoint: bytes, per_commitment_point: bytes) -> bytes:
     """localpubkey, local_delayedpubkey, local_htlcpubkey and the like."""

@@ -15,7 +15,6 @@ from protocol.errors import PeerFault, ProtocolError
 
 PROTOCOL_NAME = b"Noise_XK_secp256k1_ChaChaPoly_SHA256"
 PROLOGUE = b"lightning"
-ACT_SIZES = (50, 50, 66)
 MAX_MESSAGE = 65535
 _TAG = 16
 

@@ -142,11 +142,3 @@ def to_der(signature: bytes) -> bytes:
     out, size = ffi.new("unsigned char[72]"), ffi.new("size_t *", 72)
     lib.secp256k1_ecdsa_signature_serialize_der(_CTX, out, size, parsed)
     return bytes(ffi.buffer(out, size[0]))
-
-
-def from_der(der: bytes) -> bytes:
-    parsed, out = ffi.new("secp256k1_ecdsa_signature *"), ffi.new("unsigned char[64]")
-    if not lib.secp256k1_ecdsa_signature_parse_der(_CTX, parsed, der, len(der)):
-        raise Malformed("not a DER signature")
-    lib.secp256k1_ecdsa_signature_serialize_compact(_CTX, out, parsed)
-    return bytes(ffi.buffer(out, 64))

@@ -18,7 +18,6 @@ from protocol.wire.codec import Reader, bigsize
 PACKET_SIZE = 1366
 ROUTING_SIZE = 1300
 HMAC_SIZE = 32
-MAX_HOPS = 27
 FAILURE_SIZE = 256
 
 
@@ -136,7 +135,7 @@ def peel(node_secret: bytes, packet: bytes, associated: bytes) -> Peeled:
 
 # ---- failures on their way back -------------------------------------------------------------
 
-BADONION, PERM, NODE, UPDATE = 0x8000, 0x4000, 0x2000, 0x1000
+BADONION, PERM = 0x8000, 0x4000
 INVALID_ONION_PAYLOAD = PERM | 22
 INVALID_ONION_VERSION = BADONION | PERM | 4
 INVALID_ONION_HMAC = BADONION | PERM | 5

@@ -44,9 +44,7 @@ class Negotiator:
         if self.under_way(step, ask):
             return
         try:
-            if ask.params["amount_sat"] is not None:
-                amount = ask.params["amount_sat"]
-                opening.check_amount(amount, features.OUR_INIT, item.features)
+            opening.check_amount(ask.params["amount_sat"], features.OUR_INIT, item.features)
         except Refusal as refusal:
             step.say("api", Answer(id=ask.id, code=refusal.code, text=str(refusal)))
             return
@@ -60,7 +58,7 @@ class Negotiator:
             we_opened=True,
             key_index=self._next_index(step),
             ask=ask,
-            amount_sat=ask.params["amount_sat"] or 0,
+            amount_sat=ask.params["amount_sat"],
             address=item.address,
         )
         self._keep(step, negotiation)
@@ -110,8 +108,7 @@ class Negotiator:
             temporary_id=negotiation.temporary_id,
             amount_sat=negotiation.amount_sat,
             push_msat=params.get("push_msat", 0),
-            feerate_per_kw=params.get("commitment_feerate_per_kw")
-            or step.get("~tip").feerate_per_kw,
+            feerate_per_kw=step.get("~tip").feerate_per_kw,
             kind=opening.channel_type(features.OUR_INIT, negotiation.features),
             announce=params.get("announce", True),
             party=party,

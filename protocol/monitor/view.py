@@ -65,7 +65,7 @@ def _waits_for(channel: Channel, watch: Any) -> str:
     return "nothing"
 
 
-def listpeerchannels(channel: Channel, watch: Any, tip: Any) -> dict[str, Any]:
+def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
     rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
     room = Room(channel) if core.usable else None

@@ -6,8 +6,6 @@ questions. Tells monitors: `Offer`, `Withdraw`, `Settle`, `Claim`. Keeps: see ro
 
 from __future__ import annotations
 
-import msgspec
-
 from protocol import features
 from protocol.chain import Tip
 from protocol.crypto import secp
@@ -26,8 +24,7 @@ from protocol.payments import receive, send, view, waiters
 from protocol.payments.rows import ChannelRow, Counters, Early, InvoiceRow, Label
 from protocol.payments.waiters import answer, refuse
 
-TICK_SECONDS = 1.0
-DEFAULT_INVOICE_EXPIRY, FINAL_CLTV = 604800, 18
+DEFAULT_INVOICE_EXPIRY = 604800
 
 
 class Machine:
@@ -78,7 +75,7 @@ class Machine:
     def _arrived(self, step: Step, item: HtlcArrived, at: Moment) -> None:
         if step.get("~tip") is None:
             key = f"early/{item.channel_id.hex()}/{item.htlc_id}"
-            step.put(key, Early(item=msgspec.msgpack.encode(item)))
+            step.put(key, Early(item=item))
             return
         receive.arrived(step, self._node_secret, item, at)
 
@@ -87,7 +84,7 @@ class Machine:
         step.put("~tip", tip)
         if first:
             for key, early in step.scan("early/").items():
-                item = msgspec.msgpack.decode(early.item, type=HtlcArrived)
+                item = early.item
                 receive.arrived(step, self._node_secret, item, at)
                 step.drop(key)
             send.on_clock(step, at)
@@ -154,7 +151,7 @@ class Machine:
             description=None if params.get("deschashonly") else description,
             description_hash=sha256(description.encode()) if params.get("deschashonly") else None,
             expiry_seconds=expiry,
-            min_final_cltv_expiry=params.get("cltv", FINAL_CLTV),
+            min_final_cltv_expiry=params.get("cltv", receive.FINAL_CLTV),
             features=features.OUR_INVOICE,
         )
         row = InvoiceRow(

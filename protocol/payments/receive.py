@@ -21,7 +21,7 @@ from protocol.wire import failures, payload
 from protocol.wire.payload import HopPayload
 
 MPP_TIMEOUT_SECONDS = 60.0
-KEYSEND_CLTV = 18
+FINAL_CLTV = 18
 
 
 def arrived(step: Step, node_secret: bytes, item: HtlcArrived, at: Moment) -> None:
@@ -86,7 +86,7 @@ def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Mom
         fail(step, part, message)
         return
     if hop.keysend_preimage is not None and sha256(hop.keysend_preimage) == payment_hash:
-        if part.cltv_expiry < step.get("~tip").height + KEYSEND_CLTV:
+        if part.cltv_expiry < step.get("~tip").height + FINAL_CLTV:
             _unknown(step, part)
         else:
             _keysend(step, part, hop.keysend_preimage, at)
@@ -222,7 +222,7 @@ def _keysend(step: Step, part: Part, preimage: bytes, at: Moment) -> None:
         description="keysend",
         created_at=int(at.unix_seconds),
         expires_at=int(at.unix_seconds) + 3600,
-        min_final_cltv=18,
+        min_final_cltv=FINAL_CLTV,
         created_index=counters.created + 1,
     )
     step.put(f"invoice/{row.label}", row)

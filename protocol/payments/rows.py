@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.monitor.items import HtlcArrived
 from protocol.values import Value
 
 
@@ -128,4 +129,4 @@ class Keysend(Value, frozen=True, kw_only=True):
 class Early(Value, frozen=True, kw_only=True):
     """Row "early/<channel>/<htlc>": an HTLC that arrived before the height was known."""
 
-    item: bytes
+    item: HtlcArrived

@@ -11,7 +11,7 @@ from actors.testkit import Node, World, stories, tale
 from actors.testkit.points import at_commit, on_wire, step_until
 from protocol.wire import registry
 
-ADD, FULFILL, COMMIT, REVOKE, FEE, SHUTDOWN = 128, 130, 132, 133, 134, 38
+ADD, COMMIT, REVOKE, FEE, SHUTDOWN = 128, 132, 133, 134, 38
 AMOUNT = tale.TO_BOB_MSAT
 VICTIMS = pytest.mark.parametrize("victim", ["node", "actor"])
 

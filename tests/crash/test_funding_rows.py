@@ -9,7 +9,7 @@ import pytest
 from actors.testkit import World, stories, tale
 from actors.testkit.points import at_commit, on_wire, step_until
 
-OPEN, ACCEPT, CREATED, SIGNED, READY = 32, 33, 34, 35, 36
+OPEN, ACCEPT, CREATED, SIGNED = 32, 33, 34, 35
 
 
 def _begun() -> World:

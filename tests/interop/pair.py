@@ -11,7 +11,6 @@ from tests.interop.foreign import Ldk, RegtestBitcoind
 
 CAPACITY_SAT, PUSH_SAT = 2_000_000, 800_000
 FUNDS_SAT = 5_000_000
-DEPTH = 1
 ANCHORS = "401000"  # bits 12 and 22
 
 

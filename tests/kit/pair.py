@@ -53,7 +53,6 @@ class End:
         self.refused: dict[str, str] = {}
         self.live: Live = live.born(Born(channel=channel))
         self.outbox: deque[bytes] = deque()
-        self.writes = 0
         self.write_allowed = True
         self.pending: list[Update] = []
 
@@ -92,7 +91,6 @@ class End:
                 self.refused[origin] = reason
             for htlc in update.htlcs:
                 self.offers.pop(htlc.origin, None)
-            self.writes += 1
             durable = Durable(channel_id=self.disk.id, update_id=update.update_id)
             turn = Turn(self.live, self.secrets)
             machine.hear_monitor(turn, durable)
