@@ -19,7 +19,19 @@ from typing import Any, Protocol
 
 from actors import vocabulary
 from actors.table import Table
-from protocol.machine import Do, Log, Machine, Moment, Quarantined, Say, Step, Tell, Wake
+from protocol.machine import (
+    Answer,
+    Ask,
+    Do,
+    Log,
+    Machine,
+    Moment,
+    Quarantined,
+    Say,
+    Step,
+    Tell,
+    Wake,
+)
 from storage.schema import Registry
 from storage.store import Store
 
@@ -264,12 +276,13 @@ class Driver:
     @property
     def busy(self) -> bool:
         unsaid = self._must_write or self._acks
-        return bool(self._acts or self._heard or unsaid and self._write_by is None)
+        waits = self._write_by is not None and self._now < self._write_by
+        return bool(self._acts or self._heard or unsaid and not waits)
 
     @property
-    def waits(self) -> bool:
-        """Something is unwritten, for nobody waits for it."""
-        return self._write_by is not None
+    def write_by(self) -> float | None:
+        """Something is unwritten, for nobody waits for it: until then."""
+        return self._write_by
 
     # ---- a message that keeps ending its actor ----
 
@@ -295,7 +308,10 @@ class Driver:
         if self._suspects.get(digest, 0) < POISON_LIMIT:
             return False
         self._log(f"put aside a message of {sender} that ended us {POISON_LIMIT} times ({digest})")
-        if sender != "port":
+        if isinstance(item, Ask):
+            answer = Answer(id=item.id, code=-32603, text="a defect of ours: please report the log")
+            self._acts.append((0, Say(to=sender, item=answer)))
+        elif sender != "port":
             self._acts.append((0, Say(to=sender, item=Quarantined(digest=digest))))
         return True
 

@@ -20,6 +20,7 @@ import msgspec
 
 from actors import hardened, vocabulary
 from actors.sockets import Pipe
+from protocol.machine import Answer
 
 MAX_FRAME = 64 << 20
 HIGH_WATER = 1 << 20
@@ -29,6 +30,20 @@ _PEERCRED = struct.Struct("3i")
 _frames: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     tuple[int, list[tuple[int, vocabulary.Item]]]
 )
+
+
+def _framed(ack: int, queue: list[tuple[int, Any]]) -> list[bytes]:
+    """One frame, or as many as the limit makes of it; too long an answer becomes an error."""
+    frame = vocabulary.encode((ack, queue))
+    if len(frame) <= MAX_FRAME:
+        return [frame]
+    if len(queue) > 1:
+        half = len(queue) // 2
+        return _framed(ack, queue[:half]) + _framed(ack, queue[half:])
+    number, item = queue[0]
+    assert isinstance(item, Answer), f"a {type(item).__name__} of {len(frame)} bytes"
+    short = Answer(id=item.id, code=-32603, text="the answer is too long: ask for a part of it")
+    return [vocabulary.encode((ack, [(number, short)]))]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -216,10 +231,10 @@ class Hub:
         for link in list(self.links.values()):
             due = link.ack_due is not None and link.ack_due <= now
             if link.queue or due or link.ack - link.acked >= EAGER_ACKS:
-                frame = vocabulary.encode((link.ack, link.queue))
-                link.queue = []
+                queue, link.queue = link.queue, []
                 link.acked, link.ack_due = link.ack, None
-                link.send(frame)
+                for frame in _framed(link.ack, queue):
+                    link.send(frame)
 
     def due(self) -> float | None:
         """When `flush` wants to be called again (monotonic clock)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import chain, opening, wallet
+from protocol import opening, wallet
 from protocol.api.machine import Machine as Api
+from protocol.chain.machine import Machine as Chain
 from protocol.crypto.hashes import derive
 from protocol.crypto.keys import node_id, node_secret
 from protocol.funding.machine import Machine as Funding
@@ -21,7 +22,7 @@ def make_machine(
     """`shown`: what the API tells of the node (alias, host, port, folder)."""
     match name:
         case "chain":
-            return chain.Machine()
+            return Chain()
         case "wallet":
             return wallet.Machine()
         case "funding":

@@ -39,6 +39,7 @@ class _Seat:
         self.child = child
         self.address: Any = None
         self.entry: Started | None = None
+        self.started = False
         self.deaths: list[float] = []
         self.restarts = 0
         self.heard_at = time.monotonic()
@@ -76,7 +77,7 @@ class Supervisor(SafeActor):
             case Pong():
                 self._pong(message)
             case Refused():
-                self.fatal = self.fatal or message.reason
+                self._give_up(message.reason)
             case ChildActorExited():
                 self._died(message.childAddress)
             case WakeupMessage():
@@ -94,7 +95,7 @@ class Supervisor(SafeActor):
     def _start_next(self) -> None:
         """The first seat that was never taken; each waits for the one before it."""
         for seat in self.seats.values():
-            if seat.entry is None:
+            if not seat.started:
                 if seat.address is None and seat.again_at is None:
                     self._start(seat)
                 return
@@ -104,12 +105,14 @@ class Supervisor(SafeActor):
         seat.again_at = None
         seat.born_at = seat.heard_at = time.monotonic()
         seat.alive = 0
+        seat.entry = None
         seat.address = self.createActor(Leaf)
         self.send(seat.address, Start(seat.child.name, self.settings))
 
     def _started(self, entry: Started) -> None:
         seat = self.seats[entry.name]
         seat.entry = entry
+        seat.started = True
         seat.heard_at = time.monotonic()
         self._start_next()
         self._publish()
@@ -141,9 +144,9 @@ class Supervisor(SafeActor):
         if self.fatal:
             return
         if len(seat.deaths) > seat.child.restarts:
-            self.fatal = f"the actor {seat.child.name} dies again and again: see its log"
+            self._give_up(f"the actor {seat.child.name} dies again and again: see its log")
             return
-        if seat.entry is not None:
+        if seat.started:
             seat.restarts += 1
         pause = BACKOFF_SECONDS[min(len(seat.deaths) - 1, len(BACKOFF_SECONDS) - 1)]
         if pause:
@@ -151,6 +154,13 @@ class Supervisor(SafeActor):
             self._sleep(pause)
         else:
             self._start(seat)
+
+    def _give_up(self, reason: str) -> None:
+        """At a start the first process reads why; later the whole tree is started anew."""
+        self.fatal = self.fatal or reason
+        if all(seat.started for seat in self.seats.values()):
+            os.write(2, f"daruma: {reason}\n".encode())
+            os._exit(1)
 
     # ---- heartbeat ----
 
@@ -172,7 +182,7 @@ class Supervisor(SafeActor):
 
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
-        if seat.entry is not None:
+        if seat.entry is not None:  # else it is still reading its snapshot
             os.kill(seat.entry.pid, signal.SIGKILL)
 
     def _pong(self, pong: Pong) -> None:

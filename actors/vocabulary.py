@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
-from protocol import chain, machine, wallet
+from protocol import machine, wallet
+from protocol.chain import items as chain
+from protocol.chain import machine as chain_rows
 from protocol.channel import items, state
 from protocol.funding import items as funding
 from protocol.monitor import items as monitor
@@ -53,7 +55,10 @@ OUTBOX = Schema("outbox", Item)
 
 SCHEMAS: dict[str, Registry] = {
     "chain": _registry(
-        chain=chain.Chain, tx=chain.TxWatch, spend=chain.SpendWatch, send=chain.Pending
+        chain=chain_rows.Chain,
+        tx=chain_rows.TxWatch,
+        spend=chain_rows.SpendWatch,
+        send=chain_rows.Pending,
     ),
     "wallet": _registry(
         wtx=wallet.WalletTx,

@@ -218,6 +218,10 @@ def run(config: Config) -> int:
     except ConfigError as error:
         print(f"daruma: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        text = f"the folder {config.folder} cannot be used ({error.strerror})"
+        print(f"daruma: {text}: choose another with --lightning-dir", file=sys.stderr)
+        return 1
 
     def stop(_number: int, _frame: Any) -> None:
         node.stopping = True

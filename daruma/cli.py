@@ -16,9 +16,11 @@ USAGE = """usage: daruma start [options]          run a node in the foreground
        daruma demo [--json]            watch two nodes pay, be killed, and come back
        daruma <method> [arguments]     ask a running node; `daruma help` lists the methods
 
-options: --lightning-dir --network --addr --alias
+options: --lightning-dir --network --addr --alias --bitcoin-datadir
          --bitcoin-rpcconnect --bitcoin-rpcport --bitcoin-rpcuser --bitcoin-rpcpassword
-for methods: name=value or positions; -J JSON  -H table  -R raw  -k names only
+         (the same --lightning-dir and --network for a node and for the methods asked of it)
+for methods: all as name=value, or all by position; -J JSON  -H table  -R raw
+log: <lightning-dir>/<network>/log
 """
 
 
@@ -39,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(USAGE, end="", file=sys.stderr)
         return 2
     verb, rest = rest[0], rest[1:]
+    if verb == "start" and rest in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0
     try:
         return _run(verb, rest, options)
     except ConfigError as error:
@@ -68,7 +73,7 @@ def _none_left(rest: list[str]) -> None:
     if rest:
         known = [f"--{name}" for name in OPTIONS]
         near = difflib.get_close_matches(rest[0], known, 1)
-        hint = f": did you mean {near[0]}?" if near else ""
+        hint = f": did you mean {near[0]}?" if near else ": see daruma --help"
         raise ConfigError(f"unknown argument {rest[0]!r}{hint}")
 
 
@@ -114,7 +119,7 @@ def _method(method: str, words: list[str], options: dict[str, Any]) -> int:
         shape = flags[word] or shape
     unknown = [word for word in words if word.startswith("--")]
     _none_left(unknown)
-    client = Client(str(configuration.load(options).socket))
+    client = Client(str(configuration.load(options, for_client=True).socket))
     try:
         result = client.call(method, _params(words))
     except NotRunning as error:

@@ -55,8 +55,16 @@ class Config:
         return self.folder / "lightning-rpc"
 
 
-def load(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Config:
-    """`given`: options of the command line, absent or None when not said. Raises `ConfigError`."""
+def load(
+    given: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    *,
+    for_client: bool = False,
+) -> Config:
+    """`given`: options of the command line, absent or None when not said. Raises `ConfigError`.
+
+    A client needs no chain, only the place of the socket.
+    """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -80,7 +88,8 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     for name in OPTIONS:
         if name != "lightning-dir":
             take(name, file)
-    return _checked(folder, values, origins)
+    rpc = None if for_client else _rpc(values, str(values["network"]))
+    return _checked(folder, values, origins, rpc)
 
 
 def _read_file(path: Path, network: str) -> dict[str, Any]:
@@ -91,6 +100,8 @@ def _read_file(path: Path, network: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML ({error}): correct it") from None
     section = data.pop(network, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: {network} is a section: write [{network}]")
     for other in NETWORKS:
         data.pop(other, None)
     merged: dict[str, Any] = {**data, **section}
@@ -102,7 +113,9 @@ def _read_file(path: Path, network: str) -> dict[str, Any]:
     return merged
 
 
-def _checked(folder: Path, values: dict[str, Any], origins: dict[str, str]) -> Config:
+def _checked(
+    folder: Path, values: dict[str, Any], origins: dict[str, str], rpc: dict[str, Any] | None
+) -> Config:
     network = str(values["network"])
     if network not in NETWORKS:
         near = difflib.get_close_matches(network, NETWORKS, 1)
@@ -124,7 +137,7 @@ def _checked(folder: Path, values: dict[str, Any], origins: dict[str, str]) -> C
         host=host,
         port=port,
         alias=alias,
-        rpc=_rpc(values, network),
+        rpc=rpc,
         origins=origins,
     )
 
@@ -143,7 +156,7 @@ def _rpc(values: dict[str, Any], network: str) -> dict[str, Any] | None:
     """None: no bitcoind was named, so that the embedded chain is started (regtest only)."""
     named = [name for name in values if name.startswith("bitcoin-") and values[name] is not None]
     if not named:
-        if network != "regtest":
+        if network in NETWORKS and network != "regtest":
             raise ConfigError(
                 f"{network} needs a bitcoind: give --bitcoin-rpcconnect, --bitcoin-rpcport, "
                 "--bitcoin-rpcuser and --bitcoin-rpcpassword"

@@ -89,6 +89,7 @@ def _story(show: Show, folder: Path, chain: Any, nodes: list[NodeProcess]) -> No
     coins = _coins(show, chain, alice)
     cid, funding_fee = _open(show, chain, alice, bob, coins)
     _pay_and_kill(show, alice, bob)
+    show.facts["processes"] = {node.name: node.tree() for node in nodes}
     _close(show, chain, alice, bob, coins - CAPACITY_SAT - funding_fee, cid)
 
 

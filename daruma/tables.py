@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-
-MAX_COLUMNS = 8
 
 
 def show(result: Any, console: Console | None = None) -> None:
@@ -33,17 +32,25 @@ def _is_table(value: Any) -> bool:
 def _record(values: dict[str, Any]) -> Table:
     table = Table(show_header=False)
     for name, value in values.items():
-        table.add_row(name, _cell(value))
+        table.add_row(name, escape(_cell(value)))
     return table
 
 
 def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """As many columns as fit, from the left."""
     columns = [name for name, value in rows[0].items() if not isinstance(value, dict | list)]
     table = Table(title=title or None)
-    for name in columns[:MAX_COLUMNS]:
+    room = Console().width
+    shown: list[list[str]] = []
+    for name in columns:
+        cells = [_cell(row.get(name)) for row in rows]
+        room -= 3 + max(map(len, [name, *cells]))
+        if shown and room < 1:
+            break
         table.add_column(name)
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns[:MAX_COLUMNS]))
+        shown.append(cells)
+    for line in zip(*shown, strict=True):
+        table.add_row(*map(escape, line))
     return table
 
 

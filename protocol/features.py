@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 Features = frozenset[int]
 
@@ -86,3 +87,9 @@ def missing_dependencies(features: Features) -> list[str]:
             if not has(features, needed)
         }
     )
+
+
+def shown_type(*, anchors: bool) -> dict[str, list[Any]]:
+    """A channel_type as Core Lightning shows it."""
+    names = ["static_remotekey/even"] + (["anchors/even"] if anchors else [])
+    return {"bits": [12, 22] if anchors else [12], "names": names}

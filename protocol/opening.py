@@ -145,7 +145,7 @@ def _fields(party: Party) -> dict[str, Any]:
 def check_amount(amount_sat: int, ours: Features, theirs: Features) -> None:
     """Before we open. Raises `Refusal` with Core Lightning's codes."""
     if amount_sat < MIN_CHANNEL_SAT:
-        raise Refusal(f"a channel has at least {MIN_CHANNEL_SAT} sat", code=-32602)
+        raise Refusal(f"a channel has at least {MIN_CHANNEL_SAT} sat", code=302)
     wumbo = features.both(ours, theirs, "option_support_large_channel")
     if amount_sat > MAX_SMALL_CHANNEL_SAT and not wumbo:
         raise Refusal(f"the amount exceeds {MAX_SMALL_CHANNEL_SAT} sat", code=300)

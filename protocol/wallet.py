@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain import LostBlock, NewBlock, NextBlock, Tip
+from protocol.chain.items import LostBlock, NewBlock, NextBlock, Tip
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.values import Value
 
@@ -255,6 +255,11 @@ class Machine:
 
     def _built(self, step: Step, item: Built) -> None:
         self._indices(step, item.external, item.internal)
+        known = step.get(f"reservation/{item.purpose}")
+        if known is not None:  # asked twice in one batch: the first is the one that counts
+            step.put("~stale", True)
+            step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
+            return
         if item.raw is None:
             step.say("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
             return

@@ -34,8 +34,16 @@ class Mirror:
         data = bytes(mark)
         data += zlib.crc32(data).to_bytes(4, "big")
         os.pwrite(self._fd, data.ljust(_SLOT, b"\0"), mark.commits % 2 * _SLOT)
-        if mark.commits % SYNC_EVERY == 0:
+        if mark.commits == 1:
+            self._sync_folder()
+        if mark.commits % SYNC_EVERY == 1:
             self.sync()
+
+    def _sync_folder(self) -> None:
+        """The file itself must outlive a power cut, or the store would look like a restored one."""
+        folder = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
     def sync(self) -> None:
         os.fdatasync(self._fd)

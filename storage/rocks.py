@@ -110,7 +110,8 @@ class RocksStore:
                 f"the {self.what} store has another history than the last run: "
                 "restore the newest copy"
             )
-        if not fresh and mirrored == NOTHING:
+        # a kill between the very first write and its mark leaves a store without one
+        if not fresh and mirrored == NOTHING and self.mark.commits > 1:
             raise Stale(
                 f"the mark that proves the {self.what} store to be the newest is missing "
                 f"({self._mirror.path}): restore it with the store"

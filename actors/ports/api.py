@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -22,13 +23,20 @@ _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"\s*")
 
 
+def _cut_short(error: json.JSONDecodeError) -> bool:
+    """More may make it JSON: it ends in a text, in a word like `true`, or where more is due."""
+    tail = error.doc[error.pos :].strip()
+    unfinished = any(word.startswith(tail) for word in ("true", "false", "null", "-"))
+    return unfinished or "Unterminated" in error.msg or "escape" in error.msg and len(tail) < 7
+
+
 class Client:
     """One connection: JSON objects in, without a terminator; replies end in two newlines."""
 
     def __init__(self, port: ApiPort, sock: socket.socket, number: int) -> None:
         self.port, self.number = port, number
         self._in = ""
-        self._raw = b""
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self.open_requests = 0
         self._half_closed = False
         self.pipe = Pipe(port.selector, sock, self)
@@ -39,13 +47,10 @@ class Client:
             self._half_closed = True
             self.flush()
             return
-        self._raw += data
         try:
-            self._in += self._raw.decode()
-            self._raw = b""
+            self._in += self._utf8.decode(data)
         except UnicodeDecodeError:
-            if len(self._raw) > 4 + len(data):
-                self._bad("the request is not UTF-8")
+            self._bad("the request is not UTF-8")
             return
         self._parse()
 
@@ -61,8 +66,7 @@ class Client:
             try:
                 value, end = _DECODER.raw_decode(self._in, start)
             except json.JSONDecodeError as error:
-                incomplete = error.pos >= len(self._in.rstrip()) - 1 or "Unterminated" in error.msg
-                if not incomplete or len(self._in) > MAX_REQUEST:
+                if not _cut_short(error) or len(self._in) > MAX_REQUEST:
                     self._bad("the request is not JSON")
                 return
             except RecursionError:
@@ -173,16 +177,28 @@ class ApiPort:
 
     def _tree(self) -> list[dict[str, Any]]:
         directory = self.host.directory
-        rows = [dict(row) for row in (directory.tree if directory else ())]
-        durable = {child.name for child in TREE if child.durable}
-        for row in rows:
-            name = row["name"]
-            store = os.path.join(self.host.folder, "stores", name)
-            mark = read_mark(os.path.join(self.host.folder, "marks", f"{name}.mark"))
-            row["commits"] = mark.commits if mark is not None else 0
-            row["store"] = store if name in durable else None
-            row["store_bytes"] = _size(store) if name in durable else 0
-        return _system_rows(self.host.settings) + rows
+        rows = _system_rows(self.host.settings)
+        rows += [dict(row) for row in (directory.tree if directory else ())]
+        return [self._row(row) for row in rows]
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """In the order in which people want to read it."""
+        name = row["name"]
+        durable = any(child.name == name and child.durable for child in TREE)
+        store = os.path.join(self.host.folder, "stores", name)
+        mark = read_mark(os.path.join(self.host.folder, "marks", f"{name}.mark"))
+        return {
+            "name": name,
+            "parent": row["parent"],
+            "pid": row["pid"],
+            "generation": row.get("generation", 1),
+            "restarts": row.get("restarts", 0),
+            "commits": mark.commits if mark is not None else 0,
+            "store_bytes": _size(store) if durable else 0,
+            "store": store if durable else None,
+            "role": row["role"],
+            "started": row["started"],
+        }
 
     def _kill(self, name: str) -> dict[str, Any]:
         if self.host.settings.network != "regtest":
@@ -206,14 +222,8 @@ def _size(folder: str) -> int:
 
 def _system_rows(settings: Any) -> list[dict[str, Any]]:
     """The processes above the leaves, from where they wrote themselves down."""
-    rows = []
     path = os.path.join(settings.folder, "run", "system.json")
     with contextlib.suppress(OSError, ValueError), open(path) as file:
-        for row in json.load(file):
-            rows.append(
-                {
-                    "generation": 1, "restarts": 0, "commits": 0, "store": None, "store_bytes": 0,
-                    **row,
-                }
-            )  # fmt: skip
-    return rows
+        rows: list[dict[str, Any]] = json.load(file)
+        return rows
+    return []

@@ -22,3 +22,6 @@ class PortHost(Protocol):
     def feed(self, item: Any) -> None: ...
 
     def log(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        """To the log, and to whoever watches the node's standard error."""

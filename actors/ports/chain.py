@@ -6,11 +6,12 @@ from typing import Any
 
 from actors.ports.base import PortHost
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
-from protocol import chain
 from protocol.bitcoin.transaction import display
+from protocol.chain import port as chain
 from protocol.machine import Answer, Ask
+from protocol.opening import CHAIN_HASH
 
-MAX_BLOCKS = 100
+MAX_BLOCKS, MAX_BYTES = 100, 8 << 20  # of one turn, which must be shorter than a heartbeat
 FALLBACK_FEERATE_PER_KW = {"regtest": 1000}
 MIN_FEERATE_PER_KW = 253
 
@@ -21,7 +22,7 @@ class ChainPort:
         self.rpc = Bitcoind(host.settings.rpc)
         self._best: str | None = None
         self._feerate = FALLBACK_FEERATE_PER_KW.get(host.settings.network, MIN_FEERATE_PER_KW)
-        self._away = False
+        self._away = self._known = False
 
     def flush(self) -> None:
         pass
@@ -31,12 +32,14 @@ class ChainPort:
             self._do(item)
             if self._away:
                 self._away = False
+                self.host.feed(chain.Away(reason=""))
                 self.host.log("the chain backend answers again")
-        except Unreachable as error:
+        except (Unreachable, RpcError) as error:
             self._best = None
             if not self._away:
                 self._away = True
-                self.host.log(f"the chain backend does not answer: {error}")
+                self.host.feed(chain.Away(reason=str(error)[:200]))
+                self.host.warn(f"the chain backend does not answer: {error}; waiting for it")
             if isinstance(item, Ask):
                 self._refuse(item, "the chain backend does not answer")
 
@@ -57,6 +60,8 @@ class ChainPort:
                 self._generate(item)
 
     def _poll(self, item: chain.Poll) -> None:
+        if not self._known:
+            self._check_chain()
         best = self.rpc("getbestblockhash")
         newest = display(item.hashes[0]) if item.hashes else None
         if best == newest and best == self._best:
@@ -70,11 +75,20 @@ class ChainPort:
             if raw is None:
                 return  # the chain changed under us: the next poll sees it whole
             blocks.append(raw)
-        if keep + MAX_BLOCKS < height:
+            if sum(map(len, blocks)) > MAX_BYTES:
+                break
+        if keep + len(blocks) < height:
             self._best = None
         self._estimate()
         polled = chain.Polled(keep=keep, blocks=tuple(blocks), feerate_per_kw=self._feerate)
         self.host.feed(polled)
+
+    def _check_chain(self) -> None:
+        genesis = self.rpc("getblockhash", 0)
+        network = self.host.settings.network
+        if genesis != display(bytes.fromhex(CHAIN_HASH[network])):
+            raise Unreachable(f"it follows another chain than {network} (genesis {genesis[:16]})")
+        self._known = True
 
     def _fork(self, item: chain.Poll) -> int:
         """The height of the newest block of ours that is still in the chain."""
@@ -126,10 +140,8 @@ class ChainPort:
             self._refuse(ask, str(error))
             return
         height = self.rpc("getblockcount")
-        self._answer(Answer(id=ask.id, result={"blocks": hashes, "blockheight": height}))
+        answer = Answer(id=ask.id, result={"blocks": hashes, "blockheight": height})
+        self.host.feed(chain.Mined(answer=answer, height=height))
 
     def _refuse(self, ask: Ask, text: str) -> None:
-        self._answer(Answer(id=ask.id, code=-1, text=text))
-
-    def _answer(self, answer: Answer) -> None:
-        self.host.hub.out("api", 0, answer)
+        self.host.feed(chain.Mined(answer=Answer(id=ask.id, code=-1, text=text), height=0))

@@ -6,7 +6,9 @@ import contextlib
 import os
 import selectors
 import socket
+import threading
 import time
+from collections import deque
 from typing import Any
 
 from actors.ports.base import CannotStart, PortHost
@@ -90,6 +92,10 @@ class PeersPort:
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
         self._listening = self._congested = False
+        self._resolved: deque[tuple[peer.Dial, tuple[int, Any] | None, str]] = deque()
+        self._bell, self._ring = socket.socketpair()
+        self._bell.setblocking(False)
+        self.selector.register(self._bell, selectors.EVENT_READ, self._rung)
         self._listener = self._bind()
 
     def _bind(self) -> socket.socket:
@@ -161,16 +167,38 @@ class PeersPort:
     def _dial(self, item: peer.Dial) -> None:
         if any(s.dial and s.dial.node_id == item.node_id for s in self.strangers):
             return
+        # a thread of its own: a dead resolver takes longer to say so than a heartbeat may
+        threading.Thread(target=self._resolve, args=(item,), daemon=True).start()
+
+    def _resolve(self, item: peer.Dial) -> None:
         try:
             found = socket.getaddrinfo(item.host, item.port, type=socket.SOCK_STREAM)
-            sock = socket.socket(found[0][0], socket.SOCK_STREAM)
-            sock.setblocking(False)  # or `connect` would wait
-            sock.connect_ex(found[0][4])
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.host.feed(peer.Disconnected(node_id=item.node_id, reason=reason))
-            return
-        self.strangers.append(Connection(self, sock, item))
+            place, reason = (found[0][0], found[0][4]), ""
+        except (OSError, ValueError, OverflowError) as error:
+            place, reason = None, getattr(error, "strerror", None) or str(error)
+        self._resolved.append((item, place, reason))
+        self._ring.send(b"\0")
+
+    def _rung(self, _mask: int) -> None:
+        self._bell.recv(4096)
+        while self._resolved:
+            item, place, reason = self._resolved.popleft()
+            if place is not None:
+                reason = self._connect(item, *place)
+            if reason:
+                self.host.feed(peer.Disconnected(node_id=item.node_id, reason=reason))
+
+    def _connect(self, item: peer.Dial, family: int, address: Any) -> str:
+        """-> why not."""
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)  # or `connect` would wait
+        try:
+            sock.connect_ex(address)
+            self.strangers.append(Connection(self, sock, item))
+        except (OSError, ProtocolError) as error:
+            sock.close()
+            return str(error)
+        return ""
 
     def joined(self, connection: Connection) -> None:
         """The handshake is over; an older connection to the same node is given up."""

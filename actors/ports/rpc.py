@@ -54,7 +54,7 @@ class Bitcoind:
             try:
                 if self._connection is None or fresh:
                     host, port = self.options["host"], self.options["port"]
-                    self._connection = http.client.HTTPConnection(host, port, timeout=30)
+                    self._connection = http.client.HTTPConnection(host, port, timeout=8)
                 self._connection.request("POST", "/", body, headers)
                 response = self._connection.getresponse()
                 data = response.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.testkit.chain import SimChain
-from protocol import chain, wallet
+from protocol import wallet
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import (
     Outpoint,
@@ -17,6 +17,7 @@ from protocol.bitcoin.transaction import (
     parse_block,
     serialize,
 )
+from protocol.chain import port as chain
 from protocol.crypto.hashes import sha256
 
 LOOKAHEAD = 200

@@ -235,12 +235,14 @@ class World:
 
     def _write_what_waits(self) -> bool:
         """Nobody has said anything for a while: batches that waited for company are written."""
-        waiting = [
-            (n, role) for n in self.nodes.values() for role, d in n.drivers.items() if d.waits
-        ]
-        for node, role in waiting:
-            self._guarded(node, role, lambda driver: driver.write())
-        return bool(waiting)
+        found = False
+        for node in self.nodes.values():
+            for role, driver in list(node.drivers.items()):
+                if driver.write_by is not None:
+                    found = True
+                    self.now = max(self.now, driver.write_by)
+                    self._guarded(node, role, lambda driver: driver.tick())
+        return found
 
     def _hearing(self, data: bytes) -> None:
         self._heard, self._dice = data, 0
@@ -270,7 +272,8 @@ class World:
             return
         try:
             work(driver)
-            driver.flush()
+            while driver.busy:
+                driver.flush()
         except Killed as killed:
             self._die(killed)
         except WriteFailed:
@@ -355,6 +358,14 @@ class World:
                 while self.wires.get(wire):
                     self._deliver_wire(wire)
         node.drivers.update(drivers)
+
+    def stop(self, node: Node, role: str) -> None:
+        """It is gone until `start_again`."""
+        self._drop(node, role)
+
+    def start_again(self, node: Node, role: str) -> None:
+        self.start(node, role)
+        self._announce(node, role)
 
     def _switch(self) -> None:
         """From the first crash on the rules that a crash is about are off, if they are to be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import signal
 import socket
 import subprocess
@@ -75,13 +76,24 @@ def run(datadir: str, port: int | None, user: str | None, password: str | None) 
         )
         return 1
     folder = Path(datadir).expanduser() / "regtest"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = open(folder / "lock", "w")  # noqa: SIM115  held as long as we live
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"daruma: another chain runs in {folder}: stop it first", file=sys.stderr)
+        return 1
+    except OSError as error:
+        text = f"the folder {folder} cannot be used ({error.strerror})"
+        print(f"daruma: {text}: choose another with --datadir", file=sys.stderr)
+        return 1
     chain = EmbeddedChain(str(folder))
     credentials = f"{user}:{password}" if user else cookie(str(folder))
     try:
         server = serve(chain, port or 18443, credentials)
-    except OSError as error:
-        print(f"daruma: port {port or 18443} cannot be used ({error.strerror})", file=sys.stderr)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "a port is from 1 to 65535"
+        print(f"daruma: port {port or 18443} cannot be used ({why})", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: _end())
     signal.signal(signal.SIGINT, lambda *_: _end())

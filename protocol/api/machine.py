@@ -10,7 +10,6 @@ from typing import Any
 
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
-from protocol.chain import Tip
 from protocol.errors import Refusal
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.values import Value
@@ -84,8 +83,6 @@ class Machine:
                 self._request(step, item)
             case Answer():
                 self._answer(step, item)
-            case Tip():
-                pass
             case _:
                 raise AssertionError(type(item).__name__)
 

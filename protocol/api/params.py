@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from protocol.errors import Refusal
+from protocol.crypto.secp import check_point
+from protocol.errors import ProtocolError, Refusal
 
 INVALID_PARAMS = -32602
+MIN_FEERATE_PER_KW, MAX_FEERATE_PER_KW = 253, 1_000_000
 MAX_MSAT = 21_000_000 * 100_000_000 * 1000
 
 
@@ -24,6 +26,10 @@ class Param(NamedTuple):
 def text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("should be a string")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError("should be valid Unicode") from None
     return str(value)
 
 
@@ -35,6 +41,13 @@ def integer(value: Any) -> int:
     if not 0 <= value < 1 << 63:
         raise ValueError("should be a positive integer")
     return value
+
+
+def block_count(value: Any) -> int:
+    number = integer(value)
+    if not 0 < number <= 1000:
+        raise ValueError("should be from 1 to 1000 blocks")
+    return number
 
 
 def boolean(value: Any) -> bool:
@@ -100,9 +113,18 @@ def hexadecimal(size: int) -> Callable[[Any], str]:
 
 def node_id(value: Any) -> str:
     found = hexadecimal(33)(value)
-    if found[:2] not in ("02", "03"):
-        raise ValueError("should be a node id")
+    try:
+        check_point(bytes.fromhex(found))
+    except ProtocolError:
+        raise ValueError("should be a node id (a point on the curve)") from None
     return found
+
+
+def port(value: Any) -> int:
+    number = integer(value)
+    if not 0 < number < 65536:
+        raise ValueError("should be a port from 1 to 65535")
+    return number
 
 
 def address(value: Any) -> tuple[str, str | None, int | None]:
@@ -120,10 +142,7 @@ def _host_port(place: str) -> tuple[str, int]:
     match = re.fullmatch(r"\[([0-9a-fA-F:]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?", place)
     if match is None:
         raise ValueError("should be host[:port]")
-    port = int(match[2] or match[4] or 9735)
-    if not 0 < port < 65536:
-        raise ValueError("should have a port from 1 to 65535")
-    return match[1] or match[3], port
+    return match[1] or match[3], port(match[2] or match[4] or 9735)
 
 
 def feerate(value: Any) -> int | None:
@@ -134,9 +153,12 @@ def feerate(value: Any) -> int | None:
             if value in ("slow", "normal", "urgent", "opening", "minimum"):
                 return None
             raise ValueError("should be a feerate")
-        number = int(match[1])
-        return number if match[2] == "perkw" else max(253, number // 4)
-    return max(253, integer(value) // 4)
+        per_kw = int(match[1]) if match[2] == "perkw" else int(match[1]) // 4
+    else:
+        per_kw = integer(value) // 4
+    if per_kw > MAX_FEERATE_PER_KW:
+        raise ValueError(f"should be at most {MAX_FEERATE_PER_KW}perkw")
+    return max(MIN_FEERATE_PER_KW, per_kw)
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:
@@ -190,7 +212,7 @@ def parse(spec: Sequence[Param], given: Any) -> dict[str, Any]:
         try:
             values[param.name] = param.read(value)
         except ValueError as error:
-            shown = str(value)[:80]
+            shown = ascii(value)[:80] if isinstance(value, str) else str(value)[:80]
             raise Refusal(
                 f"{param.name}: {error}: invalid token {shown!r}", code=INVALID_PARAMS
             ) from None

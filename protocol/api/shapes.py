@@ -20,6 +20,7 @@ def _connected(peers: list[Any]) -> set[str]:
 def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
     channels, peers, tip = answers
     states = [row["state"] for row in channels]
+    warning = {key: tip[key] for key in ("warning_bitcoind_sync",) if key in tip}
     return {
         "id": values["~node_id"],
         "alias": values["~alias"],
@@ -42,6 +43,7 @@ def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
             "channel": "",
             "invoice": features.encode(features.OUR_INVOICE).hex(),
         },
+        **warning,
     }  # fmt: skip
 
 

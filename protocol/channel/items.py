@@ -42,7 +42,10 @@ class Durable(Value, frozen=True, kw_only=True):
 
 
 class Offer(Value, frozen=True, kw_only=True):
-    """Please add an HTLC. `origin` is unique for ever: the same origin is never added twice."""
+    """Please add an HTLC. `origin` is unique for ever: the same origin is never added twice.
+
+    `withdrawn`: not any more, unless it has been committed to; else it is refused.
+    """
 
     channel_id: bytes
     origin: str
@@ -50,6 +53,7 @@ class Offer(Value, frozen=True, kw_only=True):
     payment_hash: bytes
     cltv_expiry: int
     onion: bytes
+    withdrawn: bool = False
 
 
 class Withdraw(Value, frozen=True, kw_only=True):
@@ -100,4 +104,4 @@ class Ended(Value, frozen=True, kw_only=True):
     channel_id: bytes
 
 
-ToChannel = Durable | Offer | Withdraw | Settle | CloseRequest | FundingLocked | Born | Ended
+ToChannel = Durable | Offer | Settle | CloseRequest | FundingLocked | Born | Ended

@@ -15,7 +15,6 @@ from protocol.channel.items import (
     Offer,
     Settle,
     ToChannel,
-    Withdraw,
 )
 from protocol.channel.live import Turn
 from protocol.errors import PeerFault
@@ -30,11 +29,8 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
         case Durable():
             living.durable(turn, item.update_id)
         case Offer():
-            committed = any(htlc.origin == item.origin for htlc in live.channel.htlcs.values())
-            if not committed:
+            if item.origin not in _spoken_for(turn):
                 turn.live = live.but(offers=live.offers | {item.origin: item})
-        case Withdraw():
-            _withdraw(turn, item.origin)
         case Settle():
             turn.live = live.but(settles=live.settles | {item.htlc_id: item})
         case CloseRequest():
@@ -49,12 +45,12 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
             assert_never(item)
 
 
-def _withdraw(turn: Turn, origin: str) -> None:
-    """Only what was not proposed; a proposed one is committed to in the same turn."""
-    if origin in turn.live.offers:
-        proposed = any(htlc.origin == origin for htlc in turn.channel.htlcs.values())
-        if not proposed:
-            operation.refuse(turn, origin, "withdrawn", final=False)
+def _spoken_for(turn: Turn) -> set[str]:
+    """Offers that are HTLCs by now, and those whose refusal the monitor has not written yet."""
+    live = turn.live
+    refusals = [*live.refused, *(one for update in live.unacked for one in update.refused)]
+    htlcs = {htlc.origin for htlc in live.channel.htlcs.values() if htlc.ours}
+    return htlcs | {origin for origin, _, _ in refusals}
 
 
 def _locked(turn: Turn, item: FundingLocked) -> None:
@@ -136,6 +132,7 @@ def _close(turn: Turn, message: Message) -> None:
 
 def drain(turn: Turn) -> None:
     """The end of a turn: say what waits, sign once, and give the monitor one update."""
+    _refuse_withdrawn(turn)
     if turn.live.established and turn.channel.core.failed is None:
         operation.propose(turn)
         operation.commit(turn)
@@ -144,6 +141,14 @@ def drain(turn: Turn) -> None:
     elif turn.channel.core.failed is not None or turn.channel.core.closing_tx is not None:
         _refuse_all(turn, turn.channel.core.failed or "the channel is closing")
     living.persist(turn)
+
+
+def _refuse_withdrawn(turn: Turn) -> None:
+    """Also while nobody is connected. What was proposed is committed to in the same turn."""
+    known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
+    for offer in list(turn.live.offers.values()):
+        if offer.withdrawn and offer.origin not in known:
+            operation.refuse(turn, offer.origin, "withdrawn", final=False)
 
 
 def _refuse_all(turn: Turn, reason: str) -> None:

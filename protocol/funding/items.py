@@ -74,6 +74,7 @@ class Opening(Value, frozen=True, kw_only=True):
     funding_index: int
     private: bool
     since: int
+    anchors: bool = True
     signature: bytes = b""
     raw: bytes = b""
     ask: str = ""

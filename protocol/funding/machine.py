@@ -12,7 +12,7 @@ negotiation leaves nothing behind. From then on it is row "opening/<channel id>"
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain import Broadcast, Tip, TxConfirmed, TxReorged, Unwatch, WatchTx
+from protocol.chain.items import Broadcast, Tip, TxConfirmed, TxReorged, Unwatch, WatchTx
 from protocol.channel.items import FundingLocked
 from protocol.channel.state import short_channel_id
 from protocol.funding.items import FromPeer, Open, Opening, PeerLost, ToPeer

@@ -45,6 +45,8 @@ class Negotiator:
             return
         try:
             opening.check_amount(ask.params["amount_sat"], features.OUR_INIT, item.features)
+            if ask.params["push_msat"] > ask.params["amount_sat"] * 1000:
+                raise Refusal("push_msat: more than the channel's amount", code=-32602)
         except Refusal as refusal:
             step.say("api", Answer(id=ask.id, code=refusal.code, text=str(refusal)))
             return
@@ -224,6 +226,7 @@ class Negotiator:
             funding_txid=channel.setup.funding_txid,
             funding_index=channel.setup.funding_index,
             private=channel.setup.private,
+            anchors=channel.setup.anchors,
             since=since,
             **more,
         )
@@ -351,6 +354,7 @@ class Negotiator:
             "txid": display(record.funding_txid),
             "outnum": record.funding_index,
             "channel_id": record.channel_id.hex(),
+            "channel_type": features.shown_type(anchors=record.anchors),
             "mindepth": record.minimum_depth,
         }
         step.say("api", Answer(id=record.ask, result=result))

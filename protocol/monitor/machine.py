@@ -9,11 +9,12 @@ funding, chain. Says: the channel what is durable, what is wished, and all it ne
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain import Broadcast, Spent, Tip, Unwatch, WatchSpend
+from protocol.chain.items import Broadcast, Spent, Tip, Unwatch, WatchSpend
 from protocol.channel import items, stages
 from protocol.channel.state import Channel, Core, Htlc, Setup
 from protocol.crypto import shachain
 from protocol.machine import Answer, Ask, Moment, Step
+from protocol.monitor import closers
 from protocol.monitor.items import (
     Addresses,
     ChannelEnded,
@@ -65,8 +66,11 @@ class Machine:
                 step.say("peers", item)
                 self._refuse_if_ended(step, item)
             case items.Withdraw():
-                if step.get(f"offer/{item.channel_id.hex()}/{item.origin}") is not None:
-                    step.say("peers", item)
+                key = f"offer/{item.channel_id.hex()}/{item.origin}"
+                offer = step.get(key)
+                if offer is not None:
+                    step.put(key, offer.but(withdrawn=True))
+                    step.say("peers", offer.but(withdrawn=True))
             case items.Settle():
                 self._settle(step, item)
             case Claim():
@@ -139,7 +143,7 @@ class Machine:
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
-            self._answer_closers(step, cid, update.core.closing_tx)
+            closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, update.core)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
@@ -235,6 +239,7 @@ class Machine:
             # never funded as far as we know, and the opener has given it up: funding decides
             step.tell("funding", ChannelEnded(channel_id=setup.channel_id, reason="failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
+        closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
         step.log(f"channel={cid} failed: {core.failed!r}")
 
     def _alarm(self, step: Step, cid: str, text: str) -> None:
@@ -313,7 +318,7 @@ class Machine:
         step.put(f"watch/{cid}", watch)
         step.log(f"channel={cid} ended: {watch.ended}, by {watch.spent_by}")
         # the peer's broadcast may be the first that we hear of the closing transaction
-        self._answer_closers(step, cid, spent.raw, watch.ended or "")
+        closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
 
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
@@ -332,6 +337,7 @@ class Machine:
         if setup is None or watch is None or watch.ended is not None:
             return
         self._part(step, cid, setup, "unfunded")
+        closers.refuse(step, cid, "the channel was never funded")
         step.tell("chain", Unwatch(txid=setup.funding_txid))
         # an opening that came to nothing leaves nothing: else free openings would fill the disk
         for key in (f"setup/{cid}", f"core/{cid}", f"watch/{cid}"):
@@ -341,7 +347,7 @@ class Machine:
 
     def _ask(self, step: Step, ask: Ask) -> None:
         if ask.method == "close":
-            self._close(step, ask)
+            closers.close(step, ask)
             return
         rows = []
         for key, watch in step.scan("watch/").items():
@@ -352,34 +358,6 @@ class Machine:
             elif watch.ended != "unfunded":
                 rows.append(listpeerchannels(channel, watch))
         step.say("api", Answer(id=ask.id, result=rows))
-
-    def _close(self, step: Step, ask: Ask) -> None:
-        """params: channel_id (hex), script (hex), feerate_per_kw."""
-        cid = ask.params["channel_id"]
-        core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
-        if watch is None or watch.ended is not None:
-            answer = Answer(id=ask.id, code=-32602, text="there is no such open channel")
-            step.say("api", answer)
-            return
-        if watch.close is None and core.our_shutdown is None:
-            close = items.CloseRequest(
-                channel_id=bytes.fromhex(cid),
-                script=bytes.fromhex(ask.params["script"]),
-                feerate_per_kw=ask.params["feerate_per_kw"],
-            )
-            step.put(f"watch/{cid}", watch.but(close=close))
-            step.say("peers", close)
-        step.put(f"~closer/{cid}/{ask.id}", ask)
-        if core.closing_tx is not None:
-            self._answer_closers(step, cid, core.closing_tx)
-
-    def _answer_closers(self, step: Step, cid: str, raw: bytes, how: str = "mutual") -> None:
-        """Everybody who asked to close learns which transaction does it."""
-        txid = display(parse(raw).txid)
-        result = {"tx": raw.hex(), "txid": txid, "txs": [raw.hex()], "txids": [txid]}
-        for key, ask in step.scan(f"~closer/{cid}/").items():
-            step.drop(key)
-            step.say("api", Answer(id=ask.id, result=result | {"type": how}))
 
 
 def _check(old: Core, new: Core) -> None:

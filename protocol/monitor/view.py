@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocol import features
 from protocol.bitcoin.transaction import display
 from protocol.channel import commitments, stages
 from protocol.channel.room import Room
@@ -78,8 +79,8 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "funding_outnum": setup.funding_index,
         "private": setup.private,
         "opener": "local" if setup.we_opened else "remote",
-        "channel_type": _channel_type(setup.anchors),
-        "features": _channel_type(setup.anchors)["names"],
+        "channel_type": features.shown_type(anchors=setup.anchors),
+        "features": features.shown_type(anchors=setup.anchors)["names"],
         "feerate": {"perkw": rate, "perkb": rate * 4},
         "total_msat": setup.capacity_sat * 1000,
         "to_us_msat": core.ours_msat,
@@ -104,11 +105,6 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
     if watch.alarm is not None:
         row["status"] = [watch.alarm]
     return row
-
-
-def _channel_type(anchors: bool) -> dict[str, Any]:
-    names = ["static_remotekey/even"] + (["anchors/even"] if anchors else [])
-    return {"bits": [12, 22] if anchors else [12], "names": names}
 
 
 def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ questions. Tells monitors: `Offer`, `Withdraw`, `Settle`, `Claim`. Keeps: see ro
 from __future__ import annotations
 
 from protocol import features
-from protocol.chain import Tip
+from protocol.chain.items import Tip
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.invoice import Invoice, encode
@@ -25,6 +25,8 @@ from protocol.payments.rows import ChannelRow, Counters, Early, InvoiceRow, Labe
 from protocol.payments.waiters import answer, refuse
 
 DEFAULT_INVOICE_EXPIRY = 604800
+MAX_DESCRIPTION = 639
+EXPIRED = "Invoice expired during wait"
 
 
 class Machine:
@@ -118,6 +120,10 @@ class Machine:
         if known is not None and known.ask != ask.id:
             refuse(step, ask, 900, f"Duplicate label {params['label']!r}")
             return
+        if len(params["description"].encode()) > MAX_DESCRIPTION and not params.get("deschashonly"):
+            text = f"description: longer than {MAX_DESCRIPTION} bytes: use deschashonly"
+            refuse(step, ask, -32602, text)
+            return
         if known is None:
             preimage = bytes.fromhex(params["preimage"]) if params.get("preimage") else None
             preimage = preimage or sha256(b"preimage" + at.entropy)
@@ -202,6 +208,7 @@ class Machine:
         step.drop(f"hash/{row.payment_hash.hex()}")
         if row.pay_index is not None:
             step.drop(f"paid/{row.pay_index:016d}")
+        waiters.invoice_deleted(step, row)
         answer(step, ask, shown)
 
     def _wait_one(self, step: Step, ask: Ask, at: Moment) -> None:
@@ -211,9 +218,10 @@ class Machine:
         elif row.status == "paid":
             answer(step, ask, view.invoice(row, at.unix_seconds))
         elif at.unix_seconds > row.expires_at:
-            refuse(step, ask, 903, "Invoice expired during wait")
+            refuse(step, ask, 903, EXPIRED)
         else:
-            waiters.wait(step, f"invoice/{row.label}", ask)
+            topic = f"invoice/{row.payment_hash.hex()}"
+            waiters.wait(step, topic, ask, row.expires_at, code=903, text=EXPIRED)
 
     def _wait_any(self, step: Step, ask: Ask, at: Moment) -> None:
         """The first invoice with a pay_index above the given one."""

@@ -11,10 +11,12 @@ from protocol.values import Value
 
 
 class Waiter(Value, frozen=True, kw_only=True):
-    """`until` is when the question is answered with a time-out, None for never."""
+    """`until` is when the question is answered with `code` and `text`, None for never."""
 
     ask: Ask
     until: float | None = None
+    code: int = 904
+    text: str = "Timed out while waiting for invoice to be paid"
 
 
 def answer(step: Step, ask: Ask, result: Any) -> None:
@@ -25,8 +27,9 @@ def refuse(step: Step, ask: Ask, code: int, text: str) -> None:
     step.say("api", Answer(id=ask.id, code=code, text=text))
 
 
-def wait(step: Step, topic: str, ask: Ask, until: float | None = None) -> None:
-    step.put(f"~wait/{topic}/{ask.id}", Waiter(ask=ask, until=until))
+def wait(step: Step, topic: str, ask: Ask, until: float | None = None, **refusal: Any) -> None:
+    """`topic` has no slash but its own: a label is named by its payment hash."""
+    step.put(f"~wait/{topic}/{ask.id}", Waiter(ask=ask, until=until, **refusal))
     if until is not None:
         step.wake(until)
 
@@ -40,8 +43,13 @@ def take(step: Step, topic: str) -> list[Ask]:
 
 
 def invoice_paid(step: Step, row: InvoiceRow) -> None:
-    for ask in take(step, f"invoice/{row.label}") + take(step, "any"):
+    for ask in take(step, f"invoice/{row.payment_hash.hex()}") + take(step, "any"):
         answer(step, ask, view.invoice(row, 0))
+
+
+def invoice_deleted(step: Step, row: InvoiceRow) -> None:
+    for ask in take(step, f"invoice/{row.payment_hash.hex()}"):
+        refuse(step, ask, -1, "Invoice deleted during wait")
 
 
 def payment_done(step: Step, row: Payment) -> None:
@@ -61,4 +69,4 @@ def time_out(step: Step, now: float) -> None:
     for key, waiter in step.scan("~wait/").items():
         if waiter.until is not None and waiter.until <= now:
             step.drop(key)
-            refuse(step, waiter.ask, 904, "Timed out while waiting for invoice to be paid")
+            refuse(step, waiter.ask, waiter.code, waiter.text)

@@ -195,6 +195,7 @@ class Connections:
     def _disconnect(self, step: Step, ask: Ask) -> None:
         node = bytes.fromhex(ask.params["id"])
         peer = step.get(f"~peer/{node.hex()}")
+        target = step.get(f"~dial/{node.hex()}")
         if peer is None:
             step.say("api", Answer(id=ask.id, code=-1, text="the peer is not connected"))
             return
@@ -203,6 +204,8 @@ class Connections:
             step.say("api", Answer(id=ask.id, code=-1, text=text))
             return
         step.drop(f"~dial/{node.hex()}")
+        for waiting in target.asks if target is not None else ():
+            step.say("api", Answer(id=waiting, code=402, text="disconnected meanwhile"))
         self._forget_session(step, node)
         step.do(Hangup(node_id=node))
         step.say("api", Answer(id=ask.id, result={}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.chain import Tip
+from protocol.chain.items import Tip
 from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
 from protocol.errors import Malformed, PeerFault
@@ -80,7 +80,7 @@ class Machine:
                 step.drop(f"~unborn/{item.channel_id.hex()}")
                 step.drop(f"~defects/{item.channel_id.hex()}")
             case (
-                items.Durable() | items.Offer() | items.Withdraw() | items.Settle()
+                items.Durable() | items.Offer() | items.Settle()
                 | items.CloseRequest() | items.FundingLocked()
             ):  # fmt: skip
                 row = step.get(f"~live/{item.channel_id.hex()}")

@@ -10,8 +10,8 @@ from actors import vocabulary
 from actors.driver import POISON_LIMIT, Driver
 from actors.testkit import stories, tale
 from protocol.channel import machine as channel_machine
-from protocol.funding.items import KeyIndex
-from protocol.machine import Ask, Log, Moment, Quarantined, Step
+from protocol.funding.items import KeyIndex, PeerLost
+from protocol.machine import Answer, Ask, Log, Moment, Quarantined, Step
 from protocol.peer.machine import MAX_DEFECTS
 from storage.memory import Disk, MemoryStore
 
@@ -23,9 +23,9 @@ class Fragile:
     well = False
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
-        if item.method == "poison" and not self.well:
+        if item in (POISON, QUESTION) and not self.well:
             raise ValueError("stumbled")
-        step.put("keys", KeyIndex(next=int(item.id)))
+        step.put("keys", KeyIndex(next=8))
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None: ...
 
@@ -55,7 +55,7 @@ class Ears:
         return Moment(unix_seconds=0.0, entropy=bytes(32))
 
 
-POISON, FOOD = Ask(id="7", method="poison"), Ask(id="8", method="food")
+POISON, QUESTION, FOOD = PeerLost(peer=b"7"), Ask(id="7", method="poison"), PeerLost(peer=b"8")
 
 
 def _life(disk: Disk, machine: Fragile) -> tuple[Driver, Ears]:
@@ -65,10 +65,10 @@ def _life(disk: Disk, machine: Fragile) -> tuple[Driver, Ears]:
     return driver, ears
 
 
-def _die_of_it(disk: Disk) -> None:
+def _die_of_it(disk: Disk, item: Any = POISON) -> None:
     driver, _ = _life(disk, Fragile())
     with pytest.raises(ValueError, match="stumbled"):
-        driver.hear("peers", 1, POISON)
+        driver.hear("peers", 1, item)
 
 
 def test_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -> None:
@@ -84,6 +84,20 @@ def test_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -> N
     assert driver.rows.get("keys") == KeyIndex(next=8)
     assert any(isinstance(item, Quarantined) for item in ears.said)
     assert "put aside a message of peers" in ears.log[0]
+
+
+def test_a_question_that_ends_its_actor_is_answered_all_the_same() -> None:
+    disk = Disk()
+    for _ in range(POISON_LIMIT):
+        _die_of_it(disk, QUESTION)
+
+    driver, ears = _life(disk, Fragile())
+    driver.hear("peers", 1, QUESTION)
+    driver.flush()
+
+    assert [(item.id, item.code) for item in ears.said if isinstance(item, Answer)] == [
+        ("7", -32603)
+    ]
 
 
 def test_only_failures_in_a_row_count() -> None:

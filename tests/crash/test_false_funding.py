@@ -8,7 +8,7 @@ from actors import vocabulary
 from actors.testkit import stories
 from actors.testkit.points import step_until
 from protocol.bitcoin.transaction import TxOut, parse, serialize
-from protocol.chain import TxConfirmed
+from protocol.chain.items import TxConfirmed
 from tests.crash.test_funding_rows import _begun
 
 

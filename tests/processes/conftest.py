@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from tests.processes.scenario import Run, prepare
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def prepared() -> Iterator[tuple[Path, int]]:
     """Two nodes that know a chain, and how many satoshi alice has."""
-    folder = Path("/tmp") / f"daruma-tests-{os.getpid()}-{tmp_path_factory.getbasetemp().name}"
-    folder.mkdir()
-    coins = prepare(folder / "d")
-    return folder / "d", coins
+    # a unix socket's path holds 107 bytes: pytest's own folders are too deep
+    with tempfile.TemporaryDirectory(prefix="daruma-") as name:
+        folder = Path(name) / "d"
+        yield folder, prepare(folder)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from daruma.playground import NodeProcess, free_port, until
+from daruma.client import Client
+from daruma.playground import NodeProcess, ended, free_port, until
 from protocol.crypto.noise import Transport
 from protocol.features import OUR_INIT, encode
 from protocol.opening import CHAIN_HASH
@@ -99,6 +101,64 @@ def test_garbage_and_half_handshakes_end_the_connection_and_nothing_else(run: Ru
         sock.close()
     assert before == {row["name"]: row["pid"] for row in node.tree()}
     assert _memory_kb(before["peers"]) < memory + 30_000
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (rb'{"id":1,"method":"invoice","params":{"amount_msat":1,"label":"\ud800","description":"d"}}',
+         "Unicode"),
+        (b'[1, 2]', "a request is an object"),
+        (b'{"id": 1, "method": "pay", "params": 7}', "Expected array or object"),
+        (b'\xff\xfe\xfd' * 9, "not UTF-8"),
+        (b'{"id": 1, ]', "not JSON"),
+        (b'[' * 200_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_garbage_on_the_socket_gets_one_sentence(run: Run, request_: bytes, text: str) -> None:
+    run.start()
+    api = run.alice.pid("api")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(run.alice.client.path)
+        sock.settimeout(20)
+        sock.sendall(request_)
+        answer = sock.recv(1 << 16).decode()
+
+    assert text in json.loads(answer)["error"]["message"]
+    assert run.alice.pid("api") == api
+
+
+def test_a_backend_of_another_chain_is_named_and_nothing_of_it_is_believed(run: Run) -> None:
+    result = subprocess.Popen(
+        [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(run.folder / "stray"),
+         "--addr", f"127.0.0.1:{free_port()}", "--network", "signet", *run.chain.options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert result.stdout is not None and result.stderr is not None
+        heard = result.stderr.readline().decode()
+        client = Client(str(run.folder / "stray" / "signet" / "lightning-rpc"))
+        info = until(client.getinfo, "it answers all the same")
+    finally:
+        ended(result)
+
+    assert "another chain than signet" in heard
+    assert info["blockheight"] == 0
+    assert "another chain" in info["warning_bitcoind_sync"]
+
+
+def test_an_actor_that_cannot_come_back_ends_the_node_with_a_sentence(run: Run) -> None:
+    """Its store is refused: the tree is started anew, and the operator reads why it will not be."""
+    run.start()
+    alice = run.nodes.pop("alice")  # nobody starts it again
+    store = run.folder / "alice" / "regtest" / "stores" / "payments"
+    store.rename(store.with_name("elsewhere"))
+
+    os.kill(alice.pid("payments") or 0, signal.SIGKILL)
+
+    assert alice.process is not None
+    assert alice.process.wait(60) == 1
+    run.nodes["alice"] = alice
 
 
 UNKNOWN = bytes(range(32))
@@ -286,7 +346,10 @@ def test_an_occupied_port_is_refused(run: Run) -> None:
         (["start", "--nework", "regtest"], "did you mean --network"),
         (["start", "--network", "regtst"], "did you mean regtest"),
         (["start", "--network", "bitcoin"], "needs a bitcoind"),
-        (["start", "--addr", "nowhere"], "addr"),
+        (["start", "--addr", "nowhere:0"], "addr"),
+        (["start", "--lightning-dir", "/dev/null"], "cannot be used"),
+        (["chain", "--datadir", "/dev/null"], "cannot be used"),
+        (["start", "--help-me"], "see daruma --help"),
         (["start", "--lightning-dir", "/tmp/" + "x" * 120], "too long for a unix socket"),
         (["getinfo", "--lightning-dir", "/tmp/daruma-nobody-here"], "start it with"),
     ],

@@ -54,6 +54,7 @@ def test_open_pay_list_close(run: Run) -> None:
     assert any(row["command"].startswith("invoice ") for row in alice.help()["help"])
 
 
+SOMEBODY = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 BAD_REQUESTS: list[tuple[str, dict[str, Any], int, str]] = [
     ("nosuchmethod", {}, -32601, "Unknown command"),
     ("pay", {}, -32602, "missing required parameter: bolt11"),
@@ -61,8 +62,29 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], int, str]] = [
     ("invoice", {"amount_msat": "lots", "label": "a", "description": "b"}, -32602, "amount"),
     ("invoice", {"amount_ms": 1, "label": "a"}, -32602, "did you mean amount_msat"),
     ("connect", {"id": "02" * 10}, -32602, "id"),
-    ("connect", {"id": "02" + "11" * 32}, 400, "no address"),
-    ("fundchannel", {"id": "02" + "11" * 32, "amount": 100_000}, -1, "not connected"),
+    ("connect", {"id": SOMEBODY}, 400, "no address"),
+    ("connect", {"id": "02" + "11" * 32}, -32602, "a point on the curve"),
+    ("connect", {"id": SOMEBODY, "host": "127.0.0.1", "port": 99999}, -32602, "port"),
+    ("connect", {"id": SOMEBODY, "host": "a..b", "port": 9735}, 401, ""),
+    ("connect", {"id": SOMEBODY, "host": "x" * 64, "port": 9735}, 401, ""),
+    ("fundchannel", {"id": SOMEBODY, "amount": 100_000}, -1, "not connected"),
+    ("fundchannel", {"id": SOMEBODY, "amount": "all"}, -32602, "not supported yet"),
+    ("fundchannel", {"id": SOMEBODY, "amount": 99_999, "close_to": "x"}, -32602, "leave it out"),
+    (
+        "fundchannel",
+        {"id": SOMEBODY, "amount": 99_999, "feerate": "9999999999perkw"},
+        -32602,
+        "at most",
+    ),
+    (
+        "invoice",
+        {"amount_msat": 1, "label": "long", "description": "d" * 640},
+        -32602,
+        "deschashonly",
+    ),
+    ("generate", {"blocks": 10**9}, -32602, "1 to 1000"),
+    ("newaddr", {"addresstype": "p2tr"}, -32602, "not supported yet"),
+    ("delinvoice", {"label": "a", "status": "paid", "desconly": True}, -32602, "not supported yet"),
     ("close", {"id": "00" * 32}, -32602, "no such open channel"),
     ("delinvoice", {"label": "none", "status": "unpaid"}, 905, "Unknown invoice"),
     ("waitanyinvoice", {"lastpay_index": 0, "timeout": 0}, 904, "Timed out"),

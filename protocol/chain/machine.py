@@ -1,13 +1,37 @@
 """The chain as the node sees it: blocks, confirmations, spends, rebroadcast.
 
 Owns: the tip, what is watched, transactions that are to be mined.
-Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `NextBlock`, questions; blocks from its port.
+Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `NextBlock`; blocks from its port.
 Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip`, `NewBlock`, `LostBlock`.
 """
 
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import Block, Outpoint, display, parse, parse_block, serialize
+from protocol.chain.items import (
+    Broadcast,
+    LostBlock,
+    NewBlock,
+    NextBlock,
+    Spent,
+    Tip,
+    TxConfirmed,
+    TxReorged,
+    Unwatch,
+    WatchSpend,
+    WatchTx,
+)
+from protocol.chain.port import (
+    Away,
+    Fetch,
+    Fetched,
+    Mined,
+    Poll,
+    Polled,
+    Scan,
+    Scanned,
+    Send,
+)
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.values import Value
 
@@ -16,133 +40,7 @@ REBROADCAST_DEPTH = 6
 HISTORY = 300
 
 
-class WatchTx(Value, frozen=True, kw_only=True):
-    """Tell me when the transaction is `depth` deep; `since` is the first height to look at."""
-
-    txid: bytes
-    depth: int
-    since: int
-
-
-class WatchSpend(Value, frozen=True, kw_only=True):
-    """Tell me who spends this output."""
-
-    txid: bytes
-    vout: int
-    since: int
-
-
-class Unwatch(Value, frozen=True, kw_only=True):
-    txid: bytes
-
-
-class Broadcast(Value, frozen=True, kw_only=True):
-    """Send it now, and again until it is mined."""
-
-    raw: bytes
-
-
-class TxConfirmed(Value, frozen=True, kw_only=True):
-    """As deep as asked. `raw` is the transaction as mined."""
-
-    txid: bytes
-    height: int
-    position: int
-    raw: bytes
-
-
-class TxReorged(Value, frozen=True, kw_only=True):
-    """It was in a block, and is not any more."""
-
-    txid: bytes
-
-
-class Spent(Value, frozen=True, kw_only=True):
-    txid: bytes
-    vout: int
-    raw: bytes
-    height: int
-
-
-class Tip(Value, frozen=True, kw_only=True):
-    """The newest block, and feerates in satoshi per 1000 weight."""
-
-    height: int
-    hash: bytes
-    feerate_per_kw: int
-
-
-class NextBlock(Value, frozen=True, kw_only=True):
-    """A follower has this block as its newest: what comes next? Height -1: start at the tip."""
-
-    height: int
-    hash: bytes
-
-
-class NewBlock(Value, frozen=True, kw_only=True):
-    """To a follower: the block after the one that it named."""
-
-    height: int
-    raw: bytes
-
-
-class LostBlock(Value, frozen=True, kw_only=True):
-    """To a follower: the block that it named is no longer in the chain."""
-
-    height: int
-
-
-# ---- between the machine and its port -----------------------------------------------------------
-
-
-class Poll(Value, frozen=True, kw_only=True):
-    """Look for news: `hashes` are the newest block hashes that we know, newest first."""
-
-    height: int
-    hashes: tuple[bytes, ...]
-
-
-class Scan(Value, frozen=True, kw_only=True):
-    """Read blocks that we have seen again, for the watch in row `key`."""
-
-    key: str
-    since: int
-    until: int
-
-
-class Fetch(Value, frozen=True, kw_only=True):
-    """The block at a height, for a follower."""
-
-    follower: str
-    height: int
-
-
-class Send(Value, frozen=True, kw_only=True):
-    raw: bytes
-
-
-class Polled(Value, frozen=True, kw_only=True):
-    """`keep`: the height up to which our chain is still good; then the blocks that follow."""
-
-    keep: int
-    blocks: tuple[bytes, ...]
-    feerate_per_kw: int
-
-
-class Scanned(Value, frozen=True, kw_only=True):
-    key: str
-    height: int
-    raw: bytes
-    last: bool
-
-
-class Fetched(Value, frozen=True, kw_only=True):
-    follower: str
-    height: int
-    raw: bytes
-
-
-# ---- rows ---------------------------------------------------------------------------------------
+FOLLOWERS = ("wallet", "funding", "monitors", "peers", "payments")
 
 
 class Chain(Value, frozen=True, kw_only=True):
@@ -193,7 +91,7 @@ class Machine:
             self._rebroadcast(step)
             self._scan_again(step)
             step.wake(at.unix_seconds + POLL_SECONDS)
-        elif (tip := step.get("~tip")) is not None:
+        elif name in FOLLOWERS and (tip := step.get("~tip")) is not None:
             step.say(name, tip)
 
     def wake(self, step: Step, at: Moment) -> None:
@@ -231,6 +129,10 @@ class Machine:
                 step.do(Send(raw=item.raw))
             case NextBlock():
                 self._next_block(step, sender, item)
+            case Mined():
+                self._mined(step, item)
+            case Away():
+                step.put("~away", item if item.reason else None)
             case Ask():
                 self._ask(step, item)
             case _:
@@ -259,8 +161,9 @@ class Machine:
             self._rebroadcast(step)
         if step.get("~tip") != tip:
             step.put("~tip", tip)
-            for name in ("wallet", "funding", "monitors", "peers", "payments", "api"):
+            for name in FOLLOWERS:
                 step.say(name, tip)
+            self._answer_miners(step, tip.height)
 
     def _disconnect(self, step: Step, chain: Chain, keep: int) -> Chain:
         """A reorganisation: everything above `keep` is undone, and its owners are told."""
@@ -380,13 +283,28 @@ class Machine:
             step.do(Fetch(follower=follower, height=item.height + 1))
 
     def _ask(self, step: Step, ask: Ask) -> None:
-        tip = step.get("~tip")
+        if ask.method == "generate":
+            step.do(ask)
+            return
+        tip, away = step.get("~tip"), step.get("~away")
         result = {
             "blockheight": tip.height if tip else 0,
             "feerate_per_kw": tip.feerate_per_kw if tip else 0,
             "blockhash": display(tip.hash) if tip else None,
         }
-        if ask.method == "generate":
-            step.do(ask)
-            return
+        if away is not None:
+            text = f"the chain backend does not answer: {away.reason}"
+            result["warning_bitcoind_sync"] = text
         step.say("api", Answer(id=ask.id, result=result))
+
+    def _mined(self, step: Step, item: Mined) -> None:
+        step.put(f"~mined/{item.answer.id}", item)
+        tip = step.get("~tip")
+        self._answer_miners(step, tip.height if tip is not None else 0)
+
+    def _answer_miners(self, step: Step, height: int) -> None:
+        """Who asked for blocks is answered when we have read them: what follows can rely on it."""
+        for key, mined in step.scan("~mined/").items():
+            if mined.height <= height:
+                step.drop(key)
+                step.say("api", mined.answer)

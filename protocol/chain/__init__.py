@@ -1,0 +1,1 @@
+"""The chain as the node sees it: watches, reorganisations, rebroadcast."""

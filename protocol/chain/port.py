@@ -1,0 +1,66 @@
+"""Between the chain machine and its port: what is to be looked for, and what was found."""
+
+from __future__ import annotations
+
+from protocol.machine import Answer
+from protocol.values import Value
+
+
+class Poll(Value, frozen=True, kw_only=True):
+    """Look for news: `hashes` are the newest block hashes that we know, newest first."""
+
+    height: int
+    hashes: tuple[bytes, ...]
+
+
+class Scan(Value, frozen=True, kw_only=True):
+    """Read blocks that we have seen again, for the watch in row `key`."""
+
+    key: str
+    since: int
+    until: int
+
+
+class Fetch(Value, frozen=True, kw_only=True):
+    """The block at a height, for a follower."""
+
+    follower: str
+    height: int
+
+
+class Send(Value, frozen=True, kw_only=True):
+    raw: bytes
+
+
+class Polled(Value, frozen=True, kw_only=True):
+    """`keep`: the height up to which our chain is still good; then the blocks that follow."""
+
+    keep: int
+    blocks: tuple[bytes, ...]
+    feerate_per_kw: int
+
+
+class Scanned(Value, frozen=True, kw_only=True):
+    key: str
+    height: int
+    raw: bytes
+    last: bool
+
+
+class Fetched(Value, frozen=True, kw_only=True):
+    follower: str
+    height: int
+    raw: bytes
+
+
+class Away(Value, frozen=True, kw_only=True):
+    """The backend does not answer; `reason` is empty when it does again."""
+
+    reason: str
+
+
+class Mined(Value, frozen=True, kw_only=True):
+    """The answer to `generate`, to be given when we have read the chain up to `height`."""
+
+    answer: Answer
+    height: int
