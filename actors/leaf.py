@@ -21,6 +21,7 @@ from typing import Any
 from thespian.actors import ActorExitRequest
 
 from actors import vocabulary
+from actors.clock import Clock
 from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
 from actors.links import Hub
@@ -78,7 +79,7 @@ class Loop:
         self._fed: deque[Any] = deque()
         self._stopping = False
         self._dice = b""
-        self._clock = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._clock = Clock()
         self._bell, bell = socket.socketpair()
         self._bell.setblocking(False)
         bell.setblocking(False)
@@ -178,7 +179,7 @@ class Loop:
         waits = []
         wake, lazy = self.driver.due(), self.hub.due()
         if wake is not None:
-            waits.append(wake - self.now())
+            waits.append(wake - self._clock.now())
         if lazy is not None:
             waits.append(lazy - time.monotonic())
         return max(0.0, min(waits)) if waits else None
@@ -216,18 +217,11 @@ class Loop:
         """What a port has to say to the machine."""
         self._fed.append(item)
 
-    def now(self) -> float:
-        """Unix seconds that never go back, whatever becomes of the system's clock."""
-        wall, steady = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        last_wall, last_steady = self._clock
-        self._clock = max(wall, last_wall + steady - last_steady), steady
-        return self._clock[0]
-
     def moment(self) -> Moment:
         if not self._dice:
             self._dice = os.urandom(4096)  # one call to the kernel for many moments
         entropy, self._dice = self._dice[:32], self._dice[32:]
-        return Moment(unix_seconds=self.now(), entropy=entropy)
+        return Moment(unix_seconds=self._clock.now(), entropy=entropy)
 
     def warn(self, text: str) -> None:
         self.log(text)

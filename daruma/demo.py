@@ -19,6 +19,7 @@ from protocol.bitcoin.transaction import parse
 
 CAPACITY_SAT, DEPTH = 1_000_000, 1
 TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
+WHOLE = "the whole node"
 VICTIMS = ("monitors", "peers", "funding", "payments", "api")
 
 
@@ -141,13 +142,14 @@ def _pay_and_kill(show: Show, alice: NodeProcess, bob: NodeProcess) -> None:
     bob.kill()
     bob.start()
     until(lambda: alice.usable() and bob.usable(), "bob stands again")
-    _killed(show, "bob", "the whole node", time.monotonic() - began)
+    _killed(show, "bob", WHOLE, time.monotonic() - began)
     _payment(show, bob, alice, TO_ALICE_MSAT, "after the kill of bob")
 
 
 def _killed(show: Show, node: str, victim: str, took: float) -> None:
     show.facts["kills"].append({"node": node, "actor": victim, "seconds": round(took, 3)})
-    show.say(f"SIGKILL of {node}'s {victim}: back after {took * 1000:.0f} ms, and paid again")
+    whose = f"the whole of {node}" if victim == WHOLE else f"{node}'s {victim}"
+    show.say(f"SIGKILL of {whose}: back after {took * 1000:.0f} ms, and paid again")
 
 
 def _payment(

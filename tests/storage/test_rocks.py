@@ -57,6 +57,13 @@ def test_what_was_committed_is_there_and_the_generation_rises(tmp_path: Path) ->
     assert again == (2, 5, b"2")
 
 
+def test_a_kill_between_the_very_first_write_and_its_mark_is_no_stale_store(tmp_path: Path) -> None:
+    assert _do(tmp_path, "crash 0") == (1, 1, None)
+    (tmp_path / "mark").write_bytes(b"")
+
+    assert _do(tmp_path, "read") == (2, 2, None)
+
+
 def _older_copy(folder: Path) -> None:
     shutil.copytree(folder / "db", folder / "old")
     assert isinstance(_do(folder, "write 2"), tuple)

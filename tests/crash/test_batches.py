@@ -1,0 +1,56 @@
+"""Several messages in one batch, which the explorer (one message, one flush) does not try."""
+
+from __future__ import annotations
+
+from actors import vocabulary
+from actors.testkit import stories, tale
+from actors.testkit.points import step_until
+from actors.testkit.world import World
+from protocol.funding.items import FromPeer
+from protocol.wire.opening import AcceptChannel
+
+
+def _accepted(world: World) -> bool:
+    queue = world.links.get(("alice", "peers", "funding"))
+    if not queue or queue[0][1][0] != "item":
+        return False
+    item = vocabulary.decode_item(queue[0][1][2])
+    return isinstance(item, FromPeer) and item.message[:2] == AcceptChannel.TYPE.to_bytes(2, "big")
+
+
+def test_coins_that_are_asked_for_twice_in_one_batch_are_reserved_once() -> None:
+    """accept_channel arrives in the turn in which the restarted wallet is heard of."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.connect(alice, bob)
+    world.ask(
+        alice, "funding", "fundchannel", number="open", id=bob.id.hex(),
+        amount_sat=tale.CAPACITY_SAT, announce=False, push_msat=0,
+    )  # fmt: skip
+    step_until(world, _accepted)
+    world.stop(alice, "wallet")
+    world.start(alice, "wallet")
+
+    funding, wallet = alice.drivers["funding"], alice.drivers["wallet"]
+    _, (_, number, data) = world.links["alice", "peers", "funding"].popleft()
+    funding.hear("peers", number, vocabulary.decode_item(data))
+    funding.linked("wallet")
+    while funding.busy:
+        funding.flush()
+    for _, (_, number, data) in world.links.pop(("alice", "funding", "wallet")):
+        wallet.hear("funding", number, vocabulary.decode_item(data))
+    while wallet.busy:
+        wallet.flush()
+    for _, item in world.ports.pop(("alice", "wallet")):
+        wallet.hear_port(item)
+    while wallet.busy:
+        wallet.flush()
+
+    stories.until(world, lambda: "open" in alice.answers, "the opening is answered")
+    for _ in range(4):
+        world.mine()
+    ours = alice.rows("wallet", "wtx").values()
+    assert [row for row in ours if row.height is None] == [], "a transaction that nobody sent"
+    fee = 600
+    expected = 100 * 100_000_000 - tale.CAPACITY_SAT - fee
+    assert expected == stories.balance_sat(alice)
