@@ -56,4 +56,5 @@ def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else str(value)
-    return text if len(text) <= 66 else text[:30] + "..." + text[-8:]
+    long_word = len(text) > 66 and " " not in text
+    return text[:30] + "..." + text[-8:] if long_word else text

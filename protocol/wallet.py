@@ -188,6 +188,10 @@ class Machine:
         pass
 
     def drain(self, step: Step, at: Moment) -> None:
+        self._adopt_news(step)
+
+    def _adopt_news(self, step: Step) -> None:
+        """Once for a batch, or before the library is asked for something."""
         if step.get("~stale"):
             step.drop("~stale")
             self._adopt(step)
@@ -205,13 +209,16 @@ class Machine:
             case ReleaseCoins():
                 self._release(step, item.purpose)
             case Reservations():
-                for key in step.scan("reservation/") | step.scan("script/"):
+                kinds = ("reservation/", "script/", "~asked/")
+                for key in [key for kind in kinds for key in step.scan(kind)]:
                     if key.partition("/")[2] not in item.alive:
                         self._release(step, key.partition("/")[2])
             case SentCoins():
                 self._sent(step, item.purpose)
             case Tip():
+                step.put("~tip", item)
                 self._ask_next(step)
+                self._reserve_what_waits(step)
             case NewBlock():
                 step.do(Examine(height=item.height, raw=item.raw))
             case Examined():
@@ -246,11 +253,26 @@ class Machine:
         position = step.get("position") or NOWHERE
         step.put("position", position.but(external=external, internal=internal))
 
+    def _behind(self, step: Step) -> bool:
+        """There are blocks that we have not read: coins may be missing or spent in them."""
+        tip, position = step.get("~tip"), step.get("position") or NOWHERE
+        return tip is None or position.height < tip.height
+
+    def _reserve_what_waits(self, step: Step) -> None:
+        if not self._behind(step):
+            for key, item in step.scan("~asked/").items():
+                step.drop(key)
+                self._reserve(step, item)
+
     def _reserve(self, step: Step, item: ReserveCoins) -> None:
+        if self._behind(step):
+            step.put(f"~asked/{item.purpose}", item)
+            return
         known = step.get(f"reservation/{item.purpose}")
         if known is not None:
             step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
         else:
+            self._adopt_news(step)
             step.do(Build(request=item))
 
     def _built(self, step: Step, item: Built) -> None:
@@ -268,6 +290,7 @@ class Machine:
 
     def _release(self, step: Step, purpose: str) -> None:
         step.drop(f"script/{purpose}")
+        step.drop(f"~asked/{purpose}")
         if step.get(f"reservation/{purpose}") is not None:
             step.drop(f"reservation/{purpose}")
             step.put("~stale", True)
@@ -302,8 +325,10 @@ class Machine:
         for raw in item.ours:
             tx = WalletTx(raw=raw, height=item.height, block=item.hash, time=item.time)
             step.put(f"wtx/{parse(raw).txid.hex()}", tx)
-        step.put("~stale", True)
+        if item.ours or not self._behind(step):
+            step.put("~stale", True)
         self._ask_next(step)
+        self._reserve_what_waits(step)
 
     def _lost(self, step: Step, height: int) -> None:
         """A reorganisation: one block back, and ask again."""

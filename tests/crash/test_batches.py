@@ -32,6 +32,7 @@ def test_coins_that_are_asked_for_twice_in_one_batch_are_reserved_once() -> None
     world.start(alice, "wallet")
 
     funding, wallet = alice.drivers["funding"], alice.drivers["wallet"]
+    wallet.hear("chain", 0, alice.row("chain", "~tip"))
     _, (_, number, data) = world.links["alice", "peers", "funding"].popleft()
     funding.hear("peers", number, vocabulary.decode_item(data))
     funding.linked("wallet")
