@@ -1,0 +1,1 @@
+"""BOLT 7: what is told to strangers about channels and nodes, and what of theirs is believed."""

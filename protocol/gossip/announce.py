@@ -1,0 +1,178 @@
+"""Making and checking signed gossip: halves and wholes of announcements, updates.
+
+Signatures are 64 bytes, compact; digests are double SHA256 (see `protocol.wire.gossip`).
+"""
+
+from __future__ import annotations
+
+from protocol.crypto import secp
+from protocol.errors import Malformed
+from protocol.values import Value
+from protocol.wire.gossip import (
+    DIRECTION,
+    DISABLED,
+    MUST_BE_ONE,
+    ChannelAnnouncement,
+    ChannelUpdate,
+    NodeAnnouncement,
+    announcement_digest,
+    signed_digest,
+)
+
+_NONE = bytes(64)
+
+
+class Side(Value, frozen=True, kw_only=True):
+    """One end of a channel: its node id and its funding key, 33 bytes each."""
+
+    node_id: bytes
+    funding_key: bytes
+
+
+class Half(Value, frozen=True, kw_only=True):
+    """One end's signatures on the announcement of the channel at `scid` (8 bytes)."""
+
+    scid: bytes
+    node_signature: bytes
+    bitcoin_signature: bytes
+
+
+class Policy(Value, frozen=True, kw_only=True):
+    """What one end asks for relaying over its channel."""
+
+    cltv_expiry_delta: int
+    htlc_minimum_msat: int
+    htlc_maximum_msat: int
+    fee_base_msat: int
+    fee_proportional_millionths: int
+    disabled: bool = False
+
+
+def direction(ours: bytes, theirs: bytes) -> int:
+    """0 for the end whose node id is the lesser one, else 1."""
+    return int(ours > theirs)
+
+
+# ---- channel announcements --------------------------------------------------------------------
+
+
+def unsigned(chain_hash: bytes, scid: bytes, ours: Side, theirs: Side) -> ChannelAnnouncement:
+    """The announcement that both ends sign; without features beyond the assumed ones."""
+    one, two = sorted((ours, theirs), key=lambda side: side.node_id)
+    return ChannelAnnouncement(
+        node_signature_1=_NONE,
+        node_signature_2=_NONE,
+        bitcoin_signature_1=_NONE,
+        bitcoin_signature_2=_NONE,
+        features=b"",
+        chain_hash=chain_hash,
+        short_channel_id=scid,
+        node_id_1=one.node_id,
+        node_id_2=two.node_id,
+        bitcoin_key_1=one.funding_key,
+        bitcoin_key_2=two.funding_key,
+    )
+
+
+def sign_half(announcement: ChannelAnnouncement, node_secret: bytes, funding_secret: bytes) -> Half:
+    """Our half of the proof."""
+    digest = announcement_digest(announcement.encode())
+    return Half(
+        scid=announcement.short_channel_id,
+        node_signature=secp.sign(node_secret, digest),
+        bitcoin_signature=secp.sign(funding_secret, digest),
+    )
+
+
+def half_is_good(announcement: ChannelAnnouncement, side: Side, half: Half) -> bool:
+    """Whether `side` signed this announcement, with both of its keys."""
+    digest = announcement_digest(announcement.encode())
+    return (
+        half.scid == announcement.short_channel_id
+        and secp.verify(side.node_id, digest, half.node_signature)
+        and secp.verify(side.funding_key, digest, half.bitcoin_signature)
+    )
+
+
+def whole(announcement: ChannelAnnouncement, ours: Side, our: Half, their: Half) -> bytes:
+    """The message that strangers get, with its type in front."""
+    one, two = (our, their) if announcement.node_id_1 == ours.node_id else (their, our)
+    return announcement.but(
+        node_signature_1=one.node_signature,
+        node_signature_2=two.node_signature,
+        bitcoin_signature_1=one.bitcoin_signature,
+        bitcoin_signature_2=two.bitcoin_signature,
+    ).encode()
+
+
+def announcement_is_signed(raw: bytes, message: ChannelAnnouncement) -> bool:
+    """All four signatures of the message `raw` (with its type)."""
+    digest = announcement_digest(raw)
+    return all(
+        _verify(key, digest, signature)
+        for key, signature in (
+            (message.node_id_1, message.node_signature_1),
+            (message.node_id_2, message.node_signature_2),
+            (message.bitcoin_key_1, message.bitcoin_signature_1),
+            (message.bitcoin_key_2, message.bitcoin_signature_2),
+        )
+    )
+
+
+# ---- updates and nodes ------------------------------------------------------------------------
+
+
+def update(
+    chain_hash: bytes,
+    scid: bytes,
+    which: int,
+    timestamp: int,
+    policy: Policy,
+    node_secret: bytes,
+    *,
+    message_flags: int = MUST_BE_ONE,
+) -> bytes:
+    """A signed channel_update of the end `which` (0 or 1), with its type in front."""
+    message = ChannelUpdate(
+        signature=_NONE,
+        chain_hash=chain_hash,
+        short_channel_id=scid,
+        timestamp=timestamp,
+        message_flags=message_flags,
+        channel_flags=(DIRECTION if which else 0) | (DISABLED if policy.disabled else 0),
+        cltv_expiry_delta=policy.cltv_expiry_delta,
+        htlc_minimum_msat=policy.htlc_minimum_msat,
+        fee_base_msat=policy.fee_base_msat,
+        fee_proportional_millionths=policy.fee_proportional_millionths,
+        htlc_maximum_msat=policy.htlc_maximum_msat,
+    )
+    return message.but(signature=secp.sign(node_secret, signed_digest(message.encode()))).encode()
+
+
+def policy_of(message: ChannelUpdate) -> Policy:
+    return Policy(
+        cltv_expiry_delta=message.cltv_expiry_delta,
+        htlc_minimum_msat=message.htlc_minimum_msat,
+        htlc_maximum_msat=message.htlc_maximum_msat,
+        fee_base_msat=message.fee_base_msat,
+        fee_proportional_millionths=message.fee_proportional_millionths,
+        disabled=bool(message.channel_flags & DISABLED),
+    )
+
+
+def node_announcement(message: NodeAnnouncement, node_secret: bytes) -> bytes:
+    """The signed message, with its type in front."""
+    return message.but(signature=secp.sign(node_secret, signed_digest(message.encode()))).encode()
+
+
+def is_signed_by(raw: bytes, node_id: bytes, signature: bytes) -> bool:
+    """For an update or a node announcement `raw` (with its type)."""
+    return _verify(node_id, signed_digest(raw), signature)
+
+
+def _verify(key: bytes, digest: bytes, signature: bytes) -> bool:
+    """False also for what is no point: strangers send anything."""
+    try:
+        return secp.verify(key, digest, signature)
+    except Malformed:
+        return False
