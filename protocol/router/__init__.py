@@ -1,0 +1,1 @@
+"""Path finding on the graph of channels."""

@@ -1,0 +1,238 @@
+"""The graph of channels as arrays, and the cheapest path through it.
+
+Every channel is two edges, one for each end that may forward. An edge's numbers stand at the same
+place in all arrays; a policy is changed in place, and only a new or a vanished channel makes the
+order of the edges anew, at the next search. The search runs backwards from the payee (whose amount
+is known), at constant amount; the exact amounts are then made along the path found, and an edge
+that they do not fit is left out of another search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from protocol.gossip.announce import Policy
+
+BLOCKS_PER_YEAR = 52_596
+MAX_HOPS, ATTEMPTS = 20, 20
+_COLUMNS = ("enabled", "minimum", "maximum", "base", "ppm", "delta", "capacity")
+
+
+class Hop(NamedTuple):
+    """Over this channel so much is sent, with so many blocks left; `node_id` receives it."""
+
+    scid: bytes
+    direction: int
+    node_id: bytes
+    amount_msat: int
+    delay: int
+
+
+class NoRoute(Exception):
+    """One sentence: why there is no path."""
+
+
+class Request(NamedTuple):
+    """`exclude`: (scid, direction) pairs that must not be used. `final_cltv`: blocks at the end.
+
+    `riskfactor`: percent a year that a locked amount costs, as Core Lightning has it.
+    """
+
+    source: bytes
+    target: bytes
+    amount_msat: int
+    final_cltv: int = 9
+    riskfactor: float = 10.0
+    exclude: frozenset[tuple[bytes, int]] = frozenset()
+
+
+class Graph:
+    """Node ids are 33 bytes, short channel ids 8."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, int] = {}
+        self._names: list[bytes] = []
+        self._channels: dict[bytes, int] = {}
+        self._free: list[int] = []
+        self._ends = np.zeros((0, 2), np.int64)
+        self._edges = {name: np.zeros(0, np.int64) for name in _COLUMNS}
+        self._order: _Order | None = None
+
+    # ---- what is known ----
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __contains__(self, scid: object) -> bool:
+        return scid in self._channels
+
+    def _node(self, node_id: bytes) -> int:
+        found = self._nodes.get(node_id)
+        if found is None:
+            found = self._nodes[node_id] = len(self._names)
+            self._names.append(node_id)
+        return found
+
+    def add_channel(self, scid: bytes, nodes: tuple[bytes, bytes], capacity_sat: int) -> None:
+        """`nodes` in ascending order: the first is direction 0. Without a policy it is not used."""
+        if scid in self._channels:
+            return
+        place = self._free.pop() if self._free else self._grown()
+        self._channels[scid] = place
+        self._ends[place] = [self._node(node) for node in nodes]
+        for which in (0, 1):
+            self._edges["enabled"][2 * place + which] = 0
+            self._edges["capacity"][2 * place + which] = capacity_sat * 1000
+        self._order = None
+
+    def _grown(self) -> int:
+        """The first of some new places."""
+        count = len(self._ends)
+        more = max(1024, count // 2)
+        self._ends = np.concatenate([self._ends, np.full((more, 2), -1, np.int64)])
+        for name, column in self._edges.items():
+            self._edges[name] = np.concatenate([column, np.zeros(2 * more, np.int64)])
+        self._free.extend(range(count + more - 1, count, -1))
+        return count
+
+    def remove_channel(self, scid: bytes) -> None:
+        place = self._channels.pop(scid, None)
+        if place is not None:
+            self._ends[place] = -1
+            self._edges["enabled"][2 * place : 2 * place + 2] = 0
+            self._free.append(place)
+            self._order = None
+
+    def set_policy(self, scid: bytes, direction: int, policy: Policy) -> None:
+        """What the end `direction` asks for forwarding over its channel."""
+        edge = 2 * self._channels[scid] + direction
+        columns = self._edges
+        columns["enabled"][edge] = not policy.disabled
+        columns["minimum"][edge] = min(policy.htlc_minimum_msat, 1 << 62)
+        columns["maximum"][edge] = min(policy.htlc_maximum_msat, int(columns["capacity"][edge]))
+        columns["base"][edge] = policy.fee_base_msat
+        columns["ppm"][edge] = policy.fee_proportional_millionths
+        columns["delta"][edge] = policy.cltv_expiry_delta
+
+    # ---- the search ----
+
+    def route(self, request: Request) -> list[Hop]:
+        """The cheapest path. Raises `NoRoute`."""
+        if request.source == request.target:
+            raise NoRoute("that is ourselves")
+        for node in (request.source, request.target):
+            if node not in self._nodes:
+                raise NoRoute(f"node {node.hex()} has no public channel that we know of")
+        order = self._ordered()
+        source, target = self._nodes[request.source], self._nodes[request.target]
+        weights = self._weights(order, source, request)
+        for _ in range(ATTEMPTS):
+            edges = order.path(weights, source, target)
+            hops, misfit = self._priced(edges, request)
+            if misfit is None:
+                if len(hops) > MAX_HOPS:
+                    raise NoRoute(f"the cheapest path has {len(hops)} hops")
+                return hops
+            weights[order.position[misfit]] = np.inf
+        raise NoRoute("no path carries the amount")
+
+    def _ordered(self) -> _Order:
+        if self._order is None:
+            self._order = _Order(self._ends, len(self._names))
+        return self._order
+
+    def _weights(self, order: _Order, source: int, request: Request) -> Any:
+        """What each edge costs at this amount, in millisatoshi; what cannot be used is infinite."""
+        at, amount = order.edges, request.amount_msat
+        column = {name: values[at] for name, values in self._edges.items()}
+        fee = column["base"] + amount * column["ppm"].astype(float) / 1_000_000
+        fee[order.froms == source] = 0  # our own channels cost us nothing
+        risk = request.riskfactor / (100 * BLOCKS_PER_YEAR) * amount
+        weights = fee + column["delta"] * risk + 1.0  # of equal ones the shorter
+        fits = (column["enabled"] == 1) & (column["minimum"] <= amount)
+        weights[~(fits & (column["maximum"] >= amount))] = np.inf
+        for scid, direction in request.exclude:
+            if scid in self._channels:
+                weights[order.position[2 * self._channels[scid] + direction]] = np.inf
+        return weights
+
+    def _priced(self, edges: list[int], request: Request) -> tuple[list[Hop], int | None]:
+        """The exact amounts, from the payee backwards; or an edge that they do not fit."""
+        amount, delay = request.amount_msat, request.final_cltv
+        hops: list[Hop] = []
+        for number, edge in reversed(list(enumerate(edges))):
+            column = {name: int(values[edge]) for name, values in self._edges.items()}
+            if not column["minimum"] <= amount <= column["maximum"]:
+                return [], edge
+            place, direction = divmod(edge, 2)
+            receiver = self._names[int(self._ends[place, 1 - direction])]
+            hops.append(Hop(self._scid(place), direction, receiver, amount, delay))
+            if number:  # the first edge is our own
+                amount += column["base"] + amount * column["ppm"] // 1_000_000
+                delay += column["delta"]
+        return hops[::-1], None
+
+    def _scid(self, place: int) -> bytes:
+        return self._scids()[place]
+
+    def _scids(self) -> dict[int, bytes]:
+        order = self._ordered()
+        if order.scids is None:
+            order.scids = {place: scid for scid, place in self._channels.items()}
+        return order.scids
+
+
+class _Order:
+    """All edges ordered by the node that they lead to, then by the one that they come from."""
+
+    def __init__(self, ends: Any, nodes: int) -> None:
+        used = np.flatnonzero(ends[:, 0] >= 0)
+        froms = ends[used].reshape(-1)
+        tos = ends[used][:, ::-1].reshape(-1)
+        edges = np.stack([2 * used, 2 * used + 1], axis=1).reshape(-1)
+        keys = tos * nodes + froms
+        order = np.argsort(keys, kind="stable")
+        self.nodes = nodes
+        self.edges, self.froms = edges[order], froms[order]
+        self.keys = keys[order]
+        self.starts = np.searchsorted(tos[order], np.arange(nodes + 1))
+        self.position = np.zeros(2 * len(ends), np.int64)
+        self.position[self.edges] = np.arange(len(self.edges))
+        self.scids: dict[int, bytes] | None = None
+
+    def path(self, weights: Any, source: int, target: int) -> list[int]:
+        """The edges from source to target. Raises `NoRoute`."""
+        matrix = csr_array((weights, self.froms, self.starts), shape=(self.nodes, self.nodes))
+        distance, towards = dijkstra(matrix, indices=target, return_predecessors=True)
+        if not np.isfinite(distance[source]):
+            raise NoRoute("no path with enough capacity is known")
+        found, at = [], source
+        while at != target:
+            following = int(towards[at])
+            found.append(self._cheapest(weights, following * self.nodes + at))
+            at = following
+        return found
+
+    def _cheapest(self, weights: Any, key: int) -> int:
+        """Of the parallel channels between two nodes."""
+        first, last = np.searchsorted(self.keys, [key, key + 1])
+        return int(self.edges[first + int(np.argmin(weights[first:last]))])
+
+
+def excluded(texts: Iterable[str]) -> frozenset[tuple[bytes, int]]:
+    """Core Lightning's "scid/direction" words. Raises ValueError."""
+    from protocol.channel.state import scid_from_text
+
+    found = set()
+    for text in texts:
+        name, _, which = text.partition("/")
+        scid = scid_from_text(name)
+        if scid is None or which not in ("", "0", "1"):
+            raise ValueError(f"{text!r} is not short_channel_id/direction")
+        found |= {(scid, int(which))} if which else {(scid, 0), (scid, 1)}
+    return frozenset(found)

@@ -1,0 +1,97 @@
+"""`python -m tests.bench.routing TOPOLOGY.csv.gz`: path finding on the public graph.
+
+1,000 random pairs with four amounts each. Reports; asserts nothing. The pairs are of nodes that can
+pay and be paid at all: a third of the public nodes have no enabled channel one way or the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import random
+import statistics
+import time
+import tracemalloc
+
+from protocol.gossip.announce import Policy
+from protocol.router.graph import Graph, NoRoute, Request
+from tests.bench.payments import percentile
+
+AMOUNTS_MSAT = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
+PAIRS = 1000
+
+
+def node(number: int) -> bytes:
+    return b"\x02" + number.to_bytes(32, "big")
+
+
+def _policy(row: dict[str, str], which: int) -> Policy:
+    number = {name[:-1]: int(value) for name, value in row.items() if name.endswith(str(which))}
+    return Policy(
+        cltv_expiry_delta=number["cltv_delta"],
+        htlc_minimum_msat=number["htlc_min_msat"],
+        htlc_maximum_msat=number["htlc_max_msat"],
+        fee_base_msat=number["fee_base_msat"],
+        fee_proportional_millionths=number["fee_ppm"],
+        disabled=not number["enabled"],
+    )
+
+
+def load(path: str) -> tuple[Graph, list[int]]:
+    """-> the graph, and the nodes with an enabled channel each way."""
+    graph = Graph()
+    paying, paid = set[int](), set[int]()
+    with gzip.open(path, "rt") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            one, two = int(row["node1"]), int(row["node2"])
+            scid = number.to_bytes(8, "big")
+            graph.add_channel(scid, (node(one), node(two)), int(row["capacity_sat"]))
+            for which, ends in ((0, (one, two)), (1, (two, one))):
+                policy = _policy(row, which)
+                graph.set_policy(scid, which, policy)
+                if not policy.disabled:
+                    paying.add(ends[0])
+                    paid.add(ends[1])
+    return graph, sorted(paying & paid)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("topology")
+    options = parser.parse_args()
+    tracemalloc.start()
+    graph, nodes = load(options.topology)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    dice = random.Random(1)
+    took: list[float] = []
+    found = 0
+    began = time.perf_counter()
+    graph.route(Request(node(0), node(1), AMOUNTS_MSAT[0]))
+    first = time.perf_counter() - began
+    for _ in range(PAIRS):
+        one, two = dice.sample(nodes, 2)
+        for amount in AMOUNTS_MSAT:
+            began = time.perf_counter()
+            try:
+                graph.route(Request(node(one), node(two), amount))
+                found += 1
+            except NoRoute:
+                pass
+            took.append((time.perf_counter() - began) * 1000)
+    report = {
+        "channels": len(graph),
+        "nodes that pay and are paid": len(nodes),
+        "graph MB": round(held / 1e6, 1),
+        "first route ms": round(first * 1000, 1),
+        "routes found": f"{found} of {len(took)}",
+        "median ms": round(statistics.median(took), 2),
+        "p99 ms": round(percentile(took, 0.99), 2),
+    }
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
