@@ -30,7 +30,7 @@ def make_machine(
         case "monitors":
             return Monitors()
         case "peers":
-            return Peers(network, derive(seed, "channels"), node_id(seed))
+            return Peers(network, derive(seed, "channels"), node_secret(seed))
         case "payments":
             return Payments(network, node_secret(seed))
         case "api":

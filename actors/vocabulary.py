@@ -22,7 +22,8 @@ from storage.schema import Registry, Schema
 
 ITEMS: tuple[type, ...] = (
     items.Update, items.LearnedPreimage, items.Durable, items.Offer, items.Withdraw,
-    items.Settle, items.CloseRequest, items.FundingLocked, items.Born, items.Ended,
+    items.Settle, items.CloseRequest, items.FundingLocked, items.FundingBuried, items.Born,
+    items.Ended,
     chain.WatchTx, chain.WatchSpend, chain.Unwatch, chain.Broadcast, chain.TxConfirmed,
     chain.TxReorged, chain.Spent, chain.Tip, chain.NextBlock, chain.NewBlock, chain.LostBlock,
     wallet.NewScript, wallet.ScriptIs, wallet.ReserveCoins, wallet.CoinsReserved,

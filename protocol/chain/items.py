@@ -6,7 +6,10 @@ from protocol.values import Value
 
 
 class WatchTx(Value, frozen=True, kw_only=True):
-    """Tell me when the transaction is `depth` deep; `since` is the first height to look at."""
+    """Tell me when the transaction is `depth` deep; `since` is the first height to look at.
+
+    Said again with another depth it is told again.
+    """
 
     txid: bytes
     depth: int
@@ -32,9 +35,10 @@ class Broadcast(Value, frozen=True, kw_only=True):
 
 
 class TxConfirmed(Value, frozen=True, kw_only=True):
-    """As deep as asked. `raw` is the transaction as mined."""
+    """As deep as asked (`depth`). `raw` is the transaction as mined."""
 
     txid: bytes
+    depth: int
     height: int
     position: int
     raw: bytes

@@ -211,7 +211,11 @@ class Machine:
             if chain.height - watch.height + 1 >= watch.depth:
                 step.put(key, watch.but(told=True))
                 confirmed = TxConfirmed(
-                    txid=watch.txid, height=watch.height, position=watch.position, raw=watch.raw
+                    txid=watch.txid,
+                    depth=watch.depth,
+                    height=watch.height,
+                    position=watch.position,
+                    raw=watch.raw,
                 )
                 step.tell(watch.owner, confirmed)
         for key, pending in step.scan("send/").items():
@@ -230,9 +234,13 @@ class Machine:
 
     def _watch_tx(self, step: Step, owner: str, item: WatchTx) -> None:
         key = f"tx/{item.txid.hex()}/{owner}"
-        if step.get(key) is None:
+        known = step.get(key)
+        if known is None:
             step.put(key, TxWatch(owner=owner, txid=item.txid, depth=item.depth, since=item.since))
             self._scan(step, key)
+        elif known.depth != item.depth:
+            step.put(key, known.but(depth=item.depth, told=False))
+            self._report_depths(step)
 
     def _watch_spend(self, step: Step, owner: str, item: WatchSpend) -> None:
         key = f"spend/{item.txid.hex()}/{item.vout}/{owner}"

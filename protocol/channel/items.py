@@ -88,6 +88,13 @@ class FundingLocked(Value, frozen=True, kw_only=True):
     scid: bytes
 
 
+class FundingBuried(Value, frozen=True, kw_only=True):
+    """The funding transaction is so deep that the channel may be announced."""
+
+    channel_id: bytes
+    scid: bytes
+
+
 class Born(Value, frozen=True, kw_only=True):
     """Everything that a channel needs to live again, from its monitor."""
 
@@ -96,6 +103,7 @@ class Born(Value, frozen=True, kw_only=True):
     settles: tuple[Settle, ...] = ()
     close: CloseRequest | None = None
     locked: FundingLocked | None = None
+    buried: FundingBuried | None = None
 
 
 class Ended(Value, frozen=True, kw_only=True):
@@ -104,4 +112,4 @@ class Ended(Value, frozen=True, kw_only=True):
     channel_id: bytes
 
 
-ToChannel = Durable | Offer | Settle | CloseRequest | FundingLocked | Born | Ended
+ToChannel = Durable | Offer | Settle | CloseRequest | FundingLocked | FundingBuried | Born | Ended

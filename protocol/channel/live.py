@@ -19,7 +19,7 @@ from protocol.channel.items import (
     Update,
 )
 from protocol.channel.state import Channel
-from protocol.crypto.keys import ChannelSecrets
+from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.errors import PeerFault
 from protocol.features import Features
 from protocol.values import Value
@@ -44,7 +44,8 @@ class Live(Value, frozen=True, kw_only=True):
 
     `unacked`: updates given and not known to be durable. `held`: messages, each with the update
     that it waits for. `fresh`: messages of this turn. `offers` and `settles` are the monitor's
-    wishes that are not carried out irrevocably.
+    wishes that are not carried out irrevocably. `half_said`, `half_owed`: our
+    announcement_signatures on this connection.
     """
 
     channel: Channel
@@ -62,17 +63,20 @@ class Live(Value, frozen=True, kw_only=True):
     features: Features = frozenset()
     online: bool = False
     established: bool = False
+    half_said: bool = False
+    half_owed: bool = False
     dirty: bool = False
 
 
 class Turn:
     """The work of one turn on one channel. Pure as a whole: `Live` in, `Live` and effects out."""
 
-    __slots__ = ("live", "secrets", "to_monitor", "to_peer")
+    __slots__ = ("live", "secrets", "node", "to_monitor", "to_peer")
 
-    def __init__(self, live: Live, secrets: ChannelSecrets) -> None:
+    def __init__(self, live: Live, secrets: ChannelSecrets, node: NodeKey) -> None:
         self.live = live
         self.secrets = secrets
+        self.node = node
         self.to_monitor: list[Update | LearnedPreimage] = []
         self.to_peer: list[Message] = []
 
@@ -117,6 +121,8 @@ def disconnected(turn: Turn) -> None:
         negotiation=None,
         online=False,
         established=False,
+        half_said=False,
+        half_owed=False,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from protocol.channel import announcing, operation, reestablish, shutdown
 from protocol.channel import live as living
-from protocol.channel import operation, reestablish, shutdown
 from protocol.channel.items import (
     Born,
     CloseRequest,
     Durable,
     Ended,
+    FundingBuried,
     FundingLocked,
     Offer,
     Settle,
@@ -18,7 +19,7 @@ from protocol.channel.items import (
 )
 from protocol.channel.live import Turn
 from protocol.errors import PeerFault
-from protocol.wire import closing, commitment, opening, setup
+from protocol.wire import closing, commitment, gossip, opening, setup
 from protocol.wire.message import Message
 
 
@@ -37,6 +38,8 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
             turn.live = live.but(close=item)
         case FundingLocked():
             _locked(turn, item)
+        case FundingBuried():
+            announcing.buried(turn, item)
         case Born():
             _heard_again(turn, item)
         case Ended():
@@ -72,8 +75,15 @@ def _heard_again(turn: Turn, item: Born) -> None:
         hear_monitor(turn, settle)
     if item.close is not None:
         hear_monitor(turn, item.close)
+    hear_facts(turn, item)
+
+
+def hear_facts(turn: Turn, item: Born) -> None:
+    """What the chain has said of the funding transaction so far."""
     if item.locked is not None:
         _locked(turn, item.locked)
+    if item.buried is not None:
+        announcing.buried(turn, item.buried)
 
 
 def hear_peer(turn: Turn, message: Message) -> None:
@@ -112,6 +122,8 @@ def _operate(turn: Turn, message: Message) -> None:
             operation.on_commitment_signed(turn, message)
         case commitment.RevokeAndAck():
             operation.on_revoke_and_ack(turn, message)
+        case gossip.AnnouncementSignatures():
+            announcing.on_announcement_signatures(turn, message)
         case _:
             _close(turn, message)
 
@@ -136,6 +148,7 @@ def drain(turn: Turn) -> None:
     if turn.live.established and turn.channel.core.failed is None:
         operation.propose(turn)
         operation.commit(turn)
+        announcing.say_half(turn)
         shutdown.shutdown(turn)
         shutdown.negotiate(turn)
     elif turn.channel.core.failed is not None or turn.channel.core.closing_tx is not None:

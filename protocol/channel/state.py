@@ -9,6 +9,7 @@ from __future__ import annotations
 from protocol.bitcoin.transaction import Outpoint
 from protocol.crypto import shachain
 from protocol.crypto.keys import Basepoints
+from protocol.gossip.announce import Half
 from protocol.values import Value
 
 
@@ -83,7 +84,7 @@ class Core(Value, frozen=True, kw_only=True):
     Commitment numbers count up from 0. `our_number`: the newest commitment that they signed for
     us; the ones below are revoked. `their_number`: the newest that we signed for them;
     `their_revoked`: how many of theirs are revoked. We wait for a revoke_and_ack while
-    `their_number` > `their_revoked`.
+    `their_number` > `their_revoked`. `buried`: the scid, once it is deep enough to be announced.
     """
 
     update_id: int
@@ -101,6 +102,8 @@ class Core(Value, frozen=True, kw_only=True):
     our_next_htlc: int = 0
     their_next_htlc: int = 0
     scid: bytes | None = None
+    buried: bytes | None = None
+    their_half: Half | None = None
     ready_sent: bool = False
     ready_received: bool = False
     our_shutdown: bytes | None = None

@@ -57,6 +57,20 @@ class Basepoints(Value, frozen=True, kw_only=True):
     htlc: bytes
 
 
+class NodeKey:
+    """Who we are to strangers: the node's secret (32 bytes), its id (33), and our chain's hash."""
+
+    __slots__ = ("secret", "id", "chain_hash")
+
+    def __init__(self, secret: bytes, chain_hash: bytes) -> None:
+        self.secret = secret
+        self.id = secp.public_key(secret)
+        self.chain_hash = chain_hash
+
+    def __repr__(self) -> str:
+        return "NodeKey"
+
+
 class ChannelSecrets:
     """All secrets of one channel, derived from the node's channel secret and the channel's index.
 

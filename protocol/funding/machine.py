@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import Broadcast, Tip, TxConfirmed, TxReorged, Unwatch, WatchTx
-from protocol.channel.items import FundingLocked
+from protocol.channel.items import FundingBuried, FundingLocked
 from protocol.channel.state import short_channel_id
 from protocol.funding.items import FromPeer, Open, Opening, PeerLost, ToPeer
 from protocol.funding.negotiation import Negotiator
@@ -23,7 +23,7 @@ from protocol.opening import Policy
 from protocol.wallet import CoinsRefused, CoinsReserved, Reservations, ScriptIs, SentCoins
 from protocol.wire.opening import FundingSigned
 
-FORGET_BLOCKS = 2016
+FORGET_BLOCKS, ANNOUNCE_DEPTH = 2016, 6
 LOST = "the connection to the peer was lost"
 
 
@@ -127,11 +127,20 @@ class Machine:
             if record.state == "confirming":
                 step.put(f"opening/{record.channel_id.hex()}", record.but(state="locked"))
             step.tell("monitors", FundingLocked(channel_id=record.channel_id, scid=scid))
+            if record.private:
+                continue
+            if item.depth >= ANNOUNCE_DEPTH:
+                step.tell("monitors", FundingBuried(channel_id=record.channel_id, scid=scid))
+            else:
+                again = WatchTx(txid=item.txid, depth=ANNOUNCE_DEPTH, since=record.since)
+                step.tell("chain", again)
 
     def _reorged(self, step: Step, item: TxReorged) -> None:
         for record in self._by_txid(step, item.txid):
             if record.state == "locked":
                 step.put(f"opening/{record.channel_id.hex()}", record.but(state="confirming"))
+            watch = WatchTx(txid=item.txid, depth=record.minimum_depth, since=record.since)
+            step.tell("chain", watch)
             if record.we_opened:
                 step.tell("chain", Broadcast(raw=record.raw))
 

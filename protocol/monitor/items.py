@@ -125,6 +125,7 @@ class Watch(Value, frozen=True, kw_only=True):
 
     usable_told: bool = False
     locked: bytes | None = None
+    buried: bytes | None = None
     close: items.CloseRequest | None = None
     ended: str | None = None
     spent_by: str | None = None

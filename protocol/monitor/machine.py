@@ -79,6 +79,8 @@ class Machine:
                 self._guard(step, item)
             case items.FundingLocked():
                 self._locked(step, item)
+            case items.FundingBuried():
+                self._buried(step, item)
             case Spent():
                 self._spent(step, item)
             case PeerAddress():
@@ -118,12 +120,16 @@ class Machine:
         locked = None
         if watch.locked is not None:
             locked = items.FundingLocked(channel_id=channel.id, scid=watch.locked)
+        buried = None
+        if watch.buried is not None:
+            buried = items.FundingBuried(channel_id=channel.id, scid=watch.buried)
         return items.Born(
             channel=channel,
             offers=tuple(step.scan(f"offer/{cid}/").values()),
             settles=tuple(step.scan(f"settle/{cid}/").values()),
             close=watch.close,
             locked=locked,
+            buried=buried,
         )
 
     def _update(self, step: Step, update: items.Update) -> None:
@@ -299,6 +305,13 @@ class Machine:
         watch = step.get(f"watch/{cid}")
         if watch is not None:
             step.put(f"watch/{cid}", watch.but(locked=item.scid))
+            step.say("peers", item)
+
+    def _buried(self, step: Step, item: items.FundingBuried) -> None:
+        cid = item.channel_id.hex()
+        watch = step.get(f"watch/{cid}")
+        if watch is not None:
+            step.put(f"watch/{cid}", watch.but(buried=item.scid))
             step.say("peers", item)
 
     # ---- the end ----

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from protocol.channel.live import Live, Turn
-from protocol.crypto.keys import ChannelSecrets
+from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.machine import Step
 from protocol.peer.items import Write
 
 
 class Channels:
-    def __init__(self, channel_secret: bytes) -> None:
-        self._master = channel_secret
+    def __init__(self, channel_secret: bytes, node: NodeKey) -> None:
+        self._master, self._node = channel_secret, node
         self._secrets: dict[int, ChannelSecrets] = {}
 
     def _secrets_of(self, channel: Live) -> ChannelSecrets:
@@ -23,7 +23,7 @@ class Channels:
 
     def turn(self, step: Step, row: Live, *events: Callable[[Turn], None]) -> None:
         """Some events on one channel; what the peer gets now is written, the rest is held."""
-        turn = Turn(row, self._secrets_of(row))
+        turn = Turn(row, self._secrets_of(row), self._node)
         for event in events:
             event(turn)
         for item in turn.to_monitor:

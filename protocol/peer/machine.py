@@ -12,10 +12,12 @@ from collections.abc import Callable
 from protocol.chain.items import Tip
 from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
+from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
 from protocol.funding.items import FromPeer, PeerLost, ToPeer
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
+from protocol.opening import CHAIN_HASH
 from protocol.peer.channels import Channels
 from protocol.peer.connections import TICK_SECONDS, Connections
 from protocol.peer.items import (
@@ -39,9 +41,10 @@ class Machine:
 
     name = "peers"
 
-    def __init__(self, network: str, channel_secret: bytes, node_id: bytes) -> None:
-        self.channels = Channels(channel_secret)
-        self.connections = Connections(network, node_id, self.channels)
+    def __init__(self, network: str, channel_secret: bytes, node_secret: bytes) -> None:
+        node = NodeKey(node_secret, bytes.fromhex(CHAIN_HASH[network]))
+        self.channels = Channels(channel_secret, node)
+        self.connections = Connections(network, node.id, self.channels)
 
     def drain(self, step: Step, at: Moment) -> None:
         for row in self.channels.touched(step):
@@ -81,7 +84,7 @@ class Machine:
                 step.drop(f"~defects/{item.channel_id.hex()}")
             case (
                 items.Durable() | items.Offer() | items.Settle()
-                | items.CloseRequest() | items.FundingLocked()
+                | items.CloseRequest() | items.FundingLocked() | items.FundingBuried()
             ):  # fmt: skip
                 row = step.get(f"~live/{item.channel_id.hex()}")
                 if row is not None:
@@ -106,10 +109,7 @@ class Machine:
             return
         peer = step.get(f"~peer/{node.hex()}")
         row = live.born(item)
-        events: list[Callable[[Turn], None]] = []
-        if item.locked is not None:
-            locked = item.locked
-            events.append(lambda turn: machine.hear_monitor(turn, locked))
+        events: list[Callable[[Turn], None]] = [lambda turn: machine.hear_facts(turn, item)]
         if peer is not None and peer.ready:
             row = row.but(features=peer.features)
             if item.channel.core.our_number == 0 and peer.negotiations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.errors import Malformed
-from protocol.wire import closing, commitment, opening, setup
+from protocol.wire import closing, commitment, gossip, opening, setup
 from protocol.wire.message import Message
 
 CLASSES: dict[int, type[Message]] = {
@@ -16,11 +16,12 @@ CLASSES: dict[int, type[Message]] = {
         commitment.UpdateFailMalformedHtlc, commitment.CommitmentSigned,
         commitment.RevokeAndAck, commitment.UpdateFee, commitment.ChannelReestablish,
         closing.Shutdown, closing.ClosingSigned, closing.ClosingComplete, closing.ClosingSig,
+        gossip.AnnouncementSignatures,
     )
 }  # fmt: skip
 
 # gossip (BOLT 7) is understood, and ignored by a node without a graph
-IGNORED = frozenset({256, 257, 258, 259, 261, 262, 263, 264, 265})
+IGNORED = frozenset({256, 257, 258, 261, 262, 263, 264, 265})
 
 
 def decode(data: bytes) -> Message | None:

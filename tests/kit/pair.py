@@ -19,7 +19,7 @@ from protocol.channel.items import (
 from protocol.channel.live import Live, Turn
 from protocol.channel.state import Channel, Core, Fee, Party, Setup
 from protocol.crypto.hashes import sha256
-from protocol.crypto.keys import ChannelSecrets
+from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.errors import PeerFault
 from protocol.features import OUR_INIT
 from protocol.wire import registry
@@ -27,6 +27,7 @@ from protocol.wire.message import Message
 
 CAPACITY_SAT = 1_000_000
 FEERATE = 1000
+CHAIN = bytes(32)
 
 
 def _party(secrets: ChannelSecrets, **changes: object) -> Party:
@@ -44,8 +45,8 @@ def _party(secrets: ChannelSecrets, **changes: object) -> Party:
 class End:
     """One side: a live channel, and what its monitor would have on disk."""
 
-    def __init__(self, channel: Channel, secrets: ChannelSecrets) -> None:
-        self.secrets = secrets
+    def __init__(self, channel: Channel, secrets: ChannelSecrets, node: NodeKey) -> None:
+        self.secrets, self.node = secrets, node
         self.disk = channel
         self.offers: dict[str, Offer] = {}
         self.settles: dict[int, Settle] = {}
@@ -58,7 +59,7 @@ class End:
 
     def turn(self, *steps: object) -> None:
         """Some events (callables on a Turn), then a drain, then the monitor's answers."""
-        turn = Turn(self.live, self.secrets)
+        turn = Turn(self.live, self.secrets, self.node)
         for step in steps:
             try:
                 step(turn)  # type: ignore[operator]
@@ -92,7 +93,7 @@ class End:
             for htlc in update.htlcs:
                 self.offers.pop(htlc.origin, None)
             durable = Durable(channel_id=self.disk.id, update_id=update.update_id)
-            turn = Turn(self.live, self.secrets)
+            turn = Turn(self.live, self.secrets, self.node)
             machine.hear_monitor(turn, durable)
             self.live = turn.live
             self.outbox.extend(message.encode() for message in turn.to_peer)
@@ -125,8 +126,14 @@ class Pair:
     """alice opened; `push_msat` is Bob's at the start."""
 
     def __init__(
-        self, *, anchors: bool = True, push_msat: int = 400_000_000, **changes: object
+        self,
+        *,
+        anchors: bool = True,
+        push_msat: int = 400_000_000,
+        private: bool = True,
+        **changes: object,
     ) -> None:
+        nodes = [NodeKey(bytes([n]) * 32, CHAIN) for n in (8, 9)]
         secrets = [ChannelSecrets(bytes([n]) * 32, n) for n in (1, 2)]
         parties = [_party(secret, **changes) for secret in secrets]
         funding = Outpoint(sha256(b"funding"), 1)
@@ -134,13 +141,13 @@ class Pair:
         for we in (0, 1):
             setup = Setup(
                 channel_id=state.channel_id(funding),
-                peer=bytes([2]) + bytes([we]) * 32,
+                peer=nodes[1 - we].id,
                 funding_txid=funding.txid,
                 funding_index=funding.vout,
                 capacity_sat=CAPACITY_SAT,
                 we_opened=we == 0,
                 anchors=anchors,
-                private=True,
+                private=private,
                 key_index=we + 1,
                 minimum_depth=1,
                 ours=parties[we],
@@ -160,7 +167,7 @@ class Pair:
                 their_point=secrets[1 - we].commitment_point(0),
                 their_next_point=None,
             )
-            ends.append(End(Channel(setup=setup, core=core, htlcs={}), secrets[we]))
+            ends.append(End(Channel(setup=setup, core=core, htlcs={}), secrets[we], nodes[we]))
         self.alice, self.bob = ends
         self._sign_first_commitments()
 
@@ -183,7 +190,7 @@ class Pair:
         """The connection breaks: what is on its way is lost."""
         for end in (self.alice, self.bob):
             end.outbox.clear()
-            turn = Turn(end.live, end.secrets)
+            turn = Turn(end.live, end.secrets, end.node)
             live.disconnected(turn)
             end.live = turn.live
 
