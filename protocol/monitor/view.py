@@ -54,16 +54,21 @@ def _htlcs(channel: Channel) -> list[dict[str, Any]]:
     ]
 
 
-def _waits_for(channel: Channel, watch: Any) -> str:
-    """What the opening waits for, in words."""
+def _status(channel: Channel, watch: Any) -> str:
+    """What the channel waits for, in words."""
     core = channel.core
     if core.our_shutdown is not None or core.their_shutdown is not None:
-        return "HTLCs to end" if channel.htlcs else "the closing transaction"
+        return f"waiting for {'HTLCs to end' if channel.htlcs else 'the closing transaction'}"
     if watch.locked is None:
-        return f"{channel.setup.minimum_depth} confirmations of the funding transaction"
+        depth = channel.setup.minimum_depth
+        return f"waiting for {depth} confirmations of the funding transaction"
     if not core.ready_received:
-        return "the peer's channel_ready"
-    return "nothing"
+        return "waiting for the peer's channel_ready"
+    if channel.setup.private or core.their_half is not None and core.buried is not None:
+        return "ready for use"
+    if core.buried is None:
+        return "ready for use; waiting for the depth at which it may be announced"
+    return "ready for use; waiting for the peer's announcement_signatures"
 
 
 def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "minimum_htlc_out_msat": setup.theirs.htlc_minimum_msat,
         "max_accepted_htlcs": setup.ours.max_accepted_htlcs,
         "htlcs": _htlcs(channel),
-        "status": [f"waiting for {_waits_for(channel, watch)}"],
+        "status": [_status(channel, watch)],
         "updates": core.update_id,
     }
     if core.scid is not None:
