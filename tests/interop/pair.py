@@ -52,15 +52,15 @@ class Pair:
         address = f"{self.ldk.id}@127.0.0.1:{self.ldk.port}"
         until(lambda: self.daruma.client.connect(address), "they are connected")
 
-    def ldk_opens(self) -> None:
+    def opens(self, *, by_daruma: bool, public: bool = False) -> None:
         push_msat = PUSH_SAT * 1000
-        self.ldk.call("open", id=self.daruma.id, sat=CAPACITY_SAT, push_msat=push_msat)
-        self.mempool()
-
-    def daruma_opens(self) -> None:
-        self.daruma.client.fundchannel(
-            id=self.ldk.id, amount=CAPACITY_SAT, push_msat=PUSH_SAT * 1000, announce=False
-        )
+        if by_daruma:
+            self.daruma.client.fundchannel(
+                id=self.ldk.id, amount=CAPACITY_SAT, push_msat=push_msat, announce=public
+            )
+        else:
+            asked = {"id": self.daruma.id, "sat": CAPACITY_SAT, "push_msat": push_msat}
+            self.ldk.call("open", **asked, public=public)
         self.mempool()
 
     def usable(self) -> None:

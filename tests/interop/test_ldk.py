@@ -20,10 +20,7 @@ ACTORS = ("chain", "wallet", "funding", "monitors", "peers", "payments", "api")
 def opened(pair: Pair, *, by_daruma: bool = False) -> None:
     pair.fund_daruma()
     pair.connect()
-    if by_daruma:
-        pair.daruma_opens()
-    else:
-        pair.ldk_opens()
+    pair.opens(by_daruma=by_daruma)
     pair.mine()
     pair.usable()
 
@@ -140,10 +137,7 @@ def test_an_htlc_that_ldk_holds_survives_a_sigkill(pair: Pair, victim: str) -> N
 def test_both_are_killed_before_the_funding_is_locked_in(pair: Pair, *, by_daruma: bool) -> None:
     pair.fund_daruma()
     pair.connect()
-    if by_daruma:
-        pair.daruma_opens()
-    else:
-        pair.ldk_opens()
+    pair.opens(by_daruma=by_daruma)
     for victim in ("daruma", "ldk"):
         kill(pair, victim)
         until(lambda: pair.ldk.call("peers") == [pair.daruma.id], "they are connected again")
@@ -156,6 +150,28 @@ def test_both_are_killed_before_the_funding_is_locked_in(pair: Pair, *, by_darum
     pair.pay_ldk(500_000)
     pair.pay_daruma(500_000)
     pair.agree()
+
+
+@pytest.mark.parametrize("victim", ["", "ldk", "daruma", "monitors", "peers", "funding"])
+@pytest.mark.parametrize("by_daruma", [False, True], ids=["ldk-opens", "daruma-opens"])
+def test_a_public_channel_has_both_halves(pair: Pair, *, by_daruma: bool, victim: str) -> None:
+    """Each takes the other's: a half that did not fit would end the connection."""
+    pair.fund_daruma()
+    pair.connect()
+    pair.opens(by_daruma=by_daruma, public=True)
+    pair.mine(5)
+    pair.usable()
+    assert "announced" in pair.daruma.channels()[0]["status"][0]
+
+    pair.mine()
+    if victim:
+        kill(pair, victim)
+
+    until(lambda: pair.daruma.channels()[0]["status"] == ["ready for use"], "we have LDK's half")
+    pair.usable()
+    assert pair.ldk.channels()[0]["announced"]
+    pair.pay_ldk(500_000)
+    pair.pay_daruma(500_000)
 
 
 def test_a_connection_that_flaps_under_load(pair: Pair) -> None:

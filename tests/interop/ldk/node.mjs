@@ -284,8 +284,12 @@ const verbs = {
   disconnect: ({ id }) => peers.disconnect_by_node_id(bytes(id)),
   peers: () => peers.list_peers().map((peer) => hex(peer.get_counterparty_node_id())),
   height: () => manager.current_best_block().get_height(),
-  open: ({ id, sat, push_msat }) => {
-    must(manager.create_channel(bytes(id), BigInt(sat), BigInt(push_msat), 1n, null, null));
+  open: ({ id, sat, push_msat, public: announced }) => {
+    const own = config.clone();
+    const terms = own.get_channel_handshake_config();
+    terms.set_announce_for_forwarding(announced);
+    own.set_channel_handshake_config(terms);
+    must(manager.create_channel(bytes(id), BigInt(sat), BigInt(push_msat), 1n, null, own));
   },
   close: ({ id }) => {
     must(manager.close_channel(channelOf(id).get_channel_id(), channelOf(id).get_counterparty().get_node_id()));
