@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import opening, wallet
+from protocol import features, opening, wallet
 from protocol.api.machine import Machine as Api
 from protocol.chain.machine import Machine as Chain
 from protocol.crypto.hashes import derive
-from protocol.crypto.keys import node_id, node_secret
+from protocol.crypto.keys import NodeKey, node_id, node_secret
 from protocol.funding.machine import Machine as Funding
+from protocol.gossip.machine import Machine as Gossiper
 from protocol.monitor.machine import Machine as Monitors
-from protocol.opening import Policy
+from protocol.opening import CHAIN_HASH, Policy
 from protocol.payments.machine import Machine as Payments
 from protocol.peer.machine import Machine as Peers
 
@@ -27,6 +28,11 @@ def make_machine(
             return wallet.Machine()
         case "funding":
             return Funding(network, derive(seed, "channels"), policy or opening.Policy())
+        case "gossiper":
+            key = NodeKey(node_secret(seed), bytes.fromhex(CHAIN_HASH[network]))
+            told = features.encode(features.OUR_INIT)
+            alias = shown.get("alias", "daruma")
+            return Gossiper(derive(seed, "channels"), key, told, alias, key.id[:3])
         case "monitors":
             return Monitors()
         case "peers":

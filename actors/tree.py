@@ -3,7 +3,7 @@
 node (the first process, the operator's)
   Thespian's admin and logger
     supervisor             starts, watches and restarts the leaves; owns nothing
-      chain  wallet  funding  monitors  peers  payments  api
+      chain  wallet  funding  gossiper  monitors  peers  payments  api
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ TREE = (
     Child("chain", durable=True, port="actors.ports.chain:ChainPort"),
     Child("wallet", durable=True, port="actors.ports.wallet:WalletPort"),
     Child("funding", durable=True, port=""),
+    Child("gossiper", durable=True, port=""),
     Child("monitors", durable=True, port=""),
     Child("peers", durable=False, port="actors.ports.peers:PeersPort"),
     Child("payments", durable=True, port=""),

@@ -16,6 +16,7 @@ from protocol.chain import items as chain
 from protocol.chain import machine as chain_rows
 from protocol.channel import items, state
 from protocol.funding import items as funding
+from protocol.gossip import items as gossip
 from protocol.monitor import items as monitor
 from protocol.payments import rows
 from storage.schema import Registry, Schema
@@ -32,6 +33,8 @@ ITEMS: tuple[type, ...] = (
     monitor.HtlcArrived, monitor.HtlcEnded, monitor.HtlcRefused, monitor.Claim,
     monitor.ClaimKept, monitor.PeerAddress, monitor.Addresses, monitor.Reborn,
     monitor.ForgetUnfunded,
+    gossip.OwnChannel, gossip.OwnChannels, gossip.FromWire, gossip.PeerUp, gossip.PeerDown,
+    gossip.ToWire, gossip.Complain,
     funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.Open,
     machine.Ask, machine.Answer, machine.Quarantined,
 )  # fmt: skip
@@ -69,6 +72,7 @@ SCHEMAS: dict[str, Registry] = {
         script=wallet.OwnScript,
     ),
     "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex),
+    "gossiper": _registry(own=gossip.Own, edge=gossip.Edge, update=gossip.Said, node=gossip.Said),
     "monitors": _registry(
         setup=state.Setup,
         core=state.Core,

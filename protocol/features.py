@@ -41,7 +41,7 @@ TYPE_STATIC_REMOTEKEY: Features = frozenset({STATIC_REMOTEKEY})
 TYPE_ANCHORS: Features = frozenset({STATIC_REMOTEKEY, ANCHORS})
 
 # What the code behind it is there for: even where every peer insists on it, odd elsewhere.
-OUR_INIT: Features = frozenset({0, 8, 12, 14, 44, 17, 23, 27, 61})
+OUR_INIT: Features = frozenset({0, 7, 8, 12, 14, 44, 17, 23, 27, 61})
 OUR_INVOICE: Features = frozenset({8, 14, 17})
 KNOWN_INIT: Features = frozenset(BIT.values())
 KNOWN_INVOICE: Features = frozenset({8, 14, 16, 24, 36, 48})

@@ -40,7 +40,7 @@ REBROADCAST_DEPTH = 6
 HISTORY = 300
 
 
-FOLLOWERS = ("wallet", "funding", "monitors", "peers", "payments")
+FOLLOWERS = ("wallet", "funding", "gossiper", "monitors", "peers", "payments")
 
 
 class Chain(Value, frozen=True, kw_only=True):

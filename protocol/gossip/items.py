@@ -7,7 +7,7 @@ from protocol.values import Value
 
 
 class OwnChannel(Value, frozen=True, kw_only=True):
-    """From monitors, at every change and at every start: a channel of ours that may be announced.
+    """From monitors, when it changes: a channel of ours that may be announced.
 
     `theirs` and `their_half`: the peer and its half of the proof. `key_index` finds our funding
     key. `most_msat` is what one HTLC of ours may carry.
@@ -21,6 +21,12 @@ class OwnChannel(Value, frozen=True, kw_only=True):
     capacity_sat: int
     least_msat: int
     most_msat: int
+
+
+class OwnChannels(Value, frozen=True, kw_only=True):
+    """From monitors, when the link to them is new: all of them; others of ours are no more."""
+
+    all: tuple[OwnChannel, ...]
 
 
 class FromWire(Value, frozen=True, kw_only=True):

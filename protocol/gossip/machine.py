@@ -1,7 +1,8 @@
 """The gossiper: our own channels announced, what others say of theirs, and who is told what.
 
-Owns: the graph, our own channels' policies. Hears: monitors (`OwnChannel`, `ChannelEnded`), peers
-(gossip messages, who is there), chain (tips), the API. Says: peers (messages to send, complaints).
+Owns: the graph, our own channels' policies. Hears: monitors (`OwnChannels`, `OwnChannel`,
+`ChannelEnded`), peers (gossip messages, who is there), chain (tips), the API. Says: peers (messages
+to send, complaints).
 Every own channel is compared with the graph at every start and every day, and repaired: edge,
 proof, our policy.
 """
@@ -21,6 +22,7 @@ from protocol.gossip.items import (
     FromWire,
     Own,
     OwnChannel,
+    OwnChannels,
     PeerDown,
     PeerUp,
     Said,
@@ -79,12 +81,17 @@ class Machine:
         match item:
             case OwnChannel():
                 self._own(step, item, at)
+            case OwnChannels():
+                self._all_own(step, item, at)
             case ChannelEnded():
-                self._ended(step, item)
+                self._ended(step, item.channel_id)
             case FromWire():
                 self._from_wire(step, item, at)
             case PeerUp():
                 step.put(f"~up/{item.peer.hex()}", item)
+                for own in step.scan("own/").values():
+                    if own.facts.theirs.node_id == item.peer:
+                        self._ask_for_theirs(step, own)
             case PeerDown():
                 for kind in ("up", "filter", "backlog"):
                     step.drop(f"~{kind}/{item.peer.hex()}")
@@ -96,6 +103,14 @@ class Machine:
                 raise AssertionError(type(item).__name__)
 
     # ---- our own channels ----
+
+    def _all_own(self, step: Step, item: OwnChannels, at: Moment) -> None:
+        alive = {facts.channel_id for facts in item.all}
+        for own in step.scan("own/").values():
+            if own.facts.channel_id not in alive:
+                self._ended(step, own.facts.channel_id)
+        for facts in item.all:
+            self._own(step, facts, at)
 
     def _own(self, step: Step, facts: OwnChannel, at: Moment) -> None:
         key = f"own/{facts.channel_id.hex()}"
@@ -124,6 +139,20 @@ class Machine:
             new.append(raw)
         new += self._renewed_update(step, own, at) + self._renewed_node(step, at)
         self._tell_all(step, new)
+        self._ask_for_theirs(step, own)
+
+    def _ask_for_theirs(self, step: Step, own: Own) -> None:
+        """The peer may have said it before we knew the channel, or on a connection that broke."""
+        peer = own.facts.theirs.node_id
+        way = announce.direction(peer, self.node.id)
+        keys = (graph.update_key(own.facts.scid, way), graph.node_key(peer))
+        missing = any(step.get(key) is None for key in keys)
+        if missing and step.get(f"~up/{peer.hex()}") is not None:
+            query = gossip.QueryShortChannelIds(
+                chain_hash=self.node.chain_hash,
+                encoded_short_ids=gossip.encode_ids([own.facts.scid]),
+            )
+            self._send(step, peer, [query.encode()])
 
     def _whole(self, facts: OwnChannel) -> bytes:
         secret = ChannelSecrets(self._master, facts.key_index).funding
@@ -164,11 +193,11 @@ class Machine:
         step.put(graph.node_key(self.node.id), Said(raw=raw, timestamp=timestamp))
         return [raw]
 
-    def _ended(self, step: Step, item: ChannelEnded) -> None:
-        own = step.get(f"own/{item.channel_id.hex()}")
+    def _ended(self, step: Step, channel_id: bytes) -> None:
+        own = step.get(f"own/{channel_id.hex()}")
         if own is None:
             return
-        step.drop(f"own/{item.channel_id.hex()}")
+        step.drop(f"own/{channel_id.hex()}")
         edge, tip = step.get(graph.edge_key(own.facts.scid)), step.get("~tip")
         if edge is not None:
             spent = edge.but(spent_height=tip.height if tip is not None else 0)

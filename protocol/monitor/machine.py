@@ -13,8 +13,9 @@ from protocol.chain.items import Broadcast, Spent, Tip, Unwatch, WatchSpend
 from protocol.channel import items, stages
 from protocol.channel.state import Channel, Core, Htlc, Setup
 from protocol.crypto import shachain
+from protocol.gossip.items import OwnChannels
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.monitor import closers
+from protocol.monitor import announced, closers
 from protocol.monitor.items import (
     Addresses,
     ChannelEnded,
@@ -42,6 +43,11 @@ class Machine:
     name = "monitors"
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name == "gossiper":
+            alive = [key for key, watch in step.scan("watch/").items() if watch.ended is None]
+            channels = [self.channel(step, key.removeprefix("watch/")) for key in alive]
+            own = [announced.facts(channel) for channel in channels if channel is not None]
+            step.say("gossiper", OwnChannels(all=tuple(item for item in own if item is not None)))
         if name != "peers":
             return
         for key, watch in step.scan("watch/").items():
@@ -151,6 +157,8 @@ class Machine:
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, update.core)
+        if update.core.their_half != core.their_half or update.core.buried != core.buried:
+            self._announce(step, cid)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
 
@@ -252,6 +260,12 @@ class Machine:
         watch = step.get(f"watch/{cid}")
         step.put(f"watch/{cid}", watch.but(alarm=text))
 
+    def _announce(self, step: Step, cid: str) -> None:
+        channel = self.channel(step, cid)
+        facts = announced.facts(channel) if channel is not None else None
+        if facts is not None:
+            step.say("gossiper", facts)
+
     # ---- wishes ----
 
     def _settle(self, step: Step, item: items.Settle) -> None:
@@ -340,6 +354,7 @@ class Machine:
         ended = ChannelEnded(channel_id=setup.channel_id, reason=reason)
         step.tell("funding", ended)
         step.tell("payments", ended)
+        step.say("gossiper", ended)
         for offer in step.scan(f"offer/{cid}/").values():
             self._refused(step, cid, offer.origin, "the channel is closed")
 

@@ -6,6 +6,7 @@ from protocol import features
 from protocol.channel import live, reestablish
 from protocol.errors import Malformed
 from protocol.funding.items import Open, PeerLost
+from protocol.gossip.items import PeerDown, PeerUp
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import Addresses, PeerAddress
 from protocol.opening import CHAIN_HASH
@@ -80,6 +81,7 @@ class Connections:
         for row in self.channels.of_peer(step, node):
             self.channels.turn(step, row, live.disconnected)
         step.say("funding", PeerLost(peer=node))
+        step.say("gossiper", PeerDown(peer=node))
 
     def disconnected(self, step: Step, node: bytes, reason: str, at: Moment) -> None:
         if step.get(f"~peer/{node.hex()}") is not None:
@@ -150,6 +152,7 @@ class Connections:
             for ask in target.asks:
                 step.say("api", Answer(id=ask, result=_connect_result(peer)))
             step.put(key, target.but(tries=0, at=None, asks=()))
+        step.say("gossiper", PeerUp(peer=peer.node_id))
         for row in self.channels.of_peer(step, peer.node_id):
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
 

@@ -15,6 +15,7 @@ from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
 from protocol.funding.items import FromPeer, PeerLost, ToPeer
+from protocol.gossip.items import Complain, FromWire, PeerUp, ToWire
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
 from protocol.opening import CHAIN_HASH
@@ -62,6 +63,10 @@ class Machine:
                 self.channels.turn(step, row, live.monitor_restarted)
             for channel_id in step.scan("~unborn/").values():
                 step.say("monitors", Reborn(channel_id=channel_id))
+        elif name == "gossiper":
+            for peer in step.scan("~peer/").values():
+                if peer.ready:
+                    step.say("gossiper", PeerUp(peer=peer.node_id))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
             for peer in step.scan("~peer/").values():
@@ -93,6 +98,11 @@ class Machine:
                 self.connections.adopted(step, item)
             case ToPeer():
                 self._to_peer(step, item)
+            case ToWire():
+                for message in item.messages:
+                    step.do(Write(node_id=item.peer, message=message))
+            case Complain():
+                self._complain(step, item.peer, item.text, at)
             case Tip():
                 self._tip(step, item)
             case Ask():
@@ -129,14 +139,23 @@ class Machine:
         if peer.pinged or at.unix_seconds - peer.heard_at > 1:
             peer = peer.but(heard_at=at.unix_seconds, pinged=False)
             step.put(f"~peer/{item.node_id.hex()}", peer)
+        if peer.ready and int.from_bytes(item.message[:2], "big") in registry.GOSSIP:
+            step.say("gossiper", FromWire(peer=item.node_id, message=item.message))
+            return
         try:
             message = registry.decode(item.message)
             if message is not None:
                 self._dispatch(step, peer, message, item.message, at)
         except PeerFault as fault:
-            warning = setup.Warning_(channel_id=bytes(32), data=str(fault).encode())
-            self.connections.write(step, item.node_id, warning)
-            self.connections.hang_up(step, peer, at, str(fault))
+            self._complain(step, item.node_id, str(fault), at)
+
+    def _complain(self, step: Step, node: bytes, text: str, at: Moment) -> None:
+        """A warning, and the end of the connection."""
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is not None:
+            warning = setup.Warning_(channel_id=bytes(32), data=text.encode())
+            self.connections.write(step, node, warning)
+            self.connections.hang_up(step, peer, at, text)
 
     def _dispatch(self, step: Step, peer: Peer, message: Message, raw: bytes, at: Moment) -> None:
         if isinstance(message, setup.Init):

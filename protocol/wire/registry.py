@@ -20,8 +20,8 @@ CLASSES: dict[int, type[Message]] = {
     )
 }  # fmt: skip
 
-# gossip (BOLT 7) is understood, and ignored by a node without a graph
-IGNORED = frozenset({256, 257, 258, 261, 262, 263, 264, 265})
+# BOLT 7, but announcement_signatures: for the gossiper, which reads the bytes as they came
+GOSSIP = frozenset({256, 257, 258, 261, 262, 263, 264, 265})
 
 
 def decode(data: bytes) -> Message | None:
@@ -35,6 +35,6 @@ def decode(data: bytes) -> Message | None:
     cls = CLASSES.get(kind)
     if cls is not None:
         return cls.decode(data[2:])
-    if kind % 2 or kind in IGNORED:
+    if kind % 2 or kind in GOSSIP:
         return None
     raise Malformed(f"unknown even message type {kind}")

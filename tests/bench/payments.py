@@ -18,10 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from actors.tree import TREE
 from tests.processes import scenario
 from tests.processes.scenario import Run, prepare
 
-ACTORS = ("chain", "wallet", "funding", "monitors", "peers", "payments", "api")
+ACTORS = tuple(child.name for child in TREE)
 
 
 class Caller:

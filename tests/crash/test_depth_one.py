@@ -1,4 +1,4 @@
-"""Every crash point of two stories survives; with a protective rule off, some do not."""
+"""Every crash point of three stories survives; with a protective rule off, some do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from actors.driver import Switches
-from actors.testkit import parts, tale
+from actors.testkit import parts, public, tale
 from actors.testkit.explore import explore
 
 SHARES = 12
@@ -30,6 +30,15 @@ def test_every_crash_point_of_a_payment_in_parts_survives(share: int) -> None:
 
     assert report.failures == []
     assert report.points > 50
+
+
+@pytest.mark.parametrize("share", range(4))
+def test_every_crash_point_of_an_announcement_survives(share: int) -> None:
+    """The same edge, both updates and both nodes in both graphs."""
+    report = explore(public.story(), share=share, shares=4)
+
+    assert report.failures == []
+    assert report.points > 100
 
 
 @pytest.mark.parametrize("rule", [field.name for field in dataclasses.fields(Switches)])

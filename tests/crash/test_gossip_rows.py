@@ -1,10 +1,11 @@
-"""Rows G1 to G6 and G14, halves of the proof: killed around each write of them."""
+"""Rows G1 to G7, G9, G13, G14 and F17 to F20: halves, wholes, and a graph that lost something."""
 
 from __future__ import annotations
 
 import pytest
 
-from actors.testkit import World, stories, tale
+from actors import vocabulary
+from actors.testkit import World, public, stories, tale
 from actors.testkit.points import at_commit, step_until
 
 HALF = 259
@@ -110,3 +111,82 @@ def test_G14_a_half_that_is_said_again_after_a_restart_changes_nothing() -> None
 
     assert before == _their_half(world, "bob")
     _both_have_halves(world)
+
+
+def _announced() -> World:
+    world = _public_channel()
+    stories.until(
+        world, lambda: all(public.knows_all(world, name) for name in world.nodes), "announced"
+    )
+    return world
+
+
+@NAMES
+@VICTIMS
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_G7_G9_F17_F18_both_halves_are_there_and_the_whole_is_not_told(
+    name: str, victim: str, when: str
+) -> None:
+    """Killed around the write of the edge: it is made anew, or told again, and once."""
+    crashed = at_commit(
+        _public_channel(), name, "gossiper", when, victim,
+        lambda w: w.nodes[name].rows("gossiper", "edge"),
+    )  # fmt: skip
+
+    stories.until(
+        crashed, lambda: all(public.knows_all(crashed, one) for one in crashed.nodes), "announced"
+    )
+
+
+def _lose(world: World, name: str, wanted: str) -> None:
+    """Rows of that kind are gone from the disk; the actor starts from what is left."""
+    disk = world.nodes[name].disks["gossiper"]
+    for key in [key for key in disk.data if key.startswith(b"r/" + wanted.encode())]:
+        del disk.data[key]
+    world.kill(world.nodes[name], "gossiper")
+
+
+@NAMES
+@pytest.mark.parametrize("lost", ["edge/", "update/", "node/", "own/", ""])
+def test_F19_F20_G13_what_the_graph_has_lost_is_found_and_repaired(name: str, lost: str) -> None:
+    """The edge, the policies, the nodes, our own records, or everything."""
+    world = _announced()
+    before = world.nodes[name].rows("gossiper", "edge")
+
+    _lose(world, name, lost)
+
+    stories.until(world, lambda: public.knows_all(world, name), "it knows again what it had lost")
+    assert before == world.nodes[name].rows("gossiper", "edge")
+
+
+def test_F20_an_edge_without_its_signatures_counts_as_missing() -> None:
+    world = _announced()
+    alice = world.nodes["alice"]
+    ((key, edge),) = alice.rows("gossiper", "edge").items()
+    spoiled = edge.but(raw=edge.raw[:2] + bytes(256) + edge.raw[258:])
+    disk = alice.disks["gossiper"].data
+    disk[b"r/" + key.encode()] = vocabulary.SCHEMAS["gossiper"].encode(key, spoiled)
+
+    world.kill(alice, "gossiper")
+
+    stories.until(world, lambda: alice.row("gossiper", key) == edge, "the proof is whole again")
+
+
+def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
+    world = _announced()
+    alice = world.nodes["alice"]
+    script = alice.purse.script(100)
+    params = {"script": script.hex(), "feerate_per_kw": 1000}
+    stories.ask(alice, "monitors", "close", channel_id=tale.the_channel(world), **params)
+    world.mine()
+    for _ in range(70):
+        world.mine()
+    assert [edge.spent_height is None for edge in alice.rows("gossiper", "edge").values()] == [
+        False
+    ]
+
+    for _ in range(4):
+        world.mine()
+
+    for kind in ("edge", "update", "node", "own"):
+        assert not alice.rows("gossiper", kind)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.tree import TREE
 from daruma import demo
 from daruma.playground import until
 from tests.interop.foreign import PASSWORD, USER, RegtestBitcoind
 from tests.interop.pair import ANCHORS, Pair
 
-ACTORS = ("chain", "wallet", "funding", "monitors", "peers", "payments", "api")
+ACTORS = tuple(child.name for child in TREE)
 
 
 def opened(pair: Pair, *, by_daruma: bool = False) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.tree import TREE
 from daruma.playground import until
 from tests.processes.matrix import kill_at, kill_some
 from tests.processes.scenario import Run
 
-LEAVES = ("chain", "wallet", "funding", "monitors", "peers", "payments", "api")
+LEAVES = tuple(child.name for child in TREE)
 
 
 @pytest.mark.parametrize(

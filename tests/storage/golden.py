@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from actors import vocabulary
-from actors.testkit import parts, tale
+from actors.testkit import parts, public, tale
 from actors.testkit.world import World
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
@@ -59,7 +59,7 @@ def _rows(world: World) -> dict[tuple[str, str], bytes]:
 def collect() -> dict[tuple[str, str], bytes]:
     """Rows of every kind that the stories meet, at whatever moment they exist."""
     found: dict[tuple[str, str], bytes] = {}
-    for story in (tale.story(), parts.story()):
+    for story in (tale.story(), parts.story(), public.story()):
         world = story.begin()
 
         def look(now: World) -> bool:
