@@ -128,6 +128,16 @@ class Core(Value, frozen=True, kw_only=True):
         )
 
 
+def check_successor(old: Core, new: Core) -> None:
+    """Check before writing: what no update may ever undo."""
+    assert new.our_number in (old.our_number, old.our_number + 1)
+    assert new.their_number in (old.their_number, old.their_number + 1)
+    assert new.their_revoked in (old.their_revoked, old.their_revoked + 1)
+    assert new.their_revoked <= new.their_number <= new.their_revoked + 1
+    assert not (old.fell_behind and not new.fell_behind)
+    assert old.closing_tx is None or new.closing_tx is not None
+
+
 class Channel(Value, frozen=True, kw_only=True):
     """A whole channel. `htlcs` by `Htlc.key`; never changed in place."""
 

@@ -145,8 +145,7 @@ class Connections:
         key = f"~dial/{peer.node_id.hex()}"
         target = step.get(key)
         if not peer.inbound:
-            address = PeerAddress(node_id=peer.node_id, host=peer.host, port=peer.port)
-            step.say("monitors", address)
+            step.say("monitors", _address(peer))
             target = target or Target(node_id=peer.node_id, host=peer.host, port=peer.port)
         if target is not None:
             for ask in target.asks:
@@ -155,6 +154,12 @@ class Connections:
         step.say("gossiper", PeerUp(peer=peer.node_id))
         for row in self.channels.of_peer(step, peer.node_id):
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
+
+    def say_addresses(self, step: Step) -> None:
+        """Where those answered whom we dialled: the monitors may have lost it."""
+        for peer in step.scan("~peer/").values():
+            if peer.ready and not peer.inbound:
+                step.say("monitors", _address(peer))
 
     def negotiating(self, step: Step, peer: Peer, temporary_id: bytes) -> None:
         if temporary_id not in peer.negotiations:
@@ -223,6 +228,10 @@ class Connections:
         if not peer.inbound:
             self.want(step, node, peer.host, peer.port)
         step.say("funding", Open(peer=node, features=peer.features, ask=ask, address=peer.address))
+
+
+def _address(peer: Peer) -> PeerAddress:
+    return PeerAddress(node_id=peer.node_id, host=peer.host, port=peer.port)
 
 
 def _connect_result(peer: Peer) -> dict[str, object]:

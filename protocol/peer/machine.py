@@ -63,6 +63,7 @@ class Machine:
                 self.channels.turn(step, row, live.monitor_restarted)
             for channel_id in step.scan("~unborn/").values():
                 step.say("monitors", Reborn(channel_id=channel_id))
+            self.connections.say_addresses(step)
         elif name == "gossiper":
             for peer in step.scan("~peer/").values():
                 if peer.ready:

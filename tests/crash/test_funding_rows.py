@@ -131,6 +131,19 @@ def test_F6_accepters_two_stores_are_apart(role: str) -> None:
     assert len(bob.rows("monitors", "watch")) == 1
 
 
+def test_F8_the_opener_still_knows_where_to_dial() -> None:
+    """The monitors die before they have written the address, the node dies with the opening."""
+    world = _begun()
+    world.kill(world.nodes["alice"], "monitors")
+    crashed = at_commit(
+        world, "alice", "funding", "after", "node", lambda w: _opening(w, "alice") is not None
+    )
+    stories.until(crashed, lambda: crashed.chain.mempool, "it is broadcast")
+    crashed.chain.mine(3)
+
+    _usable(crashed)
+
+
 @VICTIMS
 def test_F7_opener_dies_before_it_writes_funding_signed(victim: str) -> None:
     world = _begun()
