@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from actors import vocabulary
 from actors.testkit import World, stories, tale
 from actors.testkit.points import at_commit, on_wire, step_until
+from protocol.monitor.items import PeerAddress
 
 OPEN, ACCEPT, CREATED, SIGNED = 32, 33, 34, 35
 
@@ -131,10 +133,25 @@ def test_F6_accepters_two_stores_are_apart(role: str) -> None:
     assert len(bob.rows("monitors", "watch")) == 1
 
 
+def _address_under_way(world: World) -> bool:
+    queue = world.links.get(("alice", "peers", "monitors"))
+    if not queue or queue[0][1][0] != "item":
+        return False
+    return isinstance(vocabulary.decode_item(queue[0][1][2]), PeerAddress)
+
+
 def test_F8_the_opener_still_knows_where_to_dial() -> None:
-    """The monitors die before they have written the address, the node dies with the opening."""
-    world = _begun()
-    world.kill(world.nodes["alice"], "monitors")
+    """The monitors die before they have heard the address, the node dies with the opening."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    world.ask(alice, "peers", "connect", id=bob.id.hex(), host="bob", port=9735)
+    step_until(world, _address_under_way)
+    world.kill(alice, "monitors")
+    world.settle()
+    world.ask(
+        alice, "funding", "fundchannel", number="first try", id=bob.id.hex(),
+        amount_sat=tale.CAPACITY_SAT, announce=False, push_msat=0,
+    )  # fmt: skip
     crashed = at_commit(
         world, "alice", "funding", "after", "node", lambda w: _opening(w, "alice") is not None
     )
