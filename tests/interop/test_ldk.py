@@ -11,9 +11,9 @@ import pytest
 
 from actors.tree import TREE
 from daruma import demo
-from daruma.playground import until
-from tests.interop.foreign import PASSWORD, USER, RegtestBitcoind
-from tests.interop.pair import ANCHORS, Pair
+from daruma.playground import NodeProcess, until
+from tests.interop.foreign import PASSWORD, USER, Ldk, RegtestBitcoind
+from tests.interop.pair import ANCHORS, CAPACITY_SAT, Pair
 
 ACTORS = tuple(child.name for child in TREE)
 
@@ -173,6 +173,36 @@ def test_a_public_channel_has_both_halves(pair: Pair, *, by_daruma: bool, victim
     assert pair.ldk.channels()[0]["announced"]
     pair.pay_ldk(500_000)
     pair.pay_daruma(500_000)
+
+
+def test_a_stranger_learns_of_a_channel_between_two_others(peers: Path, folder: Path) -> None:
+    """LDK hears of a channel of two Daruma nodes from one of them, with both policies."""
+    chain = RegtestBitcoind(peers, folder / "bitcoind")
+    ldk = Ldk(peers, folder / "ldk", chain)
+    alice = NodeProcess(folder / "alice", "alice", chain)
+    bob = NodeProcess(folder / "bob", "bob", chain)
+    try:
+        chain.rpc("sendtoaddress", alice.client.newaddr()["bech32"], 0.05)
+        chain.mine(1)
+        until(lambda: alice.coins_sat() == 5_000_000, "alice has coins")
+        alice.connect(bob)
+        alice.client.fundchannel(id=bob.id, amount=CAPACITY_SAT)
+        until(lambda: chain.rpc("getrawmempool"), "the funding transaction is there")
+        chain.mine(6)
+        until(lambda: len(bob.client.listchannels()["channels"]) == 2, "bob knows both policies")
+        until(lambda: alice.client.connect(f"{ldk.id}@127.0.0.1:{ldk.port}"), "LDK is there")
+
+        def learned() -> bool:
+            rows = ldk.call("gossip")
+            return len(rows) == 1 and all(rows[0]["policies"])
+
+        until(learned, "the stranger knows the channel")
+        assert sorted([alice.id, bob.id]) == ldk.call("gossip")[0]["nodes"]
+    finally:
+        for node in (alice, bob):
+            node.stop()
+        ldk.stop()
+        chain.stop()
 
 
 def test_a_connection_that_flaps_under_load(pair: Pair) -> None:

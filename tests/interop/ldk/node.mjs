@@ -130,8 +130,9 @@ if (fs.existsSync(managerFile)) {
   tip = bestblockhash;
 }
 const ignoring = ldk.IgnoringMessageHandler.constructor_new();
+const gossip = ldk.P2PGossipSync.constructor_new(graph, ldk.Option_UtxoLookupZ.constructor_none(), logger);
 const peers = ldk.PeerManager.constructor_new(
-  manager.as_ChannelMessageHandler(), ignoring.as_RoutingMessageHandler(), ignoring.as_OnionMessageHandler(),
+  manager.as_ChannelMessageHandler(), gossip.as_RoutingMessageHandler(), ignoring.as_OnionMessageHandler(),
   ignoring.as_CustomMessageHandler(), now, new Uint8Array(crypto.randomBytes(32)), logger, keys.as_NodeSigner(),
 );
 const sockets = new Sockets(ldk, peers, () => wake());
@@ -353,6 +354,23 @@ const verbs = {
   claim: ({ preimage }) => {
     claimed[crypto.createHash('sha256').update(bytes(preimage)).digest('hex')] = bytes(preimage);
     manager.claim_funds(bytes(preimage));
+  },
+  gossip: () => {
+    const locked = graph.read_only(); // freed by hand: the next message for the graph waits for it
+    try {
+      return locked.list_channels().map((scid) => {
+        const channel = locked.channel(scid);
+        const policy = (update) =>
+          update && { fee_base_msat: update.get_fees().get_base_msat(), timestamp: update.get_last_update() };
+        return {
+          scid: scid.toString(),
+          nodes: [channel.get_node_one(), channel.get_node_two()].map((node) => hex(node.as_slice())),
+          policies: [policy(channel.get_one_to_two()), policy(channel.get_two_to_one())],
+        };
+      });
+    } finally {
+      locked.free();
+    }
   },
   hold: ({ on }) => {
     held = on;
