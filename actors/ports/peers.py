@@ -93,6 +93,7 @@ class PeersPort:
         self.unwritten: set[Connection] = set()
         self._listening = self._congested = False
         self._resolved: deque[tuple[peer.Dial, tuple[int, Any] | None, str]] = deque()
+        self._resolving: set[bytes] = set()
         self._bell, self._ring = socket.socketpair()
         self._bell.setblocking(False)
         self.selector.register(self._bell, selectors.EVENT_READ, self._rung)
@@ -165,8 +166,10 @@ class PeersPort:
         self.strangers.append(Connection(self, sock, None))
 
     def _dial(self, item: peer.Dial) -> None:
-        if any(s.dial and s.dial.node_id == item.node_id for s in self.strangers):
+        under_way = any(s.dial and s.dial.node_id == item.node_id for s in self.strangers)
+        if under_way or item.node_id in self._resolving:
             return
+        self._resolving.add(item.node_id)
         # a thread of its own: a dead resolver takes longer to say so than a heartbeat may
         threading.Thread(target=self._resolve, args=(item,), daemon=True).start()
 
@@ -183,6 +186,7 @@ class PeersPort:
         self._bell.recv(4096)
         while self._resolved:
             item, place, reason = self._resolved.popleft()
+            self._resolving.discard(item.node_id)
             if place is not None:
                 reason = self._connect(item, *place)
             if reason:
