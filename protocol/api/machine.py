@@ -57,7 +57,7 @@ class Machine:
     name = "api"
 
     def __init__(self, **constants: Any) -> None:
-        """network, node_id (33 bytes), alias, host, port, folder: what replies show of them."""
+        """network, node_id (hex), alias, host, port, folder: what replies show of them."""
         self.constants = {f"~{name}": value for name, value in constants.items()}
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:

@@ -179,9 +179,7 @@ def persist(turn: Turn) -> None:
     release(turn)
 
 
-def difference(
-    old: Channel, new: Channel, refused: tuple[tuple[str, str, bool], ...] = ()
-) -> Update:
+def difference(old: Channel, new: Channel, refused: Refusals = ()) -> Update:
     """The update that makes `new` of `old`; unchanged records are known by identity."""
     changed = [htlc for key, htlc in new.htlcs.items() if old.htlcs.get(key) is not htlc]
     secret = None
