@@ -86,7 +86,7 @@ class Driver:
         self.host = host
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
-        self.rows = Table()
+        self.rows = Table(schemas.cold, self._fetch)
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
@@ -109,8 +109,14 @@ class Driver:
     def load(self) -> None:
         """Pure: nothing is written or said. Raises `StoreError`."""
         if self.store is not None:
-            for key, value in self.store.load().items():
+            cold = [_ROW + name.encode() + b"/" for name in sorted(self.schemas.cold)]
+            for key, value in self.store.load(cold).items():
                 self._load(key, value)
+
+    def _fetch(self, key: str) -> Any:
+        """A row that is not kept in memory."""
+        data = self.store.get(_ROW + key.encode()) if self.store is not None else None
+        return None if data is None else self.schemas.decode(key, data)
 
     def resume(self) -> None:
         if self.switches.resume:
@@ -261,6 +267,7 @@ class Driver:
             self.on_commit("before")
             self.store.commit(self._staged)
             self._staged = {}
+            self.rows.written()
             self.on_commit("after")
         self._must_write = False
         self._write_by = None

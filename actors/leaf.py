@@ -176,6 +176,8 @@ class Loop:
             self._port.flush()
 
     def _patience(self) -> float | None:
+        if self._fed:
+            return 0.0  # a port had something to say when it was flushed
         waits = []
         wake, lazy = self.driver.due(), self.hub.due()
         if wake is not None:

@@ -15,6 +15,7 @@ from protocol.monitor.machine import Machine as Monitors
 from protocol.opening import CHAIN_HASH, Policy
 from protocol.payments.machine import Machine as Payments
 from protocol.peer.machine import Machine as Peers
+from protocol.router.machine import Machine as Router
 
 
 def make_machine(
@@ -33,6 +34,8 @@ def make_machine(
             told = features.encode(features.OUR_INIT)
             alias = shown.get("alias", "daruma")
             return Gossiper(derive(seed, "channels"), key, told, alias, key.id[:3])
+        case "router":
+            return Router(node_id(seed))
         case "monitors":
             return Monitors()
         case "peers":

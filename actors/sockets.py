@@ -16,6 +16,9 @@ class Owner(Protocol):
     def received(self, data: bytes) -> None:
         """Some bytes; none at all is the end of the other side's words, and the last call."""
 
+    def sent(self) -> None:
+        """The other side has taken some of what had to wait."""
+
     def broke(self, reason: str) -> None:
         """Nothing more will come or go. The owner closes the pipe."""
 
@@ -106,7 +109,10 @@ class Pipe:
             self._connecting = False
         elif mask & selectors.EVENT_READ:
             self._read()
+        waited = bool(self._out)
         self.flush()
+        if waited and self.open:
+            self.owner.sent()
 
     def _read(self) -> None:
         try:

@@ -3,7 +3,7 @@
 node (the first process, the operator's)
   Thespian's admin and logger
     supervisor             starts, watches and restarts the leaves; owns nothing
-      chain  wallet  funding  gossiper  monitors  peers  payments  api
+      chain  wallet  funding  gossiper  router  monitors  peers  payments  api
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ TREE = (
     Child("wallet", durable=True, port="actors.ports.wallet:WalletPort"),
     Child("funding", durable=True, port=""),
     Child("gossiper", durable=True, port=""),
+    Child("router", durable=True, port=""),
     Child("monitors", durable=True, port=""),
     Child("peers", durable=False, port="actors.ports.peers:PeersPort"),
     Child("payments", durable=True, port=""),

@@ -19,6 +19,7 @@ from protocol.funding import items as funding
 from protocol.gossip import items as gossip
 from protocol.monitor import items as monitor
 from protocol.payments import rows
+from protocol.router import items as router
 from storage.schema import Registry, Schema
 
 ITEMS: tuple[type, ...] = (
@@ -33,8 +34,10 @@ ITEMS: tuple[type, ...] = (
     monitor.HtlcArrived, monitor.HtlcEnded, monitor.HtlcRefused, monitor.Claim,
     monitor.ClaimKept, monitor.PeerAddress, monitor.Addresses, monitor.Reborn,
     monitor.ForgetUnfunded,
+    chain.LookUp, chain.Found,
     gossip.OwnChannel, gossip.OwnChannels, gossip.FromWire, gossip.PeerUp, gossip.PeerDown,
-    gossip.ToWire, gossip.Complain,
+    gossip.ToWire, gossip.WireDrained, gossip.Digested, gossip.Complain,
+    gossip.Since, gossip.News, gossip.UpToDate,
     funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.Open,
     machine.Ask, machine.Answer, machine.Quarantined,
 )  # fmt: skip
@@ -51,8 +54,8 @@ def decode_item(data: bytes) -> Any:
     return _item_decoder.decode(data)
 
 
-def _registry(**kinds: Any) -> Registry:
-    return Registry({name: Schema(name, kind) for name, kind in kinds.items()})
+def _registry(*, cold: tuple[str, ...] = (), **kinds: Any) -> Registry:
+    return Registry({name: Schema(name, kind) for name, kind in kinds.items()}, cold)
 
 
 OUTBOX = Schema("outbox", Item)
@@ -72,7 +75,16 @@ SCHEMAS: dict[str, Registry] = {
         script=wallet.OwnScript,
     ),
     "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex),
-    "gossiper": _registry(own=gossip.Own, edge=gossip.Edge, update=gossip.Said, node=gossip.Said),
+    "gossiper": _registry(
+        own=gossip.Own,
+        edge=gossip.Edge,
+        node=gossip.Seen,
+        said=gossip.Said,
+        followed=gossip.Followed,
+        epoch=gossip.Epoch,
+        cold=("said",),
+    ),
+    "router": _registry(page=router.Page, known=router.Known),
     "monitors": _registry(
         setup=state.Setup,
         core=state.Core,

@@ -7,7 +7,7 @@ never stored: they are what the next incarnation does not need to know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from protocol.values import Value
@@ -94,6 +94,17 @@ class Step:
             if key.startswith(prefix):
                 found[key] = value
         return {key: found[key] for key in sorted(found) if found[key] is not None}
+
+    def each(self, segment: str) -> Iterator[tuple[str, Any]]:
+        """All rows of a large segment: the key behind the slash, and the row; in no order."""
+        start = len(segment) + 1
+        changes = self.changes
+        for key, value in self.rows.segment(segment).items():
+            if key not in changes:
+                yield key[start:], value
+        for key, value in changes.items():
+            if value is not None and key.startswith(f"{segment}/"):
+                yield key[start:], value
 
     def tell(self, to: str, item: Value) -> None:
         self.effects.append(Tell(to=to, item=item))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from storage.errors import Fenced, Stale, WriteFailed
 from storage.store import NOTHING, Changes, Mark
 
@@ -39,8 +41,12 @@ class MemoryStore:
         self.generation = disk.generation
         self.mark = disk.mark
 
-    def load(self) -> dict[bytes, bytes]:
-        return dict(sorted(self.disk.data.items()))
+    def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
+        data, unread = self.disk.data, tuple(but)
+        return {key: data[key] for key in sorted(data) if not key.startswith(unread)}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.disk.data.get(key)
 
     def commit(self, changes: Changes) -> None:
         disk = self.disk

@@ -7,6 +7,7 @@ beside it, outside, the mirror of its mark.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from rocksdict import (
@@ -45,6 +46,11 @@ def _options(*, create: bool) -> Any:
     table.set_block_cache(Cache(512 << 10))
     options.set_block_based_table_factory(table)
     return options
+
+
+def _behind(prefix: bytes) -> bytes:
+    """The first key after all that begin with this prefix."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 class RocksStore:
@@ -86,17 +92,10 @@ class RocksStore:
         )
 
     def _read_meta(self) -> tuple[Mark, int | None]:
-        data = self._get(META)
+        data = self.get(META)
         if data is None:
             return NOTHING, None
         return mark_from(data), int.from_bytes(data[40:48], "big")
-
-    def _get(self, key: bytes) -> bytes | None:
-        try:
-            value = self._db.get(key)
-        except Exception as error:
-            raise self._explained(error) from None
-        return None if value is None else bytes(value)
 
     def _check(self, mirrored: Mark, identity: bytes, *, fresh: bool) -> None:
         if self.mark.commits < mirrored.commits:
@@ -116,19 +115,33 @@ class RocksStore:
                 f"the mark that proves the {self.what} store to be the newest is missing "
                 f"({self._mirror.path}): restore it with the store"
             )
-        if not fresh and self._get(IDENTITY) != identity:
+        if not fresh and self.get(IDENTITY) != identity:
             raise Foreign(
                 f"the {self.what} store belongs to another node: "
                 "use the seed that it was made with, or another folder"
             )
 
-    def load(self) -> dict[bytes, bytes]:
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value = self._db.get(key)
+        except Exception as error:
+            raise self._explained(error) from None
+        return None if value is None else bytes(value)
+
+    def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
+        unread = sorted(but)
         try:
             rows = self._db.iter()
             rows.seek_to_first()
             while rows.valid():
-                found[bytes(rows.key())] = bytes(rows.value())
+                key = bytes(rows.key())
+                if unread and key >= unread[0]:
+                    prefix = unread.pop(0)
+                    if key.startswith(prefix):
+                        rows.seek(_behind(prefix))
+                        continue
+                found[key] = bytes(rows.value())
                 rows.next()
             rows.status()  # a damaged block ends the iteration early, without an error
         except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -63,10 +63,14 @@ class Schema:
 
 
 class Registry:
-    """All schemas of one actor, by the first segment of a row's key."""
+    """All schemas of one actor, by the first segment of a row's key.
 
-    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+    `cold`: segments that are many and seldom read, and therefore not kept in memory.
+    """
+
+    def __init__(self, schemas: Mapping[str, Schema], cold: Iterable[str] = ()) -> None:
         self._schemas = dict(schemas)
+        self.cold = frozenset(cold)
 
     def __deepcopy__(self, _memo: Any) -> Registry:
         return self  # constant

@@ -8,7 +8,7 @@ so that an incarnation that was replaced cannot write any more.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Changes = Mapping[bytes, bytes | None]
@@ -44,8 +44,11 @@ class Store(Protocol):
     generation: int
     mark: Mark
 
-    def load(self) -> dict[bytes, bytes]:
-        """Everything, in order of key. Raises `Corrupt`."""
+    def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
+        """Everything but keys that begin with one of `but`, in order of key. Raises `Corrupt`."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """One value, as it was committed last. Raises `Corrupt`."""
 
     def commit(self, changes: Changes) -> None:
         """All changes on disk, synced, or an exception: `WriteFailed`, `Fenced`."""

@@ -54,6 +54,9 @@ class Client:
             return
         self._parse()
 
+    def sent(self) -> None:
+        pass
+
     def broke(self, reason: str) -> None:
         self.close()
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from actors.ports.base import PortHost
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
-from protocol.bitcoin.transaction import display
+from protocol.bitcoin.transaction import display, from_display
 from protocol.chain import port as chain
+from protocol.chain.items import Found, LookUp, Output
 from protocol.machine import Answer, Ask
 from protocol.opening import CHAIN_HASH
 
 MAX_BLOCKS, MAX_BYTES = 100, 8 << 20  # of one turn, which must be shorter than a heartbeat
+BLOCKS_KEPT = 32  # their transaction ids, for look-ups
 FALLBACK_FEERATE_PER_KW = {"regtest": 1000}
 MIN_FEERATE_PER_KW = 253
 
@@ -23,6 +25,7 @@ class ChainPort:
         self._best: str | None = None
         self._feerate = FALLBACK_FEERATE_PER_KW.get(host.settings.network, MIN_FEERATE_PER_KW)
         self._away = self._known = False
+        self._txids: dict[int, list[str]] = {}
 
     def flush(self) -> None:
         pass
@@ -42,6 +45,9 @@ class ChainPort:
                 self.host.warn(f"the chain backend does not answer: {error}; waiting for it")
             if isinstance(item, Ask):
                 self._refuse(item, "the chain backend does not answer")
+            if isinstance(item, LookUp):
+                unknown = tuple(Output(scid=scid, unknown=True) for scid in item.scids)
+                self.host.feed(Found(outputs=unknown))
 
     def _do(self, item: Any) -> None:
         match item:
@@ -56,6 +62,8 @@ class ChainPort:
                     self.host.feed(fetched)
             case chain.Send():
                 self._send(item)
+            case LookUp():
+                self.host.feed(Found(outputs=self._outputs(item)))
             case Ask():
                 self._generate(item)
 
@@ -69,6 +77,8 @@ class ChainPort:
         self._best = best
         height = self.rpc("getblockheader", best)["height"]
         keep = height - 1 if item.height < 0 else self._fork(item)
+        if keep < item.height:
+            self._txids.clear()
         blocks = []
         for number in range(keep + 1, min(height, keep + MAX_BLOCKS) + 1):
             raw = self._block(number)
@@ -123,6 +133,40 @@ class ChainPort:
                 last = height == item.until
                 scanned = chain.Scanned(key=item.key, height=height, raw=raw, last=last)
                 self.host.feed(scanned)
+
+    def _outputs(self, item: LookUp) -> tuple[Output, ...]:
+        """Two batches of questions: which transactions those are, and what is unspent of them."""
+        places = {scid: self._txid(scid) for scid in item.scids}
+        known = [scid for scid, txid in places.items() if txid]
+        asked = [
+            ("gettxout", (places[scid], int.from_bytes(scid[6:], "big"), False)) for scid in known
+        ]
+        coins = dict(zip(known, self.rpc.many(asked), strict=True))
+        return tuple(self._output(scid, places[scid], coins.get(scid)) for scid in item.scids)
+
+    def _txid(self, scid: bytes) -> str | None:
+        height, index = int.from_bytes(scid[:3], "big"), int.from_bytes(scid[3:6], "big")
+        if height not in self._txids:
+            try:
+                txids = self.rpc("getblock", self.rpc("getblockhash", height), 1)["tx"]
+            except RpcError:
+                return None  # the chain is shorter, or the block is pruned
+            while len(self._txids) >= BLOCKS_KEPT:
+                del self._txids[next(iter(self._txids))]
+            self._txids[height] = txids
+        txids = self._txids[height]
+        return txids[index] if index < len(txids) else ""
+
+    @staticmethod
+    def _output(scid: bytes, txid: str | None, coin: Any) -> Output:
+        if not txid or coin is None:
+            return Output(scid=scid, unknown=txid is None)
+        return Output(
+            scid=scid,
+            txid=from_display(txid),
+            script=bytes.fromhex(coin["scriptPubKey"]["hex"]),
+            amount_sat=round(coin["value"] * 100_000_000),
+        )
 
     def _send(self, item: chain.Send) -> None:
         try:

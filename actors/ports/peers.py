@@ -19,6 +19,7 @@ from protocol.errors import ProtocolError
 from protocol.peer import items as peer
 
 MAX_OUT = 16 << 20
+MAX_LOSSY, NEARLY_ALL = 128 << 10, 4 << 10
 MAX_STRANGERS, HANDSHAKE_SECONDS = 200, 10.0
 
 
@@ -29,7 +30,7 @@ class Connection:
         self.port, self.dial = port, dial
         self.began = time.monotonic()
         self.node_id: bytes | None = None
-        self.closing = False
+        self.closing = self.held = self.tell_drained = False
         theirs = dial.node_id if dial is not None else None
         self.noise = Transport(ours=port.secret, ephemeral=os.urandom(32), theirs=theirs)
         with contextlib.suppress(OSError):
@@ -54,14 +55,30 @@ class Connection:
         for message in messages:
             self.port.host.feed(peer.Received(node_id=self.noise.theirs or b"", message=message))
 
+    def sent(self) -> None:
+        self.drained()
+
+    def drained(self) -> None:
+        """Tell once, when it was asked for."""
+        if self.tell_drained and self.pipe.open and self.pipe.waiting <= NEARLY_ALL:
+            self.tell_drained = False
+            assert self.node_id is not None
+            self.port.host.feed(peer.Drained(node_id=self.node_id))
+
     def broke(self, reason: str) -> None:
         self.close(reason)
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, *, lossy: bool) -> None:
+        if lossy and self.pipe.waiting > MAX_LOSSY:
+            return
         self.pipe.write(self.noise.send(message))
         self.port.unwritten.add(self)
         if self.pipe.waiting > MAX_OUT:
             self.close("the peer does not read")
+
+    def pause(self) -> None:
+        """Leave it unread while it says too much, or while somebody here does not keep up."""
+        self.pipe.pause(self.held or self.port.congested)
 
     def hang_up(self) -> None:
         """What was said is still sent; nobody is told, for we know."""
@@ -91,7 +108,7 @@ class PeersPort:
         self.connections: dict[bytes, Connection] = {}
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
-        self._listening = self._congested = False
+        self._listening = self.congested = False
         self._resolved: deque[tuple[peer.Dial, tuple[int, Any] | None, str]] = deque()
         self._resolving: set[bytes] = set()
         self._bell, self._ring = socket.socketpair()
@@ -123,26 +140,39 @@ class PeersPort:
             case peer.Write():
                 connection = self.connections.get(item.node_id)
                 if connection is not None and not connection.closing:
-                    connection.send(item.message)
+                    connection.send(item.message, lossy=item.lossy)
+            case peer.WhenDrained() | peer.Hold():
+                connection = self.connections.get(item.node_id)
+                if connection is not None:
+                    self._regulate(connection, item)
             case peer.Hangup():
                 connection = self.connections.pop(item.node_id, None)
                 if connection is not None:
                     connection.hang_up()
+
+    def _regulate(self, connection: Connection, item: peer.WhenDrained | peer.Hold) -> None:
+        if isinstance(item, peer.Hold):
+            connection.held = item.held
+            connection.pause()
+        else:
+            connection.tell_drained = True
+            self.unwritten.add(connection)
 
     def flush(self) -> None:
         """One write for all that was said to a peer in this turn."""
         unwritten, self.unwritten = self.unwritten, set()
         for connection in unwritten:
             connection.pipe.flush()
+            connection.drained()
         self._hold_back()
         self._drop_slow_strangers()
 
     def _hold_back(self) -> None:
         """While a neighbour does not keep up nothing more is read: TCP slows the peers down."""
-        if self.host.hub.congested != self._congested:
-            self._congested = self.host.hub.congested
+        if self.host.hub.congested != self.congested:
+            self.congested = self.host.hub.congested
             for connection in self.connections.values():
-                connection.pipe.pause(self._congested)
+                connection.pause()
 
     def _drop_slow_strangers(self) -> None:
         now = time.monotonic()
@@ -213,7 +243,7 @@ class PeersPort:
             old.closing = True
             old.close("replaced by a new connection")
         self.connections[connection.node_id] = connection
-        connection.pipe.pause(self._congested)
+        connection.pause()
         host, port = connection.place
         self.host.feed(
             peer.Connected(

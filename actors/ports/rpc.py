@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -42,7 +43,23 @@ class Bitcoind:
     def __call__(self, method: str, *params: Any) -> Any:
         """Raises `RpcError` or `Unreachable`."""
         body = json.dumps({"jsonrpc": "1.0", "id": 0, "method": method, "params": params})
-        reply = self._post(body)
+        return self._result(self._post(body))
+
+    def many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """The results of some calls in one request. Raises `RpcError` or `Unreachable`."""
+        if not calls:
+            return []
+        rows = [
+            {"jsonrpc": "1.0", "id": number, "method": method, "params": list(params)}
+            for number, (method, params) in enumerate(calls)
+        ]
+        replies = self._post(json.dumps(rows))
+        if not isinstance(replies, list):
+            raise Unreachable("it does not answer batches")
+        by_id = {reply.get("id"): reply for reply in replies}
+        return [self._result(by_id.get(number, {})) for number in range(len(rows))]
+
+    def _result(self, reply: Any) -> Any:
         if reply.get("error"):
             error = reply["error"]
             raise RpcError(int(error.get("code", 0)), str(error.get("message", "")))

@@ -18,6 +18,7 @@ from protocol.bitcoin.transaction import (
     serialize,
 )
 from protocol.chain import port as chain
+from protocol.chain.items import Found, LookUp, Output
 from protocol.crypto.hashes import sha256
 
 LOOKAHEAD = 200
@@ -40,7 +41,23 @@ def chain_port(sim: SimChain, item: Any) -> list[Any]:
         case chain.Send():
             sim.submit(item.raw)
             return []
+        case LookUp():
+            return [Found(outputs=tuple(_output(sim, scid) for scid in item.scids))]
     raise AssertionError(type(item).__name__)
+
+
+def _output(sim: SimChain, scid: bytes) -> Output:
+    height, index, vout = (int.from_bytes(part, "big") for part in (scid[:3], scid[3:6], scid[6:]))
+    if height > sim.height:
+        return Output(scid=scid, unknown=True)
+    transactions = parse_block(sim.blocks[height]).transactions
+    if index >= len(transactions) or vout >= len(transactions[index].outputs):
+        return Output(scid=scid)
+    tx = transactions[index]
+    if Outpoint(tx.txid, vout) not in sim.coins:
+        return Output(scid=scid)
+    out = tx.outputs[vout]
+    return Output(scid=scid, txid=tx.txid, script=out.script, amount_sat=out.amount_sat)
 
 
 def _polled(sim: SimChain, item: chain.Poll) -> chain.Polled:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from actors.driver import Switches
 from actors.testkit import stories, tale
 from actors.testkit.explore import Sentence, Story
+from actors.testkit.node import Node
 from actors.testkit.world import World
+from protocol.gossip.items import ChannelGone, ChannelIs, Edge
 
 
 def _open(world: World) -> None:
@@ -33,20 +35,59 @@ def _announced(world: World) -> None:
 
 
 def knows_all(world: World, name: str) -> bool:
-    """The edge, both updates, both nodes."""
-    rows = world.nodes[name].rows
-    return (len(rows("gossiper", "edge")), len(rows("gossiper", "update"))) == (1, 2) and len(
-        rows("gossiper", "node")
-    ) == 2
+    """The edge with its proof, both updates, both nodes; and the router knows it too."""
+    node = world.nodes[name]
+    edges = node.rows("gossiper", "edge")
+    return (
+        len(edges) == 1
+        and len(node.rows("gossiper", "node")) == 2
+        and all(_is_whole(node, key, edge) for key, edge in edges.items())
+    )
+
+
+def _is_whole(node: Node, key: str, edge: Edge) -> bool:
+    scid = key.removeprefix("edge/")
+    names = [f"said/{scid}", f"said/{scid}/0", f"said/{scid}/1"]
+    names += [f"said/{one.hex()}" for one in edge.nodes]
+    said = all(node.row("gossiper", name) is not None for name in names)
+    return all(edge.times) and said and bytes.fromhex(scid) in public_graph(node)
+
+
+def public_graph(node: Node) -> set[bytes]:
+    """The channels that the router knows of, applied or waiting."""
+    known = node.row("router", "~graph").scids()
+    for row in node.rows("router", "~waiting").values():
+        for change in row.changes:
+            if isinstance(change, ChannelIs):
+                known.add(change.scid)
+            elif isinstance(change, ChannelGone):
+                known.discard(change.scid)
+    return set(known)
+
+
+def announcements(node: Node) -> dict[str, bytes]:
+    """Every channel_announcement, by the key of its edge."""
+    return {
+        key: node.row("gossiper", key.replace("edge/", "said/")).raw
+        for key in node.rows("gossiper", "edge")
+    }
 
 
 def _check(world: World) -> None:
-    alice, bob = (world.nodes[name].rows("gossiper", "edge") for name in ("alice", "bob"))
-    assert [edge.raw for edge in alice.values()] == [edge.raw for edge in bob.values()]
+    alice, bob = (announcements(world.nodes[name]) for name in ("alice", "bob"))
+    assert alice == bob
     stories.pay(world.nodes["alice"], world.nodes["bob"], 1_000_000, "over it")
 
 
-SENTENCES: list[Sentence] = [_open, _announced]
+def _routers_have_saved(world: World) -> None:
+    stories.until(
+        world,
+        lambda: all(node.rows("router", "page") for node in world.nodes.values()),
+        "the graph is on the routers' disks",
+    )
+
+
+SENTENCES: list[Sentence] = [_open, _announced, _routers_have_saved]
 
 
 def story(switches: Switches | None = None) -> Story:

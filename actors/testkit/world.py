@@ -171,6 +171,8 @@ class World:
                 if other is not None and (node.name, other.name) in self.wires:
                     self._ticket += 1
                     self.wires[node.name, other.name].append((self._ticket, item.message))
+            case peer.WhenDrained():
+                self.hear_port(node, "peers", peer.Drained(node_id=item.node_id))
             case peer.Hangup():
                 other = self._by_id(item.node_id)
                 if other is not None:

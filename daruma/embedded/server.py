@@ -261,21 +261,31 @@ class _Server(HTTPServer):
 
 
 def answer(methods: Methods, body: bytes) -> tuple[int, bytes]:
-    """-> HTTP status and JSON, as bitcoind gives them."""
-    number = None
+    """-> HTTP status and JSON, as bitcoind gives them; a batch is a list of requests."""
     try:
         request = json.loads(body)
+    except ValueError:
+        request = None
+    if isinstance(request, list):
+        return 200, json.dumps([_reply(methods, one)[1] for one in request]).encode()
+    status, reply = _reply(methods, request)
+    return status, json.dumps(reply).encode()
+
+
+def _reply(methods: Methods, request: Any) -> tuple[int, dict[str, Any]]:
+    number = None
+    try:
         number = request.get("id")
         params = request.get("params") or []
         with LOCK:
             result = methods.call(request["method"], list(params))
-        return 200, json.dumps({"result": result, "error": None, "id": number}).encode()
+        return 200, {"result": result, "error": None, "id": number}
     except Reject as reject:
         error = {"code": reject.code, "message": str(reject)}
-        return 500, json.dumps({"result": None, "error": error, "id": number}).encode()
-    except (ValueError, KeyError, AttributeError):
+        return 500, {"result": None, "error": error, "id": number}
+    except (ValueError, KeyError, AttributeError, TypeError):
         error = {"code": -32700, "message": "Parse error"}
-        return 500, json.dumps({"result": None, "error": error, "id": number}).encode()
+        return 500, {"result": None, "error": error, "id": number}
 
 
 def cookie(folder: str) -> str:

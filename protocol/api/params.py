@@ -50,6 +50,22 @@ def block_count(value: Any) -> int:
     return number
 
 
+def number(value: Any) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("should be a number") from None
+    if isinstance(value, bool) or not 0 <= found < 1e9:
+        raise ValueError("should be a number from 0 to 1000000000")
+    return found
+
+
+def texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("should be an array of strings")
+    return value
+
+
 def boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value

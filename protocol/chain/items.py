@@ -66,7 +66,10 @@ class Tip(Value, frozen=True, kw_only=True):
 
 
 class NextBlock(Value, frozen=True, kw_only=True):
-    """A follower has this block as its newest: what comes next? Height -1: start at the tip."""
+    """A follower has this block as its newest: what comes next? Height -1: start at the tip.
+
+    Without a hash whatever is at that height counts as read.
+    """
 
     height: int
     hash: bytes
@@ -83,3 +86,28 @@ class LostBlock(Value, frozen=True, kw_only=True):
     """To a follower: the block that it named is no longer in the chain."""
 
     height: int
+
+
+class LookUp(Value, frozen=True, kw_only=True):
+    """What do the outputs at these short channel ids hold? Said by the gossiper."""
+
+    scids: tuple[bytes, ...]
+
+
+class Output(Value, frozen=True, kw_only=True):
+    """An output by its place. `script` is empty when there is none, or it is spent.
+
+    `unknown`: it could not be found out.
+    """
+
+    scid: bytes
+    txid: bytes = b""
+    script: bytes = b""
+    amount_sat: int = 0
+    unknown: bool = False
+
+
+class Found(Value, frozen=True, kw_only=True):
+    """The answer to `LookUp`."""
+
+    outputs: tuple[Output, ...]

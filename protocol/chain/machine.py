@@ -10,6 +10,8 @@ from __future__ import annotations
 from protocol.bitcoin.transaction import Block, Outpoint, display, parse, parse_block, serialize
 from protocol.chain.items import (
     Broadcast,
+    Found,
+    LookUp,
     LostBlock,
     NewBlock,
     NextBlock,
@@ -127,6 +129,10 @@ class Machine:
                 if step.get(f"send/{txid.hex()}") is None:
                     step.put(f"send/{txid.hex()}", Pending(raw=item.raw))
                 step.do(Send(raw=item.raw))
+            case LookUp():
+                step.do(item)
+            case Found():
+                step.say("gossiper", item)
             case NextBlock():
                 self._next_block(step, sender, item)
             case Mined():
@@ -284,7 +290,7 @@ class Machine:
             step.do(Fetch(follower=follower, height=chain.height))
             return
         offset = item.height - chain.height - 1
-        known = -len(chain.hashes) <= offset < 0
+        known = item.hash and -len(chain.hashes) <= offset < 0
         if item.height > chain.height or known and chain.hashes[offset] != item.hash:
             step.say(follower, LostBlock(height=item.height))
         elif item.height < chain.height:

@@ -1,13 +1,15 @@
-"""The rows of the graph: what is believed of channels and nodes, and what is passed on.
+"""The graph: what is believed of channels and nodes.
 
-Every function works on a step of the gossiper. Messages are raw, with their type in front.
+Every function works on a step of the gossiper. Messages are raw, with their type in front. What is
+compared with every message is kept in memory (`Edge`, `Seen`); the messages themselves are on disk
+only. What changes is noted for the router ("~news/") and for peers ("~relay/"), see `feeding`.
 """
 
 from __future__ import annotations
 
-from protocol.errors import Malformed
 from protocol.gossip import announce
-from protocol.gossip.items import Edge, Said
+from protocol.gossip.announce import Policy
+from protocol.gossip.items import ChannelGone, ChannelIs, Edge, PolicyIs, Relay, Said, Seen
 from protocol.machine import Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -34,103 +36,222 @@ def edge_key(scid: bytes) -> str:
     return f"edge/{scid.hex()}"
 
 
-def update_key(scid: bytes, direction: int) -> str:
-    return f"update/{scid.hex()}/{direction}"
-
-
 def node_key(node_id: bytes) -> str:
     return f"node/{node_id.hex()}"
 
 
-def add_edge(step: Step, raw: bytes, capacity_sat: int) -> None:
-    """A channel_announcement whose signatures and funding output have been checked."""
-    message = ChannelAnnouncement.decode(raw[2:])
-    edge = Edge(nodes=(message.node_id_1, message.node_id_2), capacity_sat=capacity_sat, raw=raw)
-    step.put(edge_key(message.short_channel_id), edge)
+def said_key(name: bytes, direction: int | None = None) -> str:
+    """`name`: a short channel id (8 bytes) or a node id (33)."""
+    return f"said/{name.hex()}" if direction is None else f"said/{name.hex()}/{direction}"
+
+
+def said(step: Step, name: bytes, direction: int | None = None) -> bytes | None:
+    """The message that was believed last."""
+    row = step.get(said_key(name, direction))
+    return None if row is None else row.raw
+
+
+def vout(scid: bytes) -> int:
+    return int.from_bytes(scid[6:], "big")
+
+
+def height(scid: bytes) -> int:
+    return int.from_bytes(scid[:3], "big")
+
+
+# ---- what a start counts anew ------------------------------------------------------------------
+
+
+def count(step: Step) -> None:
+    """Degrees of the nodes, and the serial number that comes next."""
+    degrees: dict[bytes, int] = {}
+    last = 0
+    for _, edge in step.each("edge"):
+        for node in edge.nodes:
+            degrees[node] = degrees.get(node, 0) + 1
+        last = max(last, edge.serial)
+    for node, degree in degrees.items():
+        step.put(f"~degree/{node.hex()}", degree)
+    step.put("~serial", last)
+
+
+def _serial(step: Step) -> int:
+    number = (step.get("~serial") or 0) + 1
+    step.put("~serial", number)
+    return number
+
+
+def degree(step: Step, node: bytes) -> int:
+    """How many channels of a node we know."""
+    return step.get(f"~degree/{node.hex()}") or 0
+
+
+def _degree(step: Step, node: bytes, change: int) -> int:
+    number = degree(step, node) + change
+    step.put(f"~degree/{node.hex()}", number or None)
+    return number
+
+
+# ---- channels ----------------------------------------------------------------------------------
+
+
+def add_edge(
+    step: Step,
+    raw: bytes,
+    message: ChannelAnnouncement,
+    funding: tuple[bytes, int],
+    now: float,
+    origin: bytes = b"",
+) -> None:
+    """A channel_announcement that has been checked. `funding`: its txid and satoshi.
+
+    `origin`: the peer that sent it; it is passed on to others. Updates that are on disk already
+    count again.
+    """
+    scid, ends = message.short_channel_id, message.node_id_1 + message.node_id_2
+    times = [_time_of(said(step, scid, way)) for way in (0, 1)]
+    new = step.get(edge_key(scid)) is None
+    edge = Edge(
+        ends=ends,
+        txid=funding[0],
+        capacity_sat=funding[1],
+        serial=_serial(step),
+        heard=int(now),
+        time_0=times[0],
+        time_1=times[1],
+    )
+    step.put(edge_key(scid), edge)
+    step.put(said_key(scid), Said(raw=raw))
+    for node in edge.nodes if new else ():
+        _degree(step, node, 1)
+    step.put(f"~news/{scid.hex()}", ChannelIs(scid=scid, ends=ends, capacity_sat=funding[1]))
+    _relay(step, origin, raw)
+
+
+def _time_of(raw: bytes | None) -> int:
+    return ChannelUpdate.decode(raw[2:]).timestamp if raw is not None else 0
 
 
 def forget_edge(step: Step, scid: bytes) -> None:
     """The channel, what was said of it, and nodes that have no other channel."""
     edge = step.get(edge_key(scid))
+    if edge is None:
+        return
+    _serial(step)
     step.drop(edge_key(scid))
-    for direction in (0, 1):
-        step.drop(update_key(scid, direction))
-    if edge is not None:
-        for node in edge.nodes:
-            if not channels_of(step, node):
-                step.drop(node_key(node))
+    step.drop(said_key(scid))
+    for way in (0, 1):
+        step.drop(said_key(scid, way))
+        step.drop(f"~news/{scid.hex()}/{way}")
+    for node in edge.nodes:
+        if _degree(step, node, -1) == 0:
+            step.drop(node_key(node))
+            step.drop(said_key(node))
+    step.put(f"~news/{scid.hex()}", ChannelGone(scid=scid))
 
 
-def channels_of(step: Step, node: bytes) -> list[str]:
-    return [key for key, edge in step.scan("edge/").items() if node in edge.nodes]
+def spend(step: Step, scid: bytes, spent_height: int | None) -> None:
+    """Its funding output was spent at this height (None: a reorganisation took that back)."""
+    edge = step.get(edge_key(scid))
+    if edge is not None and edge.spent_height != spent_height:
+        step.put(edge_key(scid), edge.but(spent_height=spent_height, serial=_serial(step)))
+        if spent_height is not None:
+            step.put(f"~news/{scid.hex()}", ChannelGone(scid=scid))
 
 
-def hear_update(step: Step, raw: bytes, chain_hash: bytes, now: float) -> None:
-    """A channel_update of somebody. Raises `Refused`, or `Malformed`."""
-    message = ChannelUpdate.decode(raw[2:])
-    direction = message.channel_flags & DIRECTION
+def put_update(
+    step: Step, raw: bytes, message: ChannelUpdate, policy: Policy, origin: bytes = b""
+) -> None:
+    """An update that has been checked, of a channel that is known."""
+    scid, way = message.short_channel_id, message.channel_flags & DIRECTION
+    edge = step.get(edge_key(scid))
+    times = {"time_1" if way else "time_0": message.timestamp}
+    step.put(edge_key(scid), edge.but(serial=_serial(step), **times))
+    step.put(said_key(scid, way), Said(raw=raw))
+    step.put(f"~news/{scid.hex()}/{way}", PolicyIs(scid=scid, direction=way, policy=policy))
+    _relay(step, origin, raw)
+
+
+def put_node(step: Step, raw: bytes, message: NodeAnnouncement, origin: bytes = b"") -> None:
+    """A node_announcement that has been checked."""
+    step.put(node_key(message.node_id), Seen(timestamp=message.timestamp))
+    step.put(said_key(message.node_id), Said(raw=raw))
+    _relay(step, origin, raw)
+
+
+def _relay(step: Step, origin: bytes, raw: bytes) -> None:
+    """What is new is passed on at the end of the batch, in the order in which it was believed."""
+    number = (step.get("~relayed") or 0) + 1
+    step.put("~relayed", number)
+    step.put(f"~relay/{number}", Relay(peer=origin, raw=raw))
+
+
+# ---- what is believed --------------------------------------------------------------------------
+
+
+def hear_update(
+    step: Step, raw: bytes, message: ChannelUpdate, now: float, origin: bytes = b""
+) -> None:
+    """A channel_update of a channel that we know. Raises `Refused`."""
+    way = message.channel_flags & DIRECTION
     edge = step.get(edge_key(message.short_channel_id))
-    key = update_key(message.short_channel_id, direction)
-    if message.chain_hash != chain_hash or edge is None or message.message_flags & DONT_FORWARD:
-        raise Refused
-    _check_time(message.timestamp, step.get(key), now)
+    check_time(message.timestamp, edge.times[way], now)
     policy = announce.policy_of(message)
     if edge.spent_height is not None and not policy.disabled:
         raise Refused
-    if policy.htlc_minimum_msat > policy.htlc_maximum_msat:
-        raise Refused
     if policy.htlc_maximum_msat > edge.capacity_sat * 1000:
         raise Refused
-    if not announce.is_signed_by(raw, edge.nodes[direction], message.signature):
-        raise Refused("channel_update with a wrong signature")
-    step.put(key, Said(raw=raw, timestamp=message.timestamp))
+    check_update(raw, message, edge.nodes[way])
+    put_update(step, raw, message, policy, origin)
 
 
-def hear_node(step: Step, raw: bytes, now: float) -> None:
-    """A node_announcement of somebody. Raises `Refused`, or `Malformed`."""
-    message = NodeAnnouncement.decode(raw[2:])
-    key = node_key(message.node_id)
-    if step.get(key) is None and not channels_of(step, message.node_id):
+def check_update(raw: bytes, message: ChannelUpdate, signer: bytes) -> None:
+    """What can be checked without the channel. Raises `Refused`."""
+    if message.message_flags & DONT_FORWARD:
         raise Refused
-    _check_time(message.timestamp, step.get(key), now)
+    if message.htlc_minimum_msat > message.htlc_maximum_msat:
+        raise Refused
+    if not announce.is_signed_by(raw, signer, message.signature):
+        raise Refused("channel_update with a wrong signature")
+
+
+def hear_node(
+    step: Step, raw: bytes, message: NodeAnnouncement, now: float, origin: bytes = b""
+) -> None:
+    """A node_announcement of a node with a channel. Raises `Refused`."""
+    known = step.get(node_key(message.node_id))
+    check_time(message.timestamp, known.timestamp if known is not None else 0, now)
+    check_node(raw, message)
+    put_node(step, raw, message, origin)
+
+
+def check_node(raw: bytes, message: NodeAnnouncement) -> None:
+    """Raises `Refused`."""
     if not announce.is_signed_by(raw, message.node_id, message.signature):
         raise Refused("node_announcement with a wrong signature")
-    step.put(key, Said(raw=raw, timestamp=message.timestamp))
 
 
-def _check_time(timestamp: int, known: Said | None, now: float) -> None:
-    if known is not None and timestamp <= known.timestamp:
-        raise Refused
-    if not now - STALE_SECONDS < timestamp < now + FUTURE_SECONDS:
+def check_time(timestamp: int, known: int, now: float) -> None:
+    """Newer than what is known, neither stale nor from the future. Raises `Refused`."""
+    if timestamp <= known or not now - STALE_SECONDS < timestamp < now + FUTURE_SECONDS:
         raise Refused
 
 
-def check_announcement(raw: bytes, chain_hash: bytes) -> ChannelAnnouncement:
-    """All but the funding output. Raises `Refused`, or `Malformed`."""
-    message = ChannelAnnouncement.decode(raw[2:])
-    if message.chain_hash != chain_hash:
-        raise Refused
-    if message.node_id_1 >= message.node_id_2:
-        raise Malformed("channel_announcement with its nodes out of order")
-    if not announce.announcement_is_signed(raw, message):
-        raise Refused("channel_announcement with a wrong signature")
-    return message
-
-
-# ---- what is passed on ------------------------------------------------------------------------
+# ---- what is passed on -------------------------------------------------------------------------
 
 
 def of_channel(step: Step, scid: bytes) -> list[bytes]:
     """Announcement, then updates; nothing without an update or when it is spent."""
     edge = step.get(edge_key(scid))
-    updates = [step.get(update_key(scid, direction)) for direction in (0, 1)]
-    said = [update.raw for update in updates if update is not None]
-    if edge is None or edge.spent_height is not None or not said:
+    updates = [said(step, scid, way) for way in (0, 1)]
+    known = [raw for raw in updates if raw is not None]
+    announcement = said(step, scid)
+    if edge is None or edge.spent_height is not None or not known or announcement is None:
         return []
-    return [edge.raw, *said]
+    return [announcement, *known]
 
 
 def of_nodes(step: Step, nodes: list[bytes]) -> list[bytes]:
     """Each node's announcement once."""
-    rows = [step.get(node_key(node)) for node in dict.fromkeys(nodes)]
-    return [row.raw for row in rows if row is not None]
+    found = [said(step, node) for node in dict.fromkeys(nodes)]
+    return [raw for raw in found if raw is not None]

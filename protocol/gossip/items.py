@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from protocol.features import Features
 from protocol.gossip.announce import Half, Policy, Side
 from protocol.values import Value
+
+# ---- monitors ----------------------------------------------------------------------------------
 
 
 class OwnChannel(Value, frozen=True, kw_only=True):
@@ -15,6 +18,7 @@ class OwnChannel(Value, frozen=True, kw_only=True):
 
     channel_id: bytes
     scid: bytes
+    txid: bytes
     theirs: Side
     their_half: Half
     key_index: int
@@ -29,6 +33,9 @@ class OwnChannels(Value, frozen=True, kw_only=True):
     all: tuple[OwnChannel, ...]
 
 
+# ---- peers -------------------------------------------------------------------------------------
+
+
 class FromWire(Value, frozen=True, kw_only=True):
     """Peers says: a gossip message (with its type) of a connected peer."""
 
@@ -40,6 +47,7 @@ class PeerUp(Value, frozen=True, kw_only=True):
     """Peers says: the peer has said its init."""
 
     peer: bytes
+    features: Features
 
 
 class PeerDown(Value, frozen=True, kw_only=True):
@@ -48,11 +56,29 @@ class PeerDown(Value, frozen=True, kw_only=True):
     peer: bytes
 
 
+class WireDrained(Value, frozen=True, kw_only=True):
+    """Peers says: what was sent with `more` has left; the rest may follow."""
+
+    peer: bytes
+
+
 class ToWire(Value, frozen=True, kw_only=True):
-    """To peers: send these, in this order."""
+    """To peers: send these, in this order. `more`: tell when they have left (`WireDrained`).
+
+    `lossy`: not worth memory when the peer is slow.
+    """
 
     peer: bytes
     messages: tuple[bytes, ...]
+    more: bool = False
+    lossy: bool = False
+
+
+class Digested(Value, frozen=True, kw_only=True):
+    """To peers: so many bytes of the peer's gossip have been dealt with; it may send more."""
+
+    peer: bytes
+    size: int
 
 
 class Complain(Value, frozen=True, kw_only=True):
@@ -62,7 +88,59 @@ class Complain(Value, frozen=True, kw_only=True):
     text: str
 
 
-# ---- rows -------------------------------------------------------------------------------------
+# ---- router ------------------------------------------------------------------------------------
+
+
+class Since(Value, frozen=True, kw_only=True):
+    """Router says: this is how much of the graph I have; what has changed since?
+
+    `epoch`: which life of the graph the serial number belongs to (8 bytes).
+    """
+
+    epoch: bytes
+    serial: int
+
+
+class ChannelIs(Value, frozen=True, kw_only=True):
+    """A channel: `ends` are both node ids in ascending order, 66 bytes."""
+
+    scid: bytes
+    ends: bytes
+    capacity_sat: int
+
+
+class PolicyIs(Value, frozen=True, kw_only=True):
+    scid: bytes
+    direction: int
+    policy: Policy
+
+
+class ChannelGone(Value, frozen=True, kw_only=True):
+    scid: bytes
+
+
+Change = ChannelIs | PolicyIs | ChannelGone
+
+
+class News(Value, frozen=True, kw_only=True):
+    """To router: what has changed, in this order, up to this serial number.
+
+    Number 0: a part of what it has asked for with `Since`.
+    """
+
+    serial: int
+    changes: tuple[Change, ...]
+
+
+class UpToDate(Value, frozen=True, kw_only=True):
+    """To router: that was all up to this serial number. `scids`: every channel, 8 bytes each."""
+
+    epoch: bytes
+    serial: int
+    scids: bytes
+
+
+# ---- rows on disk ------------------------------------------------------------------------------
 
 
 class Own(Value, frozen=True, kw_only=True):
@@ -73,22 +151,57 @@ class Own(Value, frozen=True, kw_only=True):
 
 
 class Edge(Value, frozen=True, kw_only=True):
-    """Row "edge/<scid>": an announced channel; `nodes` in ascending order.
+    """Row "edge/<scid>": an announced channel.
 
-    `raw` is the whole channel_announcement. `spent_height`: where its funding output was spent.
+    `ends`: both node ids in ascending order, 66 bytes. `txid`: its funding transaction. `serial`
+    rises with every change of the graph. `heard`: unix seconds. `time_0`, `time_1`: timestamps of
+    the newest updates, 0 for none. `spent_height`: where its funding output was spent.
     """
 
-    nodes: tuple[bytes, bytes]
+    ends: bytes
+    txid: bytes
     capacity_sat: int
-    raw: bytes
+    serial: int
+    heard: int
+    time_0: int = 0
+    time_1: int = 0
     spent_height: int | None = None
+
+    @property
+    def nodes(self) -> tuple[bytes, bytes]:
+        return self.ends[:33], self.ends[33:]
+
+    @property
+    def times(self) -> tuple[int, int]:
+        return self.time_0, self.time_1
+
+
+class Seen(Value, frozen=True, kw_only=True):
+    """Row "node/<node id>": the timestamp of its newest announcement."""
+
+    timestamp: int
 
 
 class Said(Value, frozen=True, kw_only=True):
-    """Rows "update/<scid>/<direction>" and "node/<node id>": the newest message of its origin."""
+    """Rows "said/<scid>", "said/<scid>/<direction>", "said/<node id>": the newest message."""
 
     raw: bytes
-    timestamp: int
+
+
+class Followed(Value, frozen=True, kw_only=True):
+    """Row "followed": the newest block whose spends have been looked at."""
+
+    height: int
+    hash: bytes
+
+
+class Epoch(Value, frozen=True, kw_only=True):
+    """Row "epoch": 8 random bytes, made with the store."""
+
+    value: bytes
+
+
+# ---- rows in memory ----------------------------------------------------------------------------
 
 
 class Filter(Value, frozen=True, kw_only=True):
@@ -96,3 +209,24 @@ class Filter(Value, frozen=True, kw_only=True):
 
     first: int
     last: int
+
+
+class Pending(Value, frozen=True, kw_only=True):
+    """Row "~pending/<scid>": announced, signed, and not looked up on the chain yet.
+
+    `updates`, `nodes`: what was said of it meanwhile, checked; empty for nothing.
+    """
+
+    peer: bytes
+    raw: bytes
+    ends: bytes
+    script: bytes
+    updates: tuple[bytes, bytes] = (b"", b"")
+    nodes: tuple[bytes, bytes] = (b"", b"")
+
+
+class Relay(Value, frozen=True, kw_only=True):
+    """Row "~relay/<number>": believed in this batch, to be passed on; not back to `peer`."""
+
+    peer: bytes
+    raw: bytes

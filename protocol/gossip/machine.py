@@ -1,43 +1,48 @@
 """The gossiper: our own channels announced, what others say of theirs, and who is told what.
 
 Owns: the graph, our own channels' policies. Hears: monitors (`OwnChannels`, `OwnChannel`,
-`ChannelEnded`), peers (gossip messages, who is there), chain (tips), the API. Says: peers (messages
-to send, complaints).
-Every own channel is compared with the graph at every start and every day, and repaired: edge,
-proof, our policy.
+`ChannelEnded`), peers (gossip messages, who is there), chain (tips, blocks, `Found`), router
+(`Since`), the API. Says: peers (messages to send, complaints), chain (`LookUp`, `NextBlock`),
+router (`News`).
 """
 
 from __future__ import annotations
 
-from protocol.chain.items import Tip
-from protocol.crypto import secp
-from protocol.crypto.keys import ChannelSecrets, NodeKey
+from protocol.bitcoin.transaction import parse_block
+from protocol.chain.items import Found, LostBlock, NewBlock, NextBlock, Tip
+from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed
-from protocol.gossip import announce, graph, queries, view
-from protocol.gossip.announce import Policy, Side
+from protocol.gossip import asking, feeding, graph, serving, strangers, view
 from protocol.gossip.graph import Refused
 from protocol.gossip.items import (
     Complain,
-    Filter,
+    Digested,
+    Epoch,
+    Followed,
     FromWire,
-    Own,
     OwnChannel,
     OwnChannels,
     PeerDown,
     PeerUp,
-    Said,
-    ToWire,
+    Since,
+    WireDrained,
 )
+from protocol.gossip.own import Owner
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded
 from protocol.wire import gossip
-from protocol.wire.gossip import ChannelAnnouncement, NodeAnnouncement
+from protocol.wire.gossip import (
+    ChannelAnnouncement,
+    ChannelUpdate,
+    NodeAnnouncement,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+)
 from protocol.wire.message import Message
 
-REFRESH_SECONDS, CHECK_SECONDS = 12 * 24 * 3600, 24 * 3600
-CHANNELS_A_TURN, TURN_SECONDS = 200, 0.2
-DELTA, BASE_MSAT, PPM = 80, 1000, 10
-ASKED: dict[int, type[Message]] = {
+CHECK_SECONDS, TICK_SECONDS = 24 * 3600, 30.0
+REORG_BLOCKS = 100  # read again after a reorganisation, however deep it was
+QUERIES: dict[int, type[Message]] = {
     cls.TYPE: cls
     for cls in (
         gossip.QueryShortChannelIds,
@@ -48,242 +53,198 @@ ASKED: dict[int, type[Message]] = {
 
 
 class Machine:
-    """The gossiper's decisions. `shown`: alias (text) and rgb (3 bytes) of our announcement."""
+    """The gossiper's decisions. `shown`: see `protocol.gossip.own.Owner`."""
 
     name = "gossiper"
 
     def __init__(
-        self, channel_secret: bytes, node: NodeKey, features: bytes, alias: str, rgb: bytes
+        self,
+        channel_secret: bytes,
+        node: NodeKey,
+        features: bytes,
+        alias: str,
+        rgb: bytes,
+        addresses: bytes = b"",
     ) -> None:
-        self._master, self.node = channel_secret, node
-        self.features, self.alias, self.rgb = features, alias, rgb
+        self.node = node
+        self.own = Owner(channel_secret, node, features, alias, rgb, addresses)
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
-        if name is None:
-            self._check_all(step, at)
-            step.wake(at.unix_seconds + CHECK_SECONDS)
-        elif name == "peers":
-            for key in [*step.scan("~up/"), *step.scan("~filter/"), *step.scan("~backlog/")]:
-                step.drop(key)
+        match name:
+            case None:
+                if step.get("epoch") is None:
+                    step.put("epoch", Epoch(value=at.entropy[:8]))
+                graph.count(step)
+                step.put("~checked", at.unix_seconds)
+                self.own.check_all(step, at)
+                self.own.all_away(step, at)
+                step.wake(at.unix_seconds + TICK_SECONDS)
+            case "peers":
+                for _, up in list(step.each("~up")):
+                    self._peer_down(step, up.peer, at)
+            case "chain":
+                strangers.ask_again(step)
+                self._follow(step)
 
     def wake(self, step: Step, at: Moment) -> None:
-        for key in step.scan("~backlog/"):
-            self._next_of_backlog(step, bytes.fromhex(key.removeprefix("~backlog/")), at)
-        checked = step.get("~checked") or 0.0
-        if at.unix_seconds - checked >= CHECK_SECONDS:
-            self._check_all(step, at)
-            step.wake(at.unix_seconds + CHECK_SECONDS)
+        feeding.go_on(step, at)
+        self.own.look_who_is_away(step, at)
+        if at.unix_seconds - (step.get("~ticked") or 0.0) < TICK_SECONDS:
+            return
+        step.put("~ticked", at.unix_seconds)
+        step.wake(at.unix_seconds + TICK_SECONDS)
+        asking.give_up_waiting(step, at)
+        if at.unix_seconds - step.get("~checked") >= CHECK_SECONDS:
+            step.put("~checked", at.unix_seconds)
+            self._forget_stale(step, at)
+            self.own.check_all(step, at)
 
     def drain(self, step: Step, at: Moment) -> None:
-        pass
+        strangers.look_up(step)
+        asking.ask(step, self.node.chain_hash, at)
+        feeding.pass_on(step, at)
+        feeding.tell_router(step)
+        for name, size in list(step.each("~digested")):
+            step.drop(f"~digested/{name}")
+            step.say("peers", Digested(peer=bytes.fromhex(name), size=size))
 
     def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
         match item:
-            case OwnChannel():
-                self._own(step, item, at)
-            case OwnChannels():
-                self._all_own(step, item, at)
-            case ChannelEnded():
-                self._ended(step, item.channel_id)
             case FromWire():
                 self._from_wire(step, item, at)
+            case Found():
+                strangers.found(step, item, at.unix_seconds)
+            case WireDrained():
+                serving.drained(step, item.peer, at)
+            case OwnChannel():
+                self.own.one(step, item, at)
+            case OwnChannels():
+                self.own.all(step, item, at)
+            case ChannelEnded():
+                self.own.ended(step, item.channel_id)
             case PeerUp():
-                step.put(f"~up/{item.peer.hex()}", item)
-                for own in step.scan("own/").values():
-                    if own.facts.theirs.node_id == item.peer:
-                        self._ask_for_theirs(step, own)
+                asking.peer_up(step, item, self.node.chain_hash, at)
+                self.own.peer_up(step, item.peer, at)
             case PeerDown():
-                for kind in ("up", "filter", "backlog"):
-                    step.drop(f"~{kind}/{item.peer.hex()}")
+                self._peer_down(step, item.peer, at)
             case Tip():
                 self._tip(step, item)
+            case NewBlock():
+                self._block(step, item)
+            case LostBlock():
+                self._lost_block(step, item)
+            case Since():
+                feeding.catch_up(step, item, at)
             case Ask():
                 self._ask(step, item)
             case _:
                 raise AssertionError(type(item).__name__)
 
-    # ---- our own channels ----
-
-    def _all_own(self, step: Step, item: OwnChannels, at: Moment) -> None:
-        alive = {facts.channel_id for facts in item.all}
-        for own in step.scan("own/").values():
-            if own.facts.channel_id not in alive:
-                self._ended(step, own.facts.channel_id)
-        for facts in item.all:
-            self._own(step, facts, at)
-
-    def _own(self, step: Step, facts: OwnChannel, at: Moment) -> None:
-        key = f"own/{facts.channel_id.hex()}"
-        known = step.get(key)
-        if known is not None and known.facts.scid != facts.scid:
-            graph.forget_edge(step, known.facts.scid)  # a reorganisation put it elsewhere
-        policy = known.policy if known is not None else _default(facts)
-        own = Own(facts=facts, policy=policy)
-        if own != known:
-            step.put(key, own)
-        self._check(step, own, at)
-
-    def _check_all(self, step: Step, at: Moment) -> None:
-        step.put("~checked", at.unix_seconds)
-        for own in step.scan("own/").values():
-            self._check(step, own, at)
-
-    def _check(self, step: Step, own: Own, at: Moment) -> None:
-        """Edge with its proof, our policy, our node: what is missing or old is made anew."""
-        scid = own.facts.scid
-        new: list[bytes] = []
-        edge = step.get(graph.edge_key(scid))
-        if edge is None or not _is_proved(edge.raw):
-            raw = self._whole(own.facts)
-            graph.add_edge(step, raw, own.facts.capacity_sat)
-            new.append(raw)
-        new += self._renewed_update(step, own, at) + self._renewed_node(step, at)
-        self._tell_all(step, new)
-        self._ask_for_theirs(step, own)
-
-    def _ask_for_theirs(self, step: Step, own: Own) -> None:
-        """The peer may have said it before we knew the channel, or on a connection that broke."""
-        peer = own.facts.theirs.node_id
-        way = announce.direction(peer, self.node.id)
-        keys = (graph.update_key(own.facts.scid, way), graph.node_key(peer))
-        missing = any(step.get(key) is None for key in keys)
-        if missing and step.get(f"~up/{peer.hex()}") is not None:
-            query = gossip.QueryShortChannelIds(
-                chain_hash=self.node.chain_hash,
-                encoded_short_ids=gossip.encode_ids([own.facts.scid]),
-            )
-            self._send(step, peer, [query.encode()])
-
-    def _whole(self, facts: OwnChannel) -> bytes:
-        secret = ChannelSecrets(self._master, facts.key_index).funding
-        ours = Side(node_id=self.node.id, funding_key=secp.public_key(secret))
-        bare = announce.unsigned(self.node.chain_hash, facts.scid, ours, facts.theirs)
-        half = announce.sign_half(bare, self.node.secret, secret)
-        return announce.whole(bare, ours, half, facts.their_half)
-
-    def _renewed_update(self, step: Step, own: Own, at: Moment) -> list[bytes]:
-        way = announce.direction(self.node.id, own.facts.theirs.node_id)
-        key = graph.update_key(own.facts.scid, way)
-        known = step.get(key)
-        if known is not None and not _is_old(known, at):
-            message = gossip.ChannelUpdate.decode(known.raw[2:])
-            if announce.policy_of(message) == own.policy:
-                return []
-        timestamp = _later(known, at)
-        scid, policy = own.facts.scid, own.policy
-        raw = announce.update(self.node.chain_hash, scid, way, timestamp, policy, self.node.secret)
-        step.put(key, Said(raw=raw, timestamp=timestamp))
-        return [raw]
-
-    def _renewed_node(self, step: Step, at: Moment) -> list[bytes]:
-        known = step.get(graph.node_key(self.node.id))
-        if known is not None and not _is_old(known, at):
-            return []
-        timestamp = _later(known, at)
-        message = NodeAnnouncement(
-            signature=bytes(64),
-            features=self.features,
-            timestamp=timestamp,
-            node_id=self.node.id,
-            rgb_color=self.rgb,
-            alias=self.alias.encode()[:32].ljust(32, b"\0"),
-            addresses=b"",
-        )
-        raw = announce.node_announcement(message, self.node.secret)
-        step.put(graph.node_key(self.node.id), Said(raw=raw, timestamp=timestamp))
-        return [raw]
-
-    def _ended(self, step: Step, channel_id: bytes) -> None:
-        own = step.get(f"own/{channel_id.hex()}")
-        if own is None:
-            return
-        step.drop(f"own/{channel_id.hex()}")
-        edge, tip = step.get(graph.edge_key(own.facts.scid)), step.get("~tip")
-        if edge is not None:
-            spent = edge.but(spent_height=tip.height if tip is not None else 0)
-            step.put(graph.edge_key(own.facts.scid), spent)
-
-    def _tip(self, step: Step, tip: Tip) -> None:
-        """ "SHOULD forget a channel after a 72-block delay"."""
-        step.put("~tip", tip)
-        for key, edge in step.scan("edge/").items():
-            spent = edge.spent_height
-            if spent is not None and tip.height - spent >= graph.FORGET_BLOCKS:
-                graph.forget_edge(step, bytes.fromhex(key.removeprefix("edge/")))
+    def _peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
+        for kind in ("filter", "owed", "strikes", "digested"):
+            step.drop(f"~{kind}/{peer.hex()}")
+        asking.peer_down(step, peer)
+        self.own.peer_down(step, peer, at)
 
     # ---- what others say ----
 
     def _from_wire(self, step: Step, item: FromWire, at: Moment) -> None:
-        kind = int.from_bytes(item.message[:2], "big")
+        key = f"~digested/{item.peer.hex()}"
+        step.put(key, (step.get(key) or 0) + len(item.message))
         try:
-            if kind in ASKED:
-                self._asked(step, item.peer, ASKED[kind].decode(item.message[2:]), at)
-            elif kind == gossip.ChannelUpdate.TYPE:
-                now = at.unix_seconds
-                graph.hear_update(step, item.message, self.node.chain_hash, now)
-                self._pass_on(step, item, at)
-            elif kind == NodeAnnouncement.TYPE:
-                graph.hear_node(step, item.message, at.unix_seconds)
-                self._pass_on(step, item, at)
+            self._hear(step, item.peer, item.message, at)
         except Refused as refused:
             if refused.text:
                 step.say("peers", Complain(peer=item.peer, text=refused.text))
         except Malformed as malformed:
             step.say("peers", Complain(peer=item.peer, text=str(malformed)))
 
-    def _asked(self, step: Step, peer: bytes, query: Message, at: Moment) -> None:
-        chain_hash = self.node.chain_hash
-        match query:
-            case gossip.QueryShortChannelIds():
-                self._send(step, peer, queries.answer_ids(step, query, chain_hash))
-            case gossip.QueryChannelRange():
-                self._send(step, peer, queries.answer_range(step, query, chain_hash))
-            case gossip.GossipTimestampFilter():
-                if query.chain_hash == chain_hash:
-                    first = query.first_timestamp
-                    wanted = Filter(first=first, last=first + query.timestamp_range)
-                    step.put(f"~filter/{peer.hex()}", wanted)
-                    step.put(f"~backlog/{peer.hex()}", Said(raw=b"", timestamp=0))
-                    self._next_of_backlog(step, peer, at)
+    def _hear(self, step: Step, peer: bytes, raw: bytes, at: Moment) -> None:
+        kind, body = int.from_bytes(raw[:2], "big"), raw[2:]
+        if kind == ChannelUpdate.TYPE:
+            self._hear_update(step, peer, raw, at.unix_seconds)
+        elif kind == ChannelAnnouncement.TYPE:
+            strangers.hear_channel(step, peer, raw, self.node.chain_hash)
+        elif kind == NodeAnnouncement.TYPE:
+            node = NodeAnnouncement.decode(body)
+            if graph.degree(step, node.node_id):
+                graph.hear_node(step, raw, node, at.unix_seconds, peer)
+            else:
+                strangers.hear_node(step, raw, node, at.unix_seconds)
+        elif kind in QUERIES:
+            query = QUERIES[kind].decode(body)
+            serving.asked(step, peer, query, self.node.chain_hash, at)
+        elif kind == ReplyChannelRange.TYPE:
+            asking.hear_range(step, peer, ReplyChannelRange.decode(body), at)
+        elif kind == ReplyShortChannelIdsEnd.TYPE:
+            asking.hear_end(step, peer, ReplyShortChannelIdsEnd.decode(body))
 
-    # ---- who is told ----
-
-    def _send(self, step: Step, peer: bytes, messages: list[bytes]) -> None:
-        if messages:
-            step.say("peers", ToWire(peer=peer, messages=tuple(messages)))
-
-    def _tell_all(self, step: Step, messages: list[bytes]) -> None:
-        """ "SHOULD send gossip messages as it generates them regardless of timestamp"."""
-        for up in step.scan("~up/").values():
-            self._send(step, up.peer, messages)
-
-    def _pass_on(self, step: Step, item: FromWire, at: Moment) -> None:
-        """To those who have asked for gossip of this time, and not back."""
-        for key, wanted in step.scan("~filter/").items():
-            peer = bytes.fromhex(key.removeprefix("~filter/"))
-            if peer != item.peer and wanted.first <= at.unix_seconds < wanted.last:
-                self._send(step, peer, [item.message])
-
-    def _next_of_backlog(self, step: Step, peer: bytes, at: Moment) -> None:
-        """Some channels for a peer that has asked: a turn has an end, and so has our memory."""
-        key = f"~backlog/{peer.hex()}"
-        after, wanted = step.get(key).raw, step.get(f"~filter/{peer.hex()}")
-        scids = sorted(bytes.fromhex(name.removeprefix("edge/")) for name in step.scan("edge/"))
-        waiting = [scid for scid in scids if scid > after]
-        messages: list[bytes] = []
-        for scid in waiting[:CHANNELS_A_TURN]:
-            updates = [step.get(graph.update_key(scid, way)) for way in (0, 1)]
-            times = [update.timestamp for update in updates if update is not None]
-            if any(wanted.first <= time < wanted.last for time in times):
-                edge = step.get(graph.edge_key(scid))
-                messages += graph.of_channel(step, scid)
-                messages += graph.of_nodes(step, list(edge.nodes))
-        self._send(step, peer, messages)
-        if len(waiting) > CHANNELS_A_TURN:
-            step.put(key, Said(raw=waiting[CHANNELS_A_TURN - 1], timestamp=0))
-            step.wake(at.unix_seconds + TURN_SECONDS)
+    def _hear_update(self, step: Step, peer: bytes, raw: bytes, now: float) -> None:
+        message = ChannelUpdate.decode(raw[2:])
+        if message.chain_hash != self.node.chain_hash:
+            raise Refused
+        if step.get(graph.edge_key(message.short_channel_id)) is not None:
+            graph.hear_update(step, raw, message, now, peer)
         else:
-            step.drop(key)
+            strangers.hear_update(step, raw, message, now)
+
+    # ---- the chain ----
+
+    def _tip(self, step: Step, tip: Tip) -> None:
+        """ "SHOULD forget a channel after a 72-block delay"."""
+        step.put("~tip", tip)
+        strangers.grown(step, tip.height)
+        self._follow(step)
+        for key, edge in list(step.each("edge")):
+            spent = edge.spent_height
+            if spent is not None and tip.height - spent >= graph.FORGET_BLOCKS:
+                graph.forget_edge(step, bytes.fromhex(key))
+
+    def _follow(self, step: Step) -> None:
+        """Block by block, from the one that was read last; the first one is the tip."""
+        last, tip = step.get("followed"), step.get("~tip")
+        if tip is not None and (last is None or last.hash != tip.hash):
+            height, block = (-1, bytes(32)) if last is None else (last.height, last.hash)
+            step.say("chain", NextBlock(height=height, hash=block))
+
+    def _block(self, step: Step, item: NewBlock) -> None:
+        """Which channels does this block end?"""
+        block = parse_block(item.raw)
+        last = step.get("followed")
+        if last is not None and last.hash not in (b"", block.previous):
+            return
+        spent = {
+            (spend.outpoint.txid, spend.outpoint.vout)
+            for tx in block.transactions[1:]
+            for spend in tx.inputs
+        }
+        for key, edge in list(step.each("edge")) if spent else ():
+            scid = bytes.fromhex(key)
+            if edge.spent_height is None and (edge.txid, graph.vout(scid)) in spent:
+                graph.spend(step, scid, item.height)
+        step.put("followed", Followed(height=item.height, hash=block.hash))
+        self._follow(step)
+
+    def _lost_block(self, step: Step, item: LostBlock) -> None:
+        """A reorganisation: what these blocks ended lives again, and they are read anew."""
+        last = step.get("followed")
+        if last is None or last.height != item.height:
+            return
+        back = max(0, item.height - REORG_BLOCKS)
+        for key, edge in list(step.each("edge")):
+            if edge.spent_height is not None and edge.spent_height > back:
+                graph.spend(step, bytes.fromhex(key), None)
+        step.put("followed", Followed(height=back, hash=b""))
+        self._follow(step)
+
+    def _forget_stale(self, step: Step, at: Moment) -> None:
+        """ "MAY prune a channel should the timestamp of the latest channel_update in either
+        direction be older than two weeks"."""
+        ours = {own.facts.scid.hex() for own in step.scan("own/").values()}
+        for key, edge in list(step.each("edge")):
+            newest = max(edge.heard, *edge.times)
+            if at.unix_seconds - newest >= graph.STALE_SECONDS and key not in ours:
+                graph.forget_edge(step, bytes.fromhex(key))
 
     # ---- questions ----
 
@@ -296,29 +257,3 @@ class Machine:
             case _:
                 raise AssertionError(ask.method)
         step.say("api", Answer(id=ask.id, result=result))
-
-
-def _default(facts: OwnChannel) -> Policy:
-    return Policy(
-        cltv_expiry_delta=DELTA,
-        htlc_minimum_msat=facts.least_msat,
-        htlc_maximum_msat=min(facts.most_msat, facts.capacity_sat * 1000),
-        fee_base_msat=BASE_MSAT,
-        fee_proportional_millionths=PPM,
-    )
-
-
-def _is_proved(raw: bytes) -> bool:
-    try:
-        return announce.announcement_is_signed(raw, ChannelAnnouncement.decode(raw[2:]))
-    except Malformed:
-        return False
-
-
-def _is_old(said: Said, at: Moment) -> bool:
-    return at.unix_seconds - said.timestamp > REFRESH_SECONDS
-
-
-def _later(known: Said | None, at: Moment) -> int:
-    """Ours must rise, whatever the clock says."""
-    return max(int(at.unix_seconds), known.timestamp + 1 if known is not None else 0)

@@ -16,6 +16,7 @@ def facts(channel: Channel) -> OwnChannel | None:
     return OwnChannel(
         channel_id=channel.id,
         scid=core.buried,
+        txid=setup.funding_txid,
         theirs=Side(node_id=setup.peer, funding_key=setup.theirs.basepoints.funding),
         their_half=half,
         key_index=setup.key_index,

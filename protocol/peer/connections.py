@@ -151,7 +151,7 @@ class Connections:
             for ask in target.asks:
                 step.say("api", Answer(id=ask, result=_connect_result(peer)))
             step.put(key, target.but(tries=0, at=None, asks=()))
-        step.say("gossiper", PeerUp(peer=peer.node_id))
+        step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
         for row in self.channels.of_peer(step, peer.node_id):
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
 

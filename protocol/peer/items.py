@@ -23,8 +23,28 @@ class Hangup(Value, frozen=True, kw_only=True):
 
 
 class Write(Value, frozen=True, kw_only=True):
+    """`lossy`: left out when much is waiting for this peer already."""
+
     node_id: bytes
     message: bytes
+    lossy: bool = False
+
+
+class WhenDrained(Value, frozen=True, kw_only=True):
+    """Tell (`Drained`) when nearly all that was written has left."""
+
+    node_id: bytes
+
+
+class Drained(Value, frozen=True, kw_only=True):
+    node_id: bytes
+
+
+class Hold(Value, frozen=True, kw_only=True):
+    """Whether to leave unread what this peer sends."""
+
+    node_id: bytes
+    held: bool
 
 
 class Connected(Value, frozen=True, kw_only=True):
@@ -49,7 +69,10 @@ class Disconnected(Value, frozen=True, kw_only=True):
 
 
 class Peer(Value, frozen=True, kw_only=True):
-    """Row "~peer/<node>": a connection. `negotiations`: openings that hang on it."""
+    """Row "~peer/<node>": a connection. `negotiations`: openings that hang on it.
+
+    `undigested`: bytes of gossip that the gossiper has not dealt with; `held`: too many.
+    """
 
     node_id: bytes
     inbound: bool
@@ -60,6 +83,8 @@ class Peer(Value, frozen=True, kw_only=True):
     ready: bool = False
     pinged: bool = False
     negotiations: tuple[bytes, ...] = ()
+    undigested: int = 0
+    held: bool = False
 
     @property
     def address(self) -> tuple[str, int] | None:

@@ -15,7 +15,7 @@ from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
 from protocol.funding.items import FromPeer, PeerLost, ToPeer
-from protocol.gossip.items import Complain, FromWire, PeerUp, ToWire
+from protocol.gossip.items import Complain, Digested, FromWire, PeerUp, ToWire, WireDrained
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
 from protocol.opening import CHAIN_HASH
@@ -24,8 +24,11 @@ from protocol.peer.connections import TICK_SECONDS, Connections
 from protocol.peer.items import (
     Connected,
     Disconnected,
+    Drained,
+    Hold,
     Peer,
     Received,
+    WhenDrained,
     Write,
 )
 from protocol.wire import registry, setup
@@ -35,6 +38,7 @@ from protocol.wire.opening import OpenChannel
 _OPENING = frozenset({32, 33, 34, 35})
 _SESSION = frozenset({1, 16, 17, 18, 19})
 MAX_DEFECTS = 3
+MAX_UNDIGESTED = 128 << 10
 
 
 class Machine:
@@ -66,8 +70,9 @@ class Machine:
             self.connections.say_addresses(step)
         elif name == "gossiper":
             for peer in step.scan("~peer/").values():
+                self._digested(step, peer.node_id, peer.undigested)
                 if peer.ready:
-                    step.say("gossiper", PeerUp(peer=peer.node_id))
+                    step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
             for peer in step.scan("~peer/").values():
@@ -101,7 +106,13 @@ class Machine:
                 self._to_peer(step, item)
             case ToWire():
                 for message in item.messages:
-                    step.do(Write(node_id=item.peer, message=message))
+                    step.do(Write(node_id=item.peer, message=message, lossy=item.lossy))
+                if item.more:
+                    step.do(WhenDrained(node_id=item.peer))
+            case Digested():
+                self._digested(step, item.peer, item.size)
+            case Drained():
+                step.say("gossiper", WireDrained(peer=item.node_id))
             case Complain():
                 self._complain(step, item.peer, item.text, at)
             case Tip():
@@ -141,7 +152,7 @@ class Machine:
             peer = peer.but(heard_at=at.unix_seconds, pinged=False)
             step.put(f"~peer/{item.node_id.hex()}", peer)
         if peer.ready and int.from_bytes(item.message[:2], "big") in registry.GOSSIP:
-            step.say("gossiper", FromWire(peer=item.node_id, message=item.message))
+            self._gossip(step, peer, item.message)
             return
         try:
             message = registry.decode(item.message)
@@ -149,6 +160,25 @@ class Machine:
                 self._dispatch(step, peer, message, item.message, at)
         except PeerFault as fault:
             self._complain(step, item.node_id, str(fault), at)
+
+    def _gossip(self, step: Step, peer: Peer, message: bytes) -> None:
+        """To the gossiper; who sends faster than it can check is left unread for a while."""
+        size = peer.undigested + len(message)
+        held = peer.held or size > MAX_UNDIGESTED
+        if held and not peer.held:
+            step.do(Hold(node_id=peer.node_id, held=True))
+        step.put(f"~peer/{peer.node_id.hex()}", peer.but(undigested=size, held=held))
+        step.say("gossiper", FromWire(peer=peer.node_id, message=message))
+
+    def _digested(self, step: Step, node: bytes, size: int) -> None:
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is None:
+            return
+        left = max(0, peer.undigested - size)
+        held = peer.held and left > MAX_UNDIGESTED // 2
+        if peer.held and not held:
+            step.do(Hold(node_id=node, held=False))
+        step.put(f"~peer/{node.hex()}", peer.but(undigested=left, held=held))
 
     def _complain(self, step: Step, node: bytes, text: str, at: Moment) -> None:
         """A warning, and the end of the connection."""

@@ -9,6 +9,7 @@ that they do not fit is left out of another search.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,11 +17,12 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
+from protocol.channel.state import scid_from_text
 from protocol.gossip.announce import Policy
 
 BLOCKS_PER_YEAR = 52_596
 MAX_HOPS, ATTEMPTS = 20, 20
-_COLUMNS = ("enabled", "minimum", "maximum", "base", "ppm", "delta", "capacity")
+COLUMNS = ("enabled", "minimum", "maximum", "base", "ppm", "delta", "capacity")
 
 
 class Hop(NamedTuple):
@@ -38,9 +40,10 @@ class NoRoute(Exception):
 
 
 class Request(NamedTuple):
-    """`exclude`: (scid, direction) pairs that must not be used. `final_cltv`: blocks at the end.
+    """`exclude`: (scid, direction) pairs, `without`: nodes that must not be used.
 
-    `riskfactor`: percent a year that a locked amount costs, as Core Lightning has it.
+    `final_cltv`: blocks at the end. `riskfactor`: percent a year that a locked amount costs, as
+    Core Lightning has it.
     """
 
     source: bytes
@@ -48,7 +51,9 @@ class Request(NamedTuple):
     amount_msat: int
     final_cltv: int = 9
     riskfactor: float = 10.0
+    max_hops: int = MAX_HOPS
     exclude: frozenset[tuple[bytes, int]] = frozenset()
+    without: frozenset[bytes] = frozenset()
 
 
 class Graph:
@@ -60,10 +65,26 @@ class Graph:
         self._channels: dict[bytes, int] = {}
         self._free: list[int] = []
         self._ends = np.zeros((0, 2), np.int64)
-        self._edges = {name: np.zeros(0, np.int64) for name in _COLUMNS}
+        self._edges = {name: np.zeros(0, np.int64) for name in COLUMNS}
         self._order: _Order | None = None
 
+    def __deepcopy__(self, _memo: Any) -> Graph:
+        return self  # changed only between `copy` and the first use
+
+    def copy(self) -> Graph:
+        """To be changed, while others still use this one."""
+        twin = Graph()
+        twin._nodes, twin._names = dict(self._nodes), list(self._names)
+        twin._channels, twin._free = dict(self._channels), list(self._free)
+        twin._ends = self._ends.copy()
+        twin._edges = {name: column.copy() for name, column in self._edges.items()}
+        twin._order = self._order
+        return twin
+
     # ---- what is known ----
+
+    def scids(self) -> set[bytes]:
+        return set(self._channels)
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -119,6 +140,37 @@ class Graph:
         columns["ppm"][edge] = policy.fee_proportional_millionths
         columns["delta"][edge] = policy.cltv_expiry_delta
 
+    # ---- pages (see `pages`) ----
+
+    def places(self) -> list[tuple[bytes, int]]:
+        """(short channel id, place) of every channel, in order of the ids."""
+        return sorted(self._channels.items())
+
+    def ends_of(self, place: int) -> bytes:
+        one, two = (int(number) for number in self._ends[place])
+        first, second = self._names[one], self._names[two]
+        return first + second
+
+    def columns_of(self, places: list[int]) -> bytes:
+        """All columns of these channels, little-endian int64."""
+        edges = np.array(places, np.int64)[:, None] * 2 + np.arange(2)
+        return bytes(
+            np.stack([self._edges[name][edges] for name in COLUMNS]).astype("<i8").tobytes()
+        )
+
+    def add_page(self, scids: list[bytes], ends: list[tuple[bytes, bytes]], columns: Any) -> None:
+        """New channels at once; `columns`: (column, channel, direction)."""
+        places = []
+        for scid in scids:
+            place = self._free.pop() if self._free else self._grown()
+            self._channels[scid] = place
+            places.append(place)
+        at = np.array(places, np.int64)
+        self._ends[at] = [[self._node(one), self._node(two)] for one, two in ends]
+        for name, values in zip(COLUMNS, columns, strict=True):
+            self._edges[name].reshape(-1, 2)[at] = values
+        self._order = None
+
     # ---- the search ----
 
     def route(self, request: Request) -> list[Hop]:
@@ -135,7 +187,7 @@ class Graph:
             edges = order.path(weights, source, target)
             hops, misfit = self._priced(edges, request)
             if misfit is None:
-                if len(hops) > MAX_HOPS:
+                if len(hops) > request.max_hops:
                     raise NoRoute(f"the cheapest path has {len(hops)} hops")
                 return hops
             weights[order.position[misfit]] = np.inf
@@ -159,6 +211,9 @@ class Graph:
         for scid, direction in request.exclude:
             if scid in self._channels:
                 weights[order.position[2 * self._channels[scid] + direction]] = np.inf
+        for node in request.without:
+            if node in self._nodes:
+                weights[order.froms == self._nodes[node]] = np.inf
         return weights
 
     def _priced(self, edges: list[int], request: Request) -> tuple[list[Hop], int | None]:
@@ -224,15 +279,18 @@ class _Order:
         return int(self.edges[first + int(np.argmin(weights[first:last]))])
 
 
-def excluded(texts: Iterable[str]) -> frozenset[tuple[bytes, int]]:
-    """Core Lightning's "scid/direction" words. Raises ValueError."""
-    from protocol.channel.state import scid_from_text
-
-    found = set()
+def excluded(
+    texts: Iterable[str],
+) -> tuple[frozenset[tuple[bytes, int]], frozenset[bytes]]:
+    """Core Lightning's "scid/direction" words and node ids. Raises ValueError."""
+    ways, nodes = set(), set()
     for text in texts:
         name, _, which = text.partition("/")
         scid = scid_from_text(name)
-        if scid is None or which not in ("", "0", "1"):
-            raise ValueError(f"{text!r} is not short_channel_id/direction")
-        found |= {(scid, int(which))} if which else {(scid, 0), (scid, 1)}
-    return frozenset(found)
+        if re.fullmatch("0[23][0-9a-f]{64}", text):
+            nodes.add(bytes.fromhex(text))
+        elif scid is None or which not in ("", "0", "1"):
+            raise ValueError(f"{text[:80]!r} is neither short_channel_id/direction nor a node id")
+        else:
+            ways |= {(scid, int(which))} if which else {(scid, 0), (scid, 1)}
+    return frozenset(ways), frozenset(nodes)

@@ -26,6 +26,9 @@ class Listener:
         self.heard += data
         self.ended = self.ended or not data
 
+    def sent(self) -> None:
+        pass
+
     def broke(self, reason: str) -> None:
         self.reason = reason
 

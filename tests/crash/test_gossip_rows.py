@@ -7,6 +7,7 @@ import pytest
 from actors import vocabulary
 from actors.testkit import World, public, stories, tale
 from actors.testkit.points import at_commit, step_until
+from protocol.gossip.items import Said
 
 HALF = 259
 VICTIMS = pytest.mark.parametrize("victim", ["node", "actor"])
@@ -147,29 +148,44 @@ def _lose(world: World, name: str, wanted: str) -> None:
 
 
 @NAMES
-@pytest.mark.parametrize("lost", ["edge/", "update/", "node/", "own/", ""])
+@pytest.mark.parametrize("lost", ["edge/", "said/", "node/", "own/", "epoch", ""])
 def test_F19_F20_G13_what_the_graph_has_lost_is_found_and_repaired(name: str, lost: str) -> None:
-    """The edge, the policies, the nodes, our own records, or everything."""
+    """The edge, all that was said (proof, policies, nodes), our own records, or everything."""
     world = _announced()
-    before = world.nodes[name].rows("gossiper", "edge")
+    before = public.announcements(world.nodes[name])
 
     _lose(world, name, lost)
 
     stories.until(world, lambda: public.knows_all(world, name), "it knows again what it had lost")
-    assert before == world.nodes[name].rows("gossiper", "edge")
+    assert before == public.announcements(world.nodes[name])
+
+
+@NAMES
+@pytest.mark.parametrize("way", ["0", "1"])
+def test_F19_one_policy_alone_is_lost(name: str, way: str) -> None:
+    """Ours is made anew and told to the peer, theirs is asked for."""
+    world = _announced()
+    scid = next(iter(world.nodes[name].rows("gossiper", "edge"))).removeprefix("edge/")
+
+    _lose(world, name, f"said/{scid}/{way}")
+
+    stories.until(
+        world, lambda: all(public.knows_all(world, one) for one in world.nodes), "it is whole"
+    )
 
 
 def test_F20_an_edge_without_its_signatures_counts_as_missing() -> None:
     world = _announced()
     alice = world.nodes["alice"]
-    ((key, edge),) = alice.rows("gossiper", "edge").items()
-    spoiled = edge.but(raw=edge.raw[:2] + bytes(256) + edge.raw[258:])
+    ((name, raw),) = public.announcements(alice).items()
+    key = name.replace("edge/", "said/")
+    spoiled = Said(raw=raw[:2] + bytes(256) + raw[258:])
     disk = alice.disks["gossiper"].data
     disk[b"r/" + key.encode()] = vocabulary.SCHEMAS["gossiper"].encode(key, spoiled)
 
     world.kill(alice, "gossiper")
 
-    stories.until(world, lambda: alice.row("gossiper", key) == edge, "the proof is whole again")
+    stories.until(world, lambda: alice.row("gossiper", key).raw == raw, "the proof is whole again")
 
 
 def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
@@ -188,5 +204,7 @@ def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
     for _ in range(4):
         world.mine()
 
-    for kind in ("edge", "update", "node", "own"):
+    for kind in ("edge", "node", "own"):
         assert not alice.rows("gossiper", kind)
+    assert not [key for key in alice.disks["gossiper"].data if key.startswith(b"r/said/")]
+    assert not public.public_graph(alice)

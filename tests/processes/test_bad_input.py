@@ -17,62 +17,15 @@ import pytest
 from rocksdict import Options, Rdict
 
 from daruma.client import Client
-from daruma.playground import NodeProcess, ended, free_port, until
-from protocol.crypto.noise import Transport
-from protocol.features import OUR_INIT, encode
-from protocol.opening import CHAIN_HASH
-from protocol.wire import registry, setup
+from daruma.playground import ended, free_port, until
+from protocol.features import encode
+from protocol.wire import setup
 from protocol.wire.commitment import CommitmentSigned, UpdateAddHtlc
 from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated
 from storage.envelope import seal, unseal
+from tests.kit.stranger import Stranger
 from tests.processes.scenario import Run
-
-
-class Stranger:
-    """A bare BOLT 8 connection with a throw-away key."""
-
-    def __init__(self, node: NodeProcess) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", node.port), 5)
-        self.noise = Transport(
-            ours=os.urandom(32), ephemeral=os.urandom(32), theirs=bytes.fromhex(node.id)
-        )
-        self.sock.sendall(self.noise.take_to_send())
-        self.messages: list[bytes] = []
-        while not self.noise.ready:
-            self.messages += self.noise.receive(self._bytes())
-            self.sock.sendall(self.noise.take_to_send())
-
-    def _bytes(self) -> bytes:
-        data = self.sock.recv(1 << 16)
-        if not data:
-            raise ConnectionError("closed by the node")
-        return data
-
-    def say(self, message: Message | bytes) -> None:
-        raw = message if isinstance(message, bytes) else message.encode()
-        self.sock.sendall(self.noise.send(raw))
-
-    def init(self) -> None:
-        features = encode(OUR_INIT)
-        networks = bytes.fromhex(CHAIN_HASH["regtest"])
-        self.say(setup.Init(globalfeatures=b"", features=features, networks=networks))
-        assert isinstance(self.hear(), setup.Init)
-
-    def hear(self) -> Message | None:
-        """The next message; `ConnectionError` when the node hangs up."""
-        while not self.messages:
-            self.messages += self.noise.receive(self._bytes())
-        return registry.decode(self.messages.pop(0))
-
-    def hear_until_closed(self) -> list[str]:
-        heard = []
-        try:
-            while True:
-                message = self.hear()
-                heard.append(str(getattr(message, "data", b"").decode()))
-        except (ConnectionError, OSError):
-            return heard
 
 
 def _memory_kb(pid: int) -> int:

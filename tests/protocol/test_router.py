@@ -145,7 +145,8 @@ def test_where_there_is_no_path_the_reason_is_said(changes: dict[str, Any], why:
 def test_excluded_words_are_read_as_core_lightning_has_them() -> None:
     scid = (103 << 40 | 2 << 16 | 1).to_bytes(8, "big")
 
-    assert excluded(["103x2x1/1"]) == {(scid, 1)}
-    assert excluded(["103x2x1"]) == {(scid, 0), (scid, 1)}
-    with pytest.raises(ValueError, match="not short_channel_id/direction"):
+    assert excluded(["103x2x1/1"]) == ({(scid, 1)}, set())
+    assert excluded(["103x2x1"]) == ({(scid, 0), (scid, 1)}, set())
+    assert excluded(["02" + "ab" * 32]) == (set(), {b"\x02" + b"\xab" * 32})
+    with pytest.raises(ValueError, match="neither short_channel_id/direction nor a node id"):
         excluded(["103x2"])

@@ -1,0 +1,207 @@
+"""What we ask of peers (BOLT 7, Query Messages): the whole graph from one, news from several.
+
+One peer at a time gives us all ids of its channels, then those channels that we lack or that it
+knows newer, some hundred at a time. Another one is asked an hour later: who leaves something out
+is found out by the next. A few more send what is new (the filter).
+"""
+
+from __future__ import annotations
+
+from protocol import features
+from protocol.errors import Malformed
+from protocol.gossip import graph, strangers
+from protocol.gossip.graph import Refused
+from protocol.gossip.items import PeerUp, ToWire
+from protocol.machine import Moment, Step
+from protocol.values import Value
+from protocol.wire import gossip
+from protocol.wire.gossip import (
+    GossipTimestampFilter,
+    QueryChannelRange,
+    QueryShortChannelIds,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+)
+from protocol.wire.message import Message
+
+FILTERS = 8
+BACK_SECONDS = 2 * 3600
+SYNC_SECONDS, PATIENCE_SECONDS = 3600.0, 60.0
+IDS_IN_A_QUERY, MAX_IDS = 400, 500_000
+FEW_PENDING = 500
+EVERYTHING = 31
+
+
+class Asked(Value, frozen=True, kw_only=True):
+    """Row "~asked/<peer>": a query whose answer has not come yet; `at`: when it moved last."""
+
+    at: float
+    ids: bool
+
+
+class Sync(Value, frozen=True, kw_only=True):
+    """Row "~sync": the peer that gives us its graph. `wanted`: (short channel id, flags)."""
+
+    peer: bytes
+    heard: int = 0
+    ranged: bool = False
+    wanted: tuple[tuple[bytes, int], ...] = ()
+
+
+def peer_up(step: Step, item: PeerUp, chain_hash: bytes, at: Moment) -> None:
+    """A few peers are asked for what is new."""
+    step.put(f"~up/{item.peer.hex()}", item)
+    followed = [key for key, _ in step.each("~followed")]
+    if features.has(item.features, "gossip_queries") and len(followed) < FILTERS:
+        step.put(f"~followed/{item.peer.hex()}", True)
+        first = max(0, int(at.unix_seconds) - BACK_SECONDS)
+        wanted = GossipTimestampFilter(
+            chain_hash=chain_hash, first_timestamp=first, timestamp_range=0xFFFFFFFF
+        )
+        _send(step, item.peer, wanted)
+
+
+def peer_down(step: Step, peer: bytes) -> None:
+    for kind in ("up", "followed", "asked", "wishes", "deaf"):
+        step.drop(f"~{kind}/{peer.hex()}")
+    sync = step.get("~sync")
+    if sync is not None and sync.peer == peer:
+        step.drop("~sync")
+
+
+def wish(step: Step, peer: bytes, scid: bytes) -> None:
+    """Ask this peer for a channel, as soon as it has answered what it was asked before."""
+    key = f"~wishes/{peer.hex()}"
+    known = step.get(key) or ()
+    if step.get(f"~up/{peer.hex()}") is not None and scid not in known:
+        step.put(key, (*known, scid))
+
+
+def ask(step: Step, chain_hash: bytes, at: Moment) -> None:
+    """At the end of each batch: whatever may be asked now."""
+    for name, scids in list(step.each("~wishes")):
+        if step.get(f"~asked/{name}") is None:
+            step.drop(f"~wishes/{name}")
+            wanted = [(scid, EVERYTHING) for scid in scids]
+            _query_ids(step, bytes.fromhex(name), wanted, chain_hash, at)
+    sync = step.get("~sync") or _begin(step, chain_hash, at)
+    if sync is not None:
+        _go_on(step, sync, chain_hash, at)
+
+
+def _begin(step: Step, chain_hash: bytes, at: Moment) -> Sync | None:
+    """Choose a peer for a whole round, if it is time."""
+    last = step.get("~synced")
+    if last is not None and at.unix_seconds - last < SYNC_SECONDS:
+        return None
+    able = [
+        up
+        for name, up in step.each("~up")
+        if features.has(up.features, "gossip_queries")
+        and step.get(f"~asked/{name}") is None
+        and step.get(f"~deaf/{name}") is None
+    ]
+    if not able or step.get("~tip") is None:
+        return None
+    chosen = able[int.from_bytes(at.entropy[:4], "big") % len(able)]
+    step.put("~synced", at.unix_seconds)
+    with_times = features.has(chosen.features, "gossip_queries_ex")
+    query = QueryChannelRange(
+        chain_hash=chain_hash,
+        first_blocknum=0,
+        number_of_blocks=0xFFFFFFFF,
+        query_option=bytes([gossip.WANT_TIMESTAMPS]) if with_times else None,
+    )
+    _send(step, chosen.peer, query)
+    step.put(f"~asked/{chosen.peer.hex()}", Asked(at=at.unix_seconds, ids=False))
+    sync = Sync(peer=chosen.peer)
+    step.put("~sync", sync)
+    return sync
+
+
+def _go_on(step: Step, sync: Sync, chain_hash: bytes, at: Moment) -> None:
+    """The next channels, when the last ones have come and have been looked up."""
+    busy = step.get(f"~asked/{sync.peer.hex()}") is not None
+    if busy or not sync.ranged or strangers.waiting(step) > FEW_PENDING:
+        return
+    if not sync.wanted:
+        step.drop("~sync")
+        return
+    wanted, rest = sync.wanted[:IDS_IN_A_QUERY], sync.wanted[IDS_IN_A_QUERY:]
+    step.put("~sync", sync.but(wanted=rest))
+    _query_ids(step, sync.peer, list(wanted), chain_hash, at)
+
+
+def _query_ids(
+    step: Step, peer: bytes, wanted: list[tuple[bytes, int]], chain_hash: bytes, at: Moment
+) -> None:
+    up = step.get(f"~up/{peer.hex()}")
+    with_flags = up is not None and features.has(up.features, "gossip_queries_ex")
+    wanted.sort()
+    query = QueryShortChannelIds(
+        chain_hash=chain_hash,
+        encoded_short_ids=gossip.encode_ids([scid for scid, _ in wanted]),
+        query_flags=gossip.encode_flags([flags for _, flags in wanted]) if with_flags else None,
+    )
+    step.put(f"~asked/{peer.hex()}", Asked(at=at.unix_seconds, ids=True))
+    _send(step, peer, query)
+
+
+# ---- the answers -------------------------------------------------------------------------------
+
+
+def hear_range(step: Step, peer: bytes, reply: ReplyChannelRange, at: Moment) -> None:
+    """Some ids of the peer's channels. Raises `Refused`, or `Malformed`."""
+    sync, asked = step.get("~sync"), step.get(f"~asked/{peer.hex()}")
+    if sync is None or sync.peer != peer or sync.ranged or asked is None:
+        raise Refused("reply_channel_range without a query")
+    scids = gossip.decode_ids(reply.encoded_short_ids)
+    times = [(0, 0)] * len(scids)
+    if reply.timestamps is not None:
+        times = gossip.decode_timestamps(reply.timestamps)
+        if len(times) != len(scids):
+            raise Malformed("as many timestamps as ids are due")
+    heard = sync.heard + len(scids)
+    if heard > MAX_IDS:
+        raise Refused("more channels than there can be")
+    lacking = [
+        (scid, flags)
+        for scid, pair in zip(scids, times, strict=True)
+        if (flags := _lacks(step, scid, pair))
+    ]
+    last = bool(reply.sync_complete)
+    step.put("~sync", sync.but(heard=heard, wanted=(*sync.wanted, *lacking), ranged=last))
+    step.put(f"~asked/{peer.hex()}", None if last else asked.but(at=at.unix_seconds))
+
+
+def _lacks(step: Step, scid: bytes, times: tuple[int, int]) -> int:
+    """What to ask for of this channel: 0 for nothing."""
+    edge = step.get(graph.edge_key(scid))
+    if edge is None:
+        known = step.get(f"~absent/{scid.hex()}")
+        return 0 if known else EVERYTHING
+    newer = [theirs > ours for theirs, ours in zip(times, edge.times, strict=True)]
+    return int(newer[0]) * gossip.WANT_UPDATE_1 | int(newer[1]) * gossip.WANT_UPDATE_2
+
+
+def hear_end(step: Step, peer: bytes, reply: ReplyShortChannelIdsEnd) -> None:
+    """All of one query has come."""
+    asked = step.get(f"~asked/{peer.hex()}")
+    if asked is not None and asked.ids:
+        step.drop(f"~asked/{peer.hex()}")
+
+
+def give_up_waiting(step: Step, at: Moment) -> None:
+    """Who does not answer is not asked for the whole graph again on this connection."""
+    for name, asked in list(step.each("~asked")):
+        if at.unix_seconds - asked.at >= PATIENCE_SECONDS:
+            step.drop(f"~asked/{name}")
+            sync = step.get("~sync")
+            if sync is not None and sync.peer.hex() == name:
+                step.drop("~sync")
+                step.drop("~synced")
+                step.put(f"~deaf/{name}", True)
+
+
+def _send(step: Step, peer: bytes, message: Message) -> None:
+    step.say("peers", ToWire(peer=peer, messages=(message.encode(),)))

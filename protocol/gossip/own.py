@@ -1,0 +1,203 @@
+"""Our own channels in the graph: compared with the facts at every start and every day, repaired.
+
+Edge, proof, our policy, our node: what is missing or old is made anew. A channel whose peer has
+been away for a while says so (disabled), and says again when it is back.
+"""
+
+from __future__ import annotations
+
+from protocol.crypto import secp
+from protocol.crypto.keys import ChannelSecrets, NodeKey
+from protocol.errors import Malformed
+from protocol.gossip import announce, asking, graph
+from protocol.gossip.announce import Policy, Side
+from protocol.gossip.items import Own, OwnChannel, OwnChannels
+from protocol.machine import Moment, Step
+from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
+
+REFRESH_SECONDS = 12 * 24 * 3600
+DISABLE_SECONDS = 20 * 60
+DELTA, BASE_MSAT, PPM = 80, 1000, 10
+
+
+class Owner:
+    """`shown`: features (bytes), alias (text), rgb (3 bytes) and addresses of our announcement."""
+
+    def __init__(
+        self,
+        channel_secret: bytes,
+        node: NodeKey,
+        features: bytes,
+        alias: str,
+        rgb: bytes,
+        addresses: bytes = b"",
+    ) -> None:
+        self._master, self.node = channel_secret, node
+        self.features, self.alias, self.rgb, self.addresses = features, alias, rgb, addresses
+
+    # ---- what monitors say ----
+
+    def all(self, step: Step, item: OwnChannels, at: Moment) -> None:
+        alive = {facts.channel_id for facts in item.all}
+        for own in step.scan("own/").values():
+            if own.facts.channel_id not in alive:
+                self.ended(step, own.facts.channel_id)
+        for facts in item.all:
+            self.one(step, facts, at)
+
+    def one(self, step: Step, facts: OwnChannel, at: Moment) -> None:
+        key = f"own/{facts.channel_id.hex()}"
+        known = step.get(key)
+        if known is not None and known.facts.scid != facts.scid:
+            graph.forget_edge(step, known.facts.scid)  # a reorganisation put it elsewhere
+        policy = known.policy if known is not None else default_policy(facts)
+        own = Own(facts=facts, policy=policy)
+        if own != known:
+            step.put(key, own)
+        self.check(step, own, at)
+
+    def ended(self, step: Step, channel_id: bytes) -> None:
+        own = step.get(f"own/{channel_id.hex()}")
+        if own is not None:
+            step.drop(f"own/{channel_id.hex()}")
+            tip = step.get("~tip")
+            graph.spend(step, own.facts.scid, tip.height if tip is not None else 0)
+
+    # ---- the comparison ----
+
+    def check_all(self, step: Step, at: Moment) -> None:
+        for own in step.scan("own/").values():
+            self.check(step, own, at)
+
+    def check(self, step: Step, own: Own, at: Moment) -> None:
+        scid = own.facts.scid
+        funding = (own.facts.txid, own.facts.capacity_sat)
+        if not _is_right(step, scid, funding):
+            raw = self._whole(own.facts)
+            message = ChannelAnnouncement.decode(raw[2:])
+            graph.add_edge(step, raw, message, funding, at.unix_seconds)
+        for node in (self.node.id, own.facts.theirs.node_id):
+            if graph.said(step, node) is None:
+                step.drop(graph.node_key(node))
+        self._renew_update(step, own, at)
+        self._renew_node(step, at)
+        self.ask_for_theirs(step, own)
+
+    def ask_for_theirs(self, step: Step, own: Own) -> None:
+        """The peer may have said it before we knew the channel, or on a connection that broke."""
+        peer, scid = own.facts.theirs.node_id, own.facts.scid
+        way = announce.direction(peer, self.node.id)
+        if graph.said(step, scid, way) is None or graph.said(step, peer) is None:
+            asking.wish(step, peer, scid)
+
+    def _whole(self, facts: OwnChannel) -> bytes:
+        secret = ChannelSecrets(self._master, facts.key_index).funding
+        ours = Side(node_id=self.node.id, funding_key=secp.public_key(secret))
+        bare = announce.unsigned(self.node.chain_hash, facts.scid, ours, facts.theirs)
+        half = announce.sign_half(bare, self.node.secret, secret)
+        return announce.whole(bare, ours, half, facts.their_half)
+
+    def _renew_update(self, step: Step, own: Own, at: Moment) -> None:
+        scid, way = own.facts.scid, announce.direction(self.node.id, own.facts.theirs.node_id)
+        known = graph.said(step, scid, way)
+        edge = step.get(graph.edge_key(scid))
+        policy = own.policy.but(disabled=self._is_off(step, own))
+        said = _update(known)
+        if said is not None and not _is_old(said.timestamp, at):
+            same = announce.policy_of(said) == policy
+            if same and edge.times[way] == said.timestamp:
+                return
+        last = max(edge.times[way], said.timestamp if said is not None else 0)
+        raw = announce.update(
+            self.node.chain_hash, scid, way, _later(last, at), policy, self.node.secret
+        )
+        graph.put_update(step, raw, ChannelUpdate.decode(raw[2:]), policy)
+
+    def _renew_node(self, step: Step, at: Moment) -> None:
+        known, raw = step.get(graph.node_key(self.node.id)), graph.said(step, self.node.id)
+        last = known.timestamp if known is not None else 0
+        message = NodeAnnouncement(
+            signature=bytes(64),
+            features=self.features,
+            timestamp=last,
+            node_id=self.node.id,
+            rgb_color=self.rgb,
+            alias=self.alias.encode()[:32].ljust(32, b"\0"),
+            addresses=self.addresses,
+        )
+        if raw is not None and not _is_old(last, at):
+            said = NodeAnnouncement.decode(raw[2:])
+            if said.but(signature=message.signature) == message:
+                return
+        message = message.but(timestamp=_later(last, at))
+        raw = announce.node_announcement(message, self.node.secret)
+        graph.put_node(step, raw, NodeAnnouncement.decode(raw[2:]))
+
+    # ---- the peer's absence ----
+
+    def _is_off(self, step: Step, own: Own) -> bool:
+        return step.get(f"~off/{own.facts.theirs.node_id.hex()}") is not None
+
+    def peer_up(self, step: Step, peer: bytes, at: Moment) -> None:
+        step.drop(f"~away/{peer.hex()}")
+        step.drop(f"~off/{peer.hex()}")
+        for own in step.scan("own/").values():
+            if own.facts.theirs.node_id == peer:
+                self.check(step, own, at)
+
+    def peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
+        """Said only when it lasts: connections break all the time."""
+        for own in step.scan("own/").values():
+            if own.facts.theirs.node_id == peer:
+                step.put(f"~away/{peer.hex()}", at.unix_seconds)
+                step.wake(at.unix_seconds + DISABLE_SECONDS)
+
+    def all_away(self, step: Step, at: Moment) -> None:
+        """A start: nobody is connected yet."""
+        for own in step.scan("own/").values():
+            self.peer_down(step, own.facts.theirs.node_id, at)
+
+    def look_who_is_away(self, step: Step, at: Moment) -> None:
+        for name, since in list(step.each("~away")):
+            if at.unix_seconds - since >= DISABLE_SECONDS:
+                step.drop(f"~away/{name}")
+                step.put(f"~off/{name}", True)
+                for own in step.scan("own/").values():
+                    if own.facts.theirs.node_id.hex() == name:
+                        self._renew_update(step, own, at)
+
+
+def default_policy(facts: OwnChannel) -> Policy:
+    return Policy(
+        cltv_expiry_delta=DELTA,
+        htlc_minimum_msat=facts.least_msat,
+        htlc_maximum_msat=min(facts.most_msat, facts.capacity_sat * 1000),
+        fee_base_msat=BASE_MSAT,
+        fee_proportional_millionths=PPM,
+    )
+
+
+def _is_right(step: Step, scid: bytes, funding: tuple[bytes, int]) -> bool:
+    """The edge as it should be, with a proof that holds, and every update that it counts."""
+    edge, raw = step.get(graph.edge_key(scid)), graph.said(step, scid)
+    if edge is None or raw is None or (edge.txid, edge.capacity_sat) != funding:
+        return False
+    if any(time and graph.said(step, scid, way) is None for way, time in enumerate(edge.times)):
+        return False
+    try:
+        return announce.announcement_is_signed(raw, ChannelAnnouncement.decode(raw[2:]))
+    except Malformed:
+        return False
+
+
+def _update(raw: bytes | None) -> ChannelUpdate | None:
+    return ChannelUpdate.decode(raw[2:]) if raw is not None else None
+
+
+def _is_old(timestamp: int, at: Moment) -> bool:
+    return at.unix_seconds - timestamp > REFRESH_SECONDS
+
+
+def _later(known: int, at: Moment) -> int:
+    """Ours must rise, whatever the clock says."""
+    return max(int(at.unix_seconds), known + 1)

@@ -1,0 +1,166 @@
+"""The router: the graph in memory for path finding, fed by the gossiper.
+
+Owns: its copy of the graph, written now and then. Hears: gossiper (`News`, `UpToDate`), the API.
+Says: gossiper (`Since`).
+The copy on disk may be older than the gossiper's: at every start the gossiper is asked for what has
+changed since, so that it need not be written with every update.
+"""
+
+from __future__ import annotations
+
+from protocol.channel.state import scid_text
+from protocol.errors import Refusal
+from protocol.gossip.items import Change, ChannelGone, ChannelIs, News, PolicyIs, Since, UpToDate
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.router import pages
+from protocol.router.graph import Graph, NoRoute, Request, excluded
+from protocol.router.items import Known
+from protocol.values import Value
+
+SAVE_SECONDS, FIRST_SAVE_SECONDS = 600.0, 5.0
+APPLY_AT = 20_000
+ROUTE_NOT_FOUND = 205
+
+
+class Waiting(Value, frozen=True, kw_only=True):
+    """Row "~waiting/<number>": changes that no search has needed yet."""
+
+    changes: tuple[Change, ...]
+
+
+class Machine:
+    """`node_id` (33 bytes) is where routes begin."""
+
+    name = "router"
+
+    def __init__(self, node_id: bytes) -> None:
+        self.node_id = node_id
+
+    def resume(self, step: Step, name: str | None, at: Moment) -> None:
+        if name is None:
+            step.put("~graph", pages.load(step))
+        elif name == "gossiper":
+            known = step.get("known") or Known(epoch=bytes(8), serial=0)
+            step.say("gossiper", Since(epoch=known.epoch, serial=known.serial))
+
+    def wake(self, step: Step, at: Moment) -> None:
+        due = step.get("~save_at")
+        if due is not None and at.unix_seconds >= due:
+            self._apply(step)
+            pages.save(step, step.get("~graph"))
+            step.put("known", step.get("~known"))
+            step.drop("~save_at")
+
+    def drain(self, step: Step, at: Moment) -> None:
+        pass
+
+    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+        match item:
+            case News():
+                self._news(step, item)
+                known = step.get("~known")
+                if known is not None and item.serial:
+                    step.put("~known", known.but(serial=item.serial))
+                    self._save_later(step, at, SAVE_SECONDS)
+            case UpToDate():
+                self._up_to_date(step, item, at)
+            case Ask():
+                self._ask(step, item)
+            case _:
+                raise AssertionError(type(item).__name__)
+
+    # ---- the graph ----
+
+    def _news(self, step: Step, item: News) -> None:
+        number = (step.get("~heard") or 0) + 1
+        step.put("~heard", number)
+        step.put(f"~waiting/{number}", Waiting(changes=item.changes))
+        gathered = (step.get("~gathered") or 0) + len(item.changes)
+        step.put("~gathered", gathered)
+        if gathered >= APPLY_AT:
+            self._apply(step)
+
+    def _apply(self, step: Step) -> Graph:
+        """A new graph with all that was heard: the old one stays as it is."""
+        graph: Graph = step.get("~graph")
+        waiting = list(step.each("~waiting"))
+        if waiting:
+            graph = graph.copy()
+            for key, row in waiting:
+                step.drop(f"~waiting/{key}")
+                for change in row.changes:
+                    _change(graph, change)
+            step.put("~gathered", 0)
+            step.put("~graph", graph)
+        return graph
+
+    def _up_to_date(self, step: Step, item: UpToDate, at: Moment) -> None:
+        """What the gossiper no longer has is gone here too."""
+        graph = self._apply(step).copy()
+        alive = {item.scids[at : at + 8] for at in range(0, len(item.scids), 8)}
+        for scid in graph.scids() - alive:
+            graph.remove_channel(scid)
+        step.put("~graph", graph)
+        known = Known(epoch=item.epoch, serial=item.serial)
+        step.put("~known", known)
+        if known != step.get("known"):
+            self._save_later(step, at, FIRST_SAVE_SECONDS)
+
+    def _save_later(self, step: Step, at: Moment, seconds: float) -> None:
+        due = at.unix_seconds + seconds
+        if step.get("~save_at") is None or step.get("~save_at") > due:
+            step.put("~save_at", due)
+            step.wake(due)
+
+    # ---- questions ----
+
+    def _ask(self, step: Step, ask: Ask) -> None:
+        try:
+            step.say("api", Answer(id=ask.id, result=self._getroute(step, ask)))
+        except NoRoute as error:
+            text = f"Could not find a route: {error}"
+            step.say("api", Answer(id=ask.id, code=ROUTE_NOT_FOUND, text=text))
+        except Refusal as refusal:
+            step.say("api", Answer(id=ask.id, code=refusal.code, text=str(refusal)))
+
+    def _getroute(self, step: Step, ask: Ask) -> list[dict[str, object]]:
+        params = ask.params
+        try:
+            exclude, nodes = excluded(params.get("exclude") or [])
+        except ValueError as error:
+            raise Refusal(f"exclude: {error}", code=-32602) from None
+        source = params.get("fromid")
+        request = Request(
+            source=bytes.fromhex(source) if source else self.node_id,
+            target=bytes.fromhex(params["id"]),
+            amount_msat=params["amount_msat"],
+            final_cltv=params.get("cltv", 9),
+            riskfactor=params["riskfactor"],
+            max_hops=params.get("maxhops", 20),
+            exclude=exclude,
+            without=nodes,
+        )
+        return [
+            {
+                "id": hop.node_id.hex(),
+                "channel": scid_text(hop.scid),
+                "direction": hop.direction,
+                "amount_msat": hop.amount_msat,
+                "delay": hop.delay,
+                "style": "tlv",
+            }
+            for hop in self._apply(step).route(request)
+        ]
+
+
+def _change(graph: Graph, change: Change) -> None:
+    match change:
+        case ChannelIs():
+            graph.add_channel(
+                change.scid, (change.ends[:33], change.ends[33:]), change.capacity_sat
+            )
+        case PolicyIs():
+            if change.scid in graph:
+                graph.set_policy(change.scid, change.direction, change.policy)
+        case ChannelGone():
+            graph.remove_channel(change.scid)

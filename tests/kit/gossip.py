@@ -1,0 +1,137 @@
+"""Signed gossip of nodes that do not exist, and a gossiper without actors to hear it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.table import Table
+from protocol.bitcoin import script
+from protocol.chain.items import Found, Output, Tip
+from protocol.channel import scripts
+from protocol.crypto import secp
+from protocol.crypto.hashes import sha256
+from protocol.crypto.keys import NodeKey
+from protocol.gossip import announce, graph
+from protocol.gossip.announce import Policy, Side
+from protocol.gossip.items import Digested, FromWire, PeerUp, ToWire
+from protocol.gossip.machine import Machine
+from protocol.machine import Do, Moment, Say, Step
+from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
+
+CHAIN, NOW, HEIGHT = bytes(32), 1_700_000_000, 1000
+SECRETS = sorted((bytes([n]) * 32 for n in (1, 2)), key=secp.public_key)
+NODES = [secp.public_key(secret) for secret in SECRETS]
+PEER, OTHER = b"\x02" * 33, b"\x03" * 33
+POLICY = Policy(
+    cltv_expiry_delta=80, htlc_minimum_msat=1, htlc_maximum_msat=10**9, fee_base_msat=1,
+    fee_proportional_millionths=1,
+)  # fmt: skip
+QUERIES, QUERIES_EX = frozenset({7}), frozenset({7, 11})
+
+
+def place(height: int, index: int = 1, vout: int = 0) -> bytes:
+    """A short channel id."""
+    return (height << 40 | index << 16 | vout).to_bytes(8, "big")
+
+
+def channel(scid: bytes, secrets: list[bytes] | None = None, chain_hash: bytes = CHAIN) -> bytes:
+    """A channel_announcement; `secrets` of both nodes, whose keys are also the funding keys."""
+    secrets = SECRETS if secrets is None else secrets
+    sides = [Side(node_id=key, funding_key=key) for key in map(secp.public_key, secrets)]
+    bare = announce.unsigned(chain_hash, scid, *sides)
+    halves = [announce.sign_half(bare, secret, secret) for secret in secrets]
+    return announce.whole(bare, sides[0], *halves)
+
+
+def funding_script(raw: bytes) -> bytes:
+    """What the output of an announced channel must hold."""
+    message = ChannelAnnouncement.decode(raw[2:])
+    return script.p2wsh(scripts.funding(message.bitcoin_key_1, message.bitcoin_key_2))
+
+
+def update(scid: bytes, way: int, timestamp: int = NOW - 100, policy: Policy = POLICY) -> bytes:
+    return announce.update(CHAIN, scid, way, timestamp, policy, SECRETS[way])
+
+
+def node(way: int, timestamp: int = NOW) -> bytes:
+    message = NodeAnnouncement(
+        signature=bytes(64), features=b"", timestamp=timestamp, node_id=NODES[way],
+        rgb_color=b"abc", alias=b"x".ljust(32, b"\0"), addresses=b"",
+    )  # fmt: skip
+    return announce.node_announcement(message, SECRETS[way])
+
+
+def forged(raw: bytes, at: int = 9) -> bytes:
+    """With one bit of a signature turned."""
+    return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+
+class Listener:
+    """A gossiper with rows and a chain at height 1000; what it says is collected."""
+
+    def __init__(self) -> None:
+        self.rows = Table()
+        self.machine = Machine(bytes(32), NodeKey(bytes([9]) * 32, CHAIN), b"", "we", b"abc")
+        self.now = float(NOW)
+        self._run(lambda step, at: self.machine.resume(step, None, at))
+        self.hear(Tip(height=HEIGHT, hash=bytes(32), feerate_per_kw=253), "chain")
+
+    def _run(self, work: Any) -> list[Any]:
+        said = []
+        for one in (work, self.machine.drain):
+            step = Step(self.rows)
+            one(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
+            for key, value in step.changes.items():
+                self.rows.set(key, value)
+            said += [effect.item for effect in step.effects if isinstance(effect, Say | Do)]
+        return said
+
+    def hear(self, item: Any, sender: str = "peers") -> list[Any]:
+        """Everything that it says, but that it has dealt with so many bytes."""
+        said = self._run(lambda step, at: self.machine.step(step, sender, item, at))
+        return [one for one in said if not isinstance(one, Digested)]
+
+    def wake(self, seconds: float) -> list[Any]:
+        self.now += seconds
+        return self._run(self.machine.wake)
+
+    def wire(self, raw: bytes, peer: bytes = PEER) -> list[Any]:
+        return self.hear(FromWire(peer=peer, message=raw))
+
+    def up(self, peer: bytes = PEER, features: frozenset[int] = frozenset()) -> list[Any]:
+        return self.hear(PeerUp(peer=peer, features=features))
+
+    def told(self, item: Any, peer: bytes = PEER) -> list[bytes]:
+        """The messages that go to one peer."""
+        return messages(self.hear(item), peer)
+
+    def knows(self, scid: bytes, *, ways: tuple[int, ...] = (0, 1)) -> bytes:
+        """A channel of two strangers is in the graph; -> its announcement."""
+        raw = channel(scid)
+        step = Step(self.rows)
+        message = ChannelAnnouncement.decode(raw[2:])
+        graph.add_edge(step, raw, message, (bytes(32), 10**6), NOW, PEER)
+        for way in ways:
+            said = update(scid, way)
+            graph.put_update(step, said, ChannelUpdate.decode(said[2:]), POLICY, PEER)
+        for key, value in step.changes.items():
+            if not key.startswith(("~relay/", "~news/")):
+                self.rows.set(key, value)
+        return raw
+
+    def found(self, scid: bytes, raw: bytes, **other: Any) -> list[Any]:
+        """Chain answers a look-up: the output is as announced, or `other`."""
+        known = {"script": funding_script(raw), "amount_sat": 10**6, "txid": sha256(scid)}
+        output = Output(scid=scid, **{**known, **other})
+        return self.hear(Found(outputs=(output,)), "chain")
+
+    def said(self, scid: bytes, way: int | None = None) -> bytes | None:
+        return graph.said(Step(self.rows), scid, way)
+
+    def edge(self, scid: bytes) -> Any:
+        return self.rows.get(graph.edge_key(scid))
+
+
+def messages(said: list[Any], peer: bytes = PEER) -> list[bytes]:
+    mine = [one for one in said if isinstance(one, ToWire) and one.peer == peer]
+    return [message for one in mine for message in one.messages]

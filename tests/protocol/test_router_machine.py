@@ -1,0 +1,185 @@
+"""The router: what it hears of the gossiper, what it keeps, and what `getroute` answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.table import Table
+from protocol.gossip.announce import Policy
+from protocol.gossip.items import ChannelGone, ChannelIs, News, PolicyIs, Since, UpToDate
+from protocol.machine import Answer, Ask, Moment, Say, Step, Wake
+from protocol.router import pages
+from protocol.router.graph import Graph
+from protocol.router.items import Known
+from protocol.router.machine import Machine
+
+NODES = {name: bytes([2]) + name.encode() * 32 for name in "ABCD"}
+POLICY = Policy(
+    cltv_expiry_delta=10, htlc_minimum_msat=1, htlc_maximum_msat=10**9, fee_base_msat=1000,
+    fee_proportional_millionths=0,
+)  # fmt: skip
+EPOCH = b"12345678"
+
+
+class Bench:
+    def __init__(self, rows: Table | None = None) -> None:
+        self.rows = rows or Table()
+        self.machine = Machine(NODES["A"])
+        self.now = 1_700_000_000.0
+        self.run(lambda step, at: self.machine.resume(step, None, at))
+
+    def run(self, work: Any) -> list[Any]:
+        step = Step(self.rows)
+        work(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
+        for key, value in step.changes.items():
+            self.rows.set(key, value)
+        return [x.item if isinstance(x, Say) else x for x in step.effects]
+
+    def hear(self, item: Any, sender: str = "gossiper") -> list[Any]:
+        return self.run(lambda step, at: self.machine.step(step, sender, item, at))
+
+    def route(self, target: str, **params: Any) -> Answer:
+        asked = {"id": NODES[target].hex(), "amount_msat": 1000, "riskfactor": 10, **params}
+        (answer,) = self.hear(Ask(id="1", method="getroute", params=asked), "api")
+        assert isinstance(answer, Answer)
+        return answer
+
+    def learn(self, *names: str, serial: int = 1) -> None:
+        self.hear(News(serial=serial, changes=tuple(x for name in names for x in _channel(name))))
+
+    def restarted(self) -> Bench:
+        """Only what is on disk is left."""
+        rows = Table()
+        for key, value in self.rows:
+            if not key.startswith("~"):
+                rows.set(key, value)
+        return Bench(rows)
+
+
+def _scid(name: str) -> bytes:
+    return name.encode().rjust(8, b"\0")
+
+
+def _channel(name: str) -> list[Any]:
+    one, two = sorted(name)
+    known = ChannelIs(scid=_scid(name), ends=NODES[one] + NODES[two], capacity_sat=10**6)
+    ways = [PolicyIs(scid=_scid(name), direction=way, policy=POLICY) for way in (0, 1)]
+    return [known, *ways]
+
+
+def _path(answer: Answer) -> str:
+    return "".join(
+        name for hop in answer.result for name in NODES if NODES[name].hex() == hop["id"]
+    )
+
+
+def test_news_are_routed_over_at_once() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC")
+
+    answer = bench.route("C", cltv=20)
+
+    assert _path(answer) == "BC"
+    assert [(hop["amount_msat"], hop["delay"]) for hop in answer.result] == [(2000, 30), (1000, 20)]
+    assert answer.result[0]["channel"] == "0x0x16706"
+
+
+def test_a_channel_that_is_gone_is_not_routed_over() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC")
+    bench.hear(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
+
+    answer = bench.route("C")
+
+    assert (answer.code, answer.result) == (205, None)
+
+
+def test_limits_of_a_question_are_heeded() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC", "AD", "DC")
+    first = bench.route("C")
+    other = {"B": "D", "D": "B"}[_path(first)[0]]
+
+    assert _path(bench.route("C", exclude=[first.result[0]["id"]])) == other + "C"
+    assert bench.route("C", maxhops=1).code == 205
+    assert bench.route("C", exclude=["nonsense"]).code == -32602
+    assert _path(bench.route("A", fromid=NODES["C"].hex())) in ("BA", "DA")
+
+
+def test_the_graph_outlives_a_kill_and_only_what_is_newer_is_asked_for() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC")
+    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB") + _scid("BC")))
+    bench.now += 10
+    bench.run(bench.machine.wake)
+
+    again = bench.restarted()
+
+    assert _path(again.route("C")) == "BC"
+    asked = again.run(lambda step, at: again.machine.resume(step, "gossiper", at))
+    assert asked == [Since(epoch=EPOCH, serial=7)]
+
+
+def test_what_was_heard_since_is_written_ten_minutes_later_with_its_number() -> None:
+    bench = Bench()
+    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=b""))
+    bench.now += 10
+    bench.run(bench.machine.wake)
+    effects = bench.hear(News(serial=9, changes=tuple(_channel("AB"))))
+    assert [effect.unix_seconds - bench.now for effect in effects if isinstance(effect, Wake)] == [
+        600
+    ]
+
+    bench.now += 601
+    bench.run(bench.machine.wake)
+
+    assert bench.rows.get("known") == Known(epoch=EPOCH, serial=9)
+    assert _path(bench.restarted().route("B")) == "B"
+
+
+def test_what_the_gossiper_does_not_have_is_forgotten() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC")
+
+    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB")))
+
+    assert _path(bench.route("B")) == "B"
+    assert bench.route("C").code == 205
+
+
+def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(pages, "CHANNELS_A_PAGE", 2)
+    graph = Graph()
+    names = ["AB", "BC", "CD", "AD", "AC"]
+    for number, name in enumerate(names):
+        one, two = sorted(name)
+        graph.add_channel(_scid(name), (NODES[one], NODES[two]), 1000 + number)
+        policy = POLICY.but(fee_base_msat=number, disabled=number == 2)
+        graph.set_policy(_scid(name), number % 2, policy)
+    step = Step(Table())
+    pages.save(step, graph)
+    assert len(step.scan("page/")) == 3
+
+    loaded = pages.load(step)
+
+    for scid, place in graph.places():
+        twin = dict(loaded.places())[scid]
+        assert loaded.ends_of(twin) == graph.ends_of(place)
+        assert loaded.columns_of([twin]) == graph.columns_of([place])
+    for name in names[1:]:
+        graph.remove_channel(_scid(name))
+    pages.save(step, graph)
+    assert list(step.scan("page/")) == ["page/0000"]
+    assert pages.load(step).scids() == {_scid("AB")}
+
+
+def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC")
+    assert _path(bench.route("C")) == "BC"
+    before = bench.rows.get("~graph")
+
+    bench.hear(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
+    assert bench.route("C").code == 205
+
+    assert before.scids() == {_scid("AB"), _scid("BC")}
