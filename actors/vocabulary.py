@@ -84,7 +84,7 @@ SCHEMAS: dict[str, Registry] = {
         epoch=gossip.Epoch,
         cold=("said",),
     ),
-    "router": _registry(page=router.Page, known=router.Known),
+    "router": _registry(page=router.Page, known=router.Known, cold=("page",)),
     "monitors": _registry(
         setup=state.Setup,
         core=state.Core,

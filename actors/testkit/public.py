@@ -82,7 +82,7 @@ def _check(world: World) -> None:
 def _routers_have_saved(world: World) -> None:
     stories.until(
         world,
-        lambda: all(node.rows("router", "page") for node in world.nodes.values()),
+        lambda: all(node.row("router", "known") for node in world.nodes.values()),
         "the graph is on the routers' disks",
     )
 

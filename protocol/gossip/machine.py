@@ -104,9 +104,17 @@ class Machine:
         asking.ask(step, self.node.chain_hash, at)
         feeding.pass_on(step, at)
         feeding.tell_router(step)
+        self._digested(step)
+
+    def _digested(self, step: Step) -> None:
+        """Peers may send more. While too many channels wait for the chain, only those may that we
+        have a channel with: their connection carries money too, and what is too much is dropped."""
+        full = strangers.waiting(step) > strangers.MAX_PENDING // 2
+        ours = {own.facts.theirs.node_id for own in step.scan("own/").values()} if full else set()
         for name, size in list(step.each("~digested")):
-            step.drop(f"~digested/{name}")
-            step.say("peers", Digested(peer=bytes.fromhex(name), size=size))
+            if not full or bytes.fromhex(name) in ours:
+                step.drop(f"~digested/{name}")
+                step.say("peers", Digested(peer=bytes.fromhex(name), size=size))
 
     def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
         match item:

@@ -10,6 +10,7 @@ class Known(Value, frozen=True, kw_only=True):
 
     epoch: bytes
     serial: int
+    pages: int
 
 
 class Page(Value, frozen=True, kw_only=True):

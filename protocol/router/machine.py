@@ -18,7 +18,7 @@ from protocol.router.items import Known
 from protocol.values import Value
 
 SAVE_SECONDS, FIRST_SAVE_SECONDS = 600.0, 5.0
-APPLY_AT = 20_000
+APPLY_AT = 5_000
 ROUTE_NOT_FOUND = 205
 
 
@@ -38,17 +38,18 @@ class Machine:
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
-            step.put("~graph", pages.load(step))
+            known = step.get("known")
+            step.put("~graph", pages.load(step, known.pages if known is not None else 0))
         elif name == "gossiper":
-            known = step.get("known") or Known(epoch=bytes(8), serial=0)
+            known = step.get("known") or Known(epoch=bytes(8), serial=0, pages=0)
             step.say("gossiper", Since(epoch=known.epoch, serial=known.serial))
 
     def wake(self, step: Step, at: Moment) -> None:
         due = step.get("~save_at")
         if due is not None and at.unix_seconds >= due:
-            self._apply(step)
-            pages.save(step, step.get("~graph"))
-            step.put("known", step.get("~known"))
+            before = step.get("known")
+            count = pages.save(step, self._apply(step), before.pages if before is not None else 0)
+            step.put("known", step.get("~known").but(pages=count))
             step.drop("~save_at")
 
     def drain(self, step: Step, at: Moment) -> None:
@@ -101,9 +102,9 @@ class Machine:
         for scid in graph.scids() - alive:
             graph.remove_channel(scid)
         step.put("~graph", graph)
-        known = Known(epoch=item.epoch, serial=item.serial)
-        step.put("~known", known)
-        if known != step.get("known"):
+        saved = step.get("known")
+        step.put("~known", Known(epoch=item.epoch, serial=item.serial, pages=0))
+        if saved is None or (saved.epoch, saved.serial) != (item.epoch, item.serial):
             self._save_later(step, at, FIRST_SAVE_SECONDS)
 
     def _save_later(self, step: Step, at: Moment, seconds: float) -> None:

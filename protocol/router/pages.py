@@ -12,8 +12,8 @@ from protocol.router.items import Page
 CHANNELS_A_PAGE = 4096
 
 
-def save(step: Step, graph: Graph) -> None:
-    """All pages anew; those that hold nothing any more go."""
+def save(step: Step, graph: Graph, before: int) -> int:
+    """All pages anew, in place of so many; -> how many there are now."""
     places = graph.places()
     count = 0
     for start in range(0, len(places), CHANNELS_A_PAGE):
@@ -23,18 +23,18 @@ def save(step: Step, graph: Graph) -> None:
             ends=b"".join(graph.ends_of(place) for _, place in part),
             columns=graph.columns_of([place for _, place in part]),
         )
-        key = f"page/{count:04}"
+        key = f"page/{count}"
         count += 1
-        if step.get(key) != page:
-            step.put(key, page)
-    for key in step.scan("page/"):
-        if int(key.removeprefix("page/")) >= count:
-            step.drop(key)
+        step.put(key, page)
+    for number in range(count, before):
+        step.drop(f"page/{number}")
+    return count
 
 
-def load(step: Step) -> Graph:
+def load(step: Step, count: int) -> Graph:
     graph = Graph()
-    for page in step.scan("page/").values():
+    for number in range(count):
+        page = step.get(f"page/{number}")
         scids = [page.scids[at : at + 8] for at in range(0, len(page.scids), 8)]
         ends = [
             (page.ends[at : at + 33], page.ends[at + 33 : at + 66])

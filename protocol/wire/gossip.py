@@ -6,6 +6,7 @@ who checks or relays gossip works on the bytes as they came.
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Self
 
 from protocol.crypto.hashes import sha256d
@@ -92,6 +93,17 @@ class ChannelUpdate(Gossip, frozen=True, kw_only=True):
     fee_base_msat: int
     fee_proportional_millionths: int
     htlc_maximum_msat: int
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """At once, not field by field: most of what a node hears are updates."""
+        if len(body) < _UPDATE.size:
+            raise Malformed("message ends early")
+        return cls(**dict(zip(_UPDATE_FIELDS, _UPDATE.unpack_from(body), strict=True)))
+
+
+_UPDATE = struct.Struct(">64s32s8sIBBHQIIQ")  # as the layout says
+_UPDATE_FIELDS = tuple(name for name, _ in ChannelUpdate.LAYOUT)
 
 
 class AnnouncementSignatures(Message, frozen=True, kw_only=True):

@@ -73,6 +73,7 @@ class Listener:
         self.rows = Table()
         self.machine = Machine(bytes(32), NodeKey(bytes([9]) * 32, CHAIN), b"", "we", b"abc")
         self.now = float(NOW)
+        self.digested: list[Digested] = []
         self._run(lambda step, at: self.machine.resume(step, None, at))
         self.hear(Tip(height=HEIGHT, hash=bytes(32), feerate_per_kw=253), "chain")
 
@@ -87,8 +88,9 @@ class Listener:
         return said
 
     def hear(self, item: Any, sender: str = "peers") -> list[Any]:
-        """Everything that it says, but that it has dealt with so many bytes."""
+        """Everything that it says; that it has dealt with so many bytes stands in `digested`."""
         said = self._run(lambda step, at: self.machine.step(step, sender, item, at))
+        self.digested += [one for one in said if isinstance(one, Digested)]
         return [one for one in said if not isinstance(one, Digested)]
 
     def wake(self, seconds: float) -> list[Any]:

@@ -173,6 +173,21 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(listener.rows.segment("~absent")) <= 6
 
 
+def test_a_flood_of_announcements_is_left_unread_until_the_chain_has_caught_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(strangers, "MAX_PENDING", 4)
+    listener = Listener()
+    for height in range(5, 9):
+        listener.wire(channel(place(height)))
+    assert [item.size for item in listener.digested] == [len(channel(SCID))] * 2
+
+    for height in range(5, 7):
+        listener.found(place(height), channel(place(height)))
+
+    assert sum(item.size for item in listener.digested) == 4 * len(channel(SCID))
+
+
 def test_a_question_to_a_chain_that_restarts_is_asked_again() -> None:
     listener = _heard()
 

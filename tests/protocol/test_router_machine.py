@@ -133,7 +133,7 @@ def test_what_was_heard_since_is_written_ten_minutes_later_with_its_number() -> 
     bench.now += 601
     bench.run(bench.machine.wake)
 
-    assert bench.rows.get("known") == Known(epoch=EPOCH, serial=9)
+    assert bench.rows.get("known") == Known(epoch=EPOCH, serial=9, pages=1)
     assert _path(bench.restarted().route("B")) == "B"
 
 
@@ -157,10 +157,9 @@ def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
         policy = POLICY.but(fee_base_msat=number, disabled=number == 2)
         graph.set_policy(_scid(name), number % 2, policy)
     step = Step(Table())
-    pages.save(step, graph)
-    assert len(step.scan("page/")) == 3
+    assert pages.save(step, graph, 0) == 3
 
-    loaded = pages.load(step)
+    loaded = pages.load(step, 3)
 
     for scid, place in graph.places():
         twin = dict(loaded.places())[scid]
@@ -168,9 +167,9 @@ def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
         assert loaded.columns_of([twin]) == graph.columns_of([place])
     for name in names[1:]:
         graph.remove_channel(_scid(name))
-    pages.save(step, graph)
-    assert list(step.scan("page/")) == ["page/0000"]
-    assert pages.load(step).scids() == {_scid("AB")}
+    assert pages.save(step, graph, 3) == 1
+    assert [step.get(f"page/{number}") is None for number in range(3)] == [False, True, True]
+    assert pages.load(step, 1).scids() == {_scid("AB")}
 
 
 def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
