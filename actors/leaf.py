@@ -249,6 +249,7 @@ def _machine(name: str, settings: Settings) -> Any:
         settings.network,
         settings.seed,
         alias=settings.alias,
+        zeroconf_peers=settings.zeroconf_peers,
         host=settings.host,
         port=settings.port,
         folder=settings.folder,

@@ -17,6 +17,7 @@ class Settings(Note):
     host: str
     port: int
     alias: str
+    zeroconf_peers: tuple[str, ...]
     rpc: dict[str, Any]
     seed: bytes
     first_pid: int

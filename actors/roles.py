@@ -28,7 +28,10 @@ def make_machine(
         case "wallet":
             return wallet.Machine()
         case "funding":
-            return Funding(network, derive(seed, "channels"), policy or opening.Policy())
+            trusted = frozenset(bytes.fromhex(node) for node in shown.get("zeroconf_peers", ()))
+            depth = opening.DEPTHS.get(network, 1)
+            policy = policy or Policy(minimum_depth=depth, zeroconf_peers=trusted)
+            return Funding(network, derive(seed, "channels"), policy)
         case "gossiper":
             key = NodeKey(node_secret(seed), bytes.fromhex(CHAIN_HASH[network]))
             told = features.encode(features.OUR_INIT)
@@ -43,5 +46,6 @@ def make_machine(
         case "payments":
             return Payments(network, node_secret(seed))
         case "api":
+            shown.pop("zeroconf_peers", None)
             return Api(network=network, node_id=node_id(seed).hex(), **shown)
     raise AssertionError(name)

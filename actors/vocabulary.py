@@ -38,7 +38,7 @@ ITEMS: tuple[type, ...] = (
     gossip.OwnChannel, gossip.OwnChannels, gossip.FromWire, gossip.PeerUp, gossip.PeerDown,
     gossip.ToWire, gossip.WireDrained, gossip.Digested, gossip.Complain,
     gossip.Since, gossip.News, gossip.UpToDate,
-    funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.Open,
+    funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.IsThere, funding.There,
     machine.Ask, machine.Answer, machine.Quarantined,
 )  # fmt: skip
 Item: Any = reduce(or_, ITEMS)

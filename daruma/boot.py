@@ -73,6 +73,7 @@ class Node:
             host=config.host,
             port=config.port,
             alias=config.alias,
+            zeroconf_peers=config.zeroconf_peers,
             rpc=config.rpc or (self.chain.rpc if self.chain else {}),
             seed=secret,
             first_pid=os.getpid(),

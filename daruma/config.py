@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "network": ("regtest", "bitcoin network: " + ", ".join(NETWORKS)),
     "addr": ("127.0.0.1:9735", "host:port where peers may connect"),
     "alias": ("daruma", "name of the node"),
+    "zeroconf-peers": ("", "node ids (with commas) trusted to open channels without confirmation"),
     "bitcoin-rpcconnect": (None, "host of a bitcoind"),
     "bitcoin-rpcport": (None, "port of its RPC"),
     "bitcoin-rpcuser": (None, "user of its RPC"),
@@ -42,6 +44,7 @@ class Config:
     host: str
     port: int
     alias: str
+    zeroconf_peers: tuple[str, ...]
     rpc: dict[str, Any] | None
     origins: dict[str, str] = field(default_factory=dict)
 
@@ -137,9 +140,18 @@ def _checked(
         host=host,
         port=port,
         alias=alias,
+        zeroconf_peers=_node_ids(str(values["zeroconf-peers"])),
         rpc=rpc,
         origins=origins,
     )
+
+
+def _node_ids(text: str) -> tuple[str, ...]:
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in found:
+        if re.fullmatch("0[23][0-9a-f]{64}", word) is None:
+            raise ConfigError(f"zeroconf-peers: {word[:80]!r} is not a node id: 66 hex digits")
+    return found
 
 
 def _place(text: str) -> tuple[str, int]:

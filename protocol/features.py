@@ -34,6 +34,7 @@ ASSIGNED: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "option_splice": (62, "IN", ()),
 }
 BIT = {name: even for name, (even, _, _) in ASSIGNED.items()}
+_NAMES = {even: name for name, even in BIT.items()}
 
 STATIC_REMOTEKEY = BIT["option_static_remotekey"]
 ANCHORS = BIT["option_anchors"]
@@ -41,7 +42,7 @@ TYPE_STATIC_REMOTEKEY: Features = frozenset({STATIC_REMOTEKEY})
 TYPE_ANCHORS: Features = frozenset({STATIC_REMOTEKEY, ANCHORS})
 
 # What the code behind it is there for: even where every peer insists on it, odd elsewhere.
-OUR_INIT: Features = frozenset({0, 7, 8, 12, 14, 44, 17, 23, 27, 61})
+OUR_INIT: Features = frozenset({0, 5, 7, 8, 11, 12, 14, 17, 19, 23, 27, 44, 47, 51, 61})
 OUR_INVOICE: Features = frozenset({8, 14, 17})
 KNOWN_INIT: Features = frozenset(BIT.values())
 KNOWN_INVOICE: Features = frozenset({8, 14, 16, 24, 36, 48})
@@ -67,6 +68,11 @@ def has(features: Features, name: str) -> bool:
     return even in features or even + 1 in features
 
 
+def name(bit: int) -> str:
+    """Of an assigned bit. Raises KeyError."""
+    return _NAMES[bit - bit % 2]
+
+
 def both(ours: Features, theirs: Features, name: str) -> bool:
     return has(ours, name) and has(theirs, name)
 
@@ -89,7 +95,7 @@ def missing_dependencies(features: Features) -> list[str]:
     )
 
 
-def shown_type(*, anchors: bool) -> dict[str, list[Any]]:
+def shown_type(kind: Features) -> dict[str, list[Any]]:
     """A channel_type as Core Lightning shows it."""
-    names = ["static_remotekey/even"] + (["anchors/even"] if anchors else [])
-    return {"bits": [12, 22] if anchors else [12], "names": names}
+    bits = sorted(kind)
+    return {"bits": bits, "names": [f"{name(bit).removeprefix('option_')}/even" for bit in bits]}

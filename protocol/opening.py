@@ -10,11 +10,9 @@ from typing import Any
 from protocol import features
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import Outpoint, Transaction
-from protocol.channel import commitments, scripts, stages, state, transactions
+from protocol.channel import commitments, scripts, stages, state
 from protocol.channel.state import Channel, Core, Fee, Party, Setup
-from protocol.crypto import secp
 from protocol.crypto.keys import Basepoints, ChannelSecrets
-from protocol.errors import PeerFault, Refusal
 from protocol.features import Features
 from protocol.values import Value
 from protocol.wire.opening import ANNOUNCE_CHANNEL, AcceptChannel, OpenChannel
@@ -25,35 +23,52 @@ CHAIN_HASH = {
     "signet": "f61eee3b63a380a477a063af32b2bbc97c9ff9f01f2c4225e973988108000000",
     "regtest": "06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f",
 }
-MAX_SMALL_CHANNEL_SAT = (1 << 24) - 1
-MIN_CHANNEL_SAT = 10_000
-MAX_PUBLIC_TO_SELF_DELAY = 2016
 DUST_LIMIT_SAT = 354
-FEERATE_BOUNDS_PER_KW = (250, 100_000)
+LARGE_SAT = 1 << 24
 
 
 class Policy(Value, frozen=True, kw_only=True):
-    """What we ask of every peer; delays and depths in blocks."""
+    """What we ask of every peer; delays and depths in blocks.
+
+    `large_depth` is for channels that need option_support_large_channel. `zeroconf_peers`: the node
+    ids that the operator trusts with channels that are not confirmed.
+    """
 
     to_self_delay: int = 144
     max_accepted_htlcs: int = 483
     htlc_minimum_msat: int = 1
     minimum_depth: int = 1
+    large_depth: int = 6
     reserve_percent: int = 1
+    zeroconf_peers: frozenset[bytes] = frozenset()
+
+    def depth_for(self, amount_sat: int) -> int:
+        return self.minimum_depth if amount_sat < LARGE_SAT else self.large_depth
+
+
+# on a chain with real money a block or two can be replaced
+DEPTHS = {"bitcoin": 3}
 
 
 def our_party(
     policy: Policy,
     secrets: ChannelSecrets,
     capacity_sat: int,
-    own_script: bytes | None,
+    *,
+    own_script: bytes | None = None,
     least_reserve: int = 0,
+    reserve_sat: int | None = None,
 ) -> Party:
-    """ "MUST set channel_reserve_satoshis greater than or equal to dust_limit_satoshis"."""
+    """ "MUST set channel_reserve_satoshis greater than or equal to dust_limit_satoshis".
+
+    `own_script` is where our side of a closing goes when nobody says otherwise.
+    """
+    reserve = max(1000, capacity_sat * policy.reserve_percent // 100)
+    reserve = reserve if reserve_sat is None else max(DUST_LIMIT_SAT, reserve_sat)
     return Party(
         dust_limit_sat=DUST_LIMIT_SAT,
         max_htlc_value_in_flight_msat=capacity_sat * 1000,
-        channel_reserve_sat=max(1000, least_reserve, capacity_sat * policy.reserve_percent // 100),
+        channel_reserve_sat=max(reserve, least_reserve),
         htlc_minimum_msat=policy.htlc_minimum_msat,
         to_self_delay=policy.to_self_delay,
         max_accepted_htlcs=policy.max_accepted_htlcs,
@@ -81,13 +96,6 @@ def their_party(message: OpenChannel | AcceptChannel) -> Party:
     )
 
 
-def channel_type(ours: Features, theirs: Features) -> Features:
-    """The best type that both know: anchors, else static_remotekey."""
-    if features.both(ours, theirs, "option_anchors"):
-        return features.TYPE_ANCHORS
-    return features.TYPE_STATIC_REMOTEKEY
-
-
 def open_channel(
     *,
     network: str,
@@ -99,7 +107,9 @@ def open_channel(
     announce: bool,
     party: Party,
     first_point: bytes,
+    upfront: bytes | None,
 ) -> OpenChannel:
+    """`upfront`: the shutdown script that we commit to; empty for none, None when nobody asks."""
     return OpenChannel(
         chain_hash=bytes.fromhex(CHAIN_HASH[network]),
         temporary_channel_id=temporary_id,
@@ -109,18 +119,26 @@ def open_channel(
         channel_flags=ANNOUNCE_CHANNEL if announce else 0,
         first_per_commitment_point=first_point,
         channel_type=features.encode(kind),
+        upfront_shutdown_script=upfront,
         **_fields(party),
     )
 
 
 def accept_channel(
-    *, temporary_id: bytes, depth: int, kind: Features, party: Party, first_point: bytes
+    *,
+    temporary_id: bytes,
+    depth: int,
+    kind: Features,
+    party: Party,
+    first_point: bytes,
+    upfront: bytes | None,
 ) -> AcceptChannel:
     return AcceptChannel(
         temporary_channel_id=temporary_id,
         minimum_depth=depth,
         first_per_commitment_point=first_point,
         channel_type=features.encode(kind),
+        upfront_shutdown_script=upfront,
         **_fields(party),
     )
 
@@ -140,105 +158,6 @@ def _fields(party: Party) -> dict[str, Any]:
         "delayed_payment_basepoint": points.delayed_payment,
         "htlc_basepoint": points.htlc,
     }
-
-
-def check_amount(amount_sat: int, ours: Features, theirs: Features) -> None:
-    """Before we open. Raises `Refusal` with Core Lightning's codes."""
-    if amount_sat < MIN_CHANNEL_SAT:
-        raise Refusal(f"a channel has at least {MIN_CHANNEL_SAT} sat", code=302)
-    wumbo = features.both(ours, theirs, "option_support_large_channel")
-    if amount_sat > MAX_SMALL_CHANNEL_SAT and not wumbo:
-        raise Refusal(f"the amount exceeds {MAX_SMALL_CHANNEL_SAT} sat", code=300)
-
-
-def check_open(message: OpenChannel, network: str, ours: Features, theirs: Features) -> Features:
-    """BOLT 2, open_channel: "The receiving node MUST fail the channel if". -> the channel type."""
-    _require(message.chain_hash.hex() == CHAIN_HASH[network], "open_channel for another chain")
-    _require(message.push_msat <= message.funding_satoshis * 1000, "push_msat above the amount")
-    _require(message.funding_satoshis >= MIN_CHANNEL_SAT, "the channel is too small for us")
-    wumbo = features.both(ours, theirs, "option_support_large_channel")
-    _require(message.funding_satoshis <= MAX_SMALL_CHANNEL_SAT or wumbo, "the channel is too large")
-    low, high = FEERATE_BOUNDS_PER_KW
-    _require(low <= message.feerate_per_kw <= high, "the feerate is out of our bounds")
-    _require(message.channel_type is not None, "open_channel without a channel_type")
-    kind = features.decode(message.channel_type or b"")
-    _require(
-        kind in (features.TYPE_ANCHORS, features.TYPE_STATIC_REMOTEKEY),
-        "a channel_type that we do not support",
-    )
-    _check_common(message, message.funding_satoshis, theirs)
-    cost = _opener_cost(message.feerate_per_kw, anchors=features.ANCHORS in kind)
-    own = message.funding_satoshis - message.push_msat // 1000
-    _require(own >= cost, "the funder cannot afford the first commitment")
-    _require(
-        own - cost > message.channel_reserve_satoshis
-        or message.push_msat // 1000 > message.channel_reserve_satoshis,
-        "both balances would start below the reserve",
-    )
-    return kind
-
-
-def check_accept(message: AcceptChannel, sent: OpenChannel, party: Party, theirs: Features) -> None:
-    """BOLT 2, accept_channel: raises `PeerFault`."""
-    _require(message.minimum_depth <= 144, "minimum_depth is unreasonably large")
-    _require(message.channel_type == sent.channel_type, "accept_channel with another channel_type")
-    _check_common(message, sent.funding_satoshis, theirs)
-    _require(
-        message.channel_reserve_satoshis >= party.dust_limit_sat,
-        "channel_reserve_satoshis is below our dust limit",
-    )
-    _require(
-        party.channel_reserve_sat >= message.dust_limit_satoshis,
-        "dust_limit_satoshis is above our reserve",
-    )
-
-
-def _check_common(message: OpenChannel | AcceptChannel, amount_sat: int, theirs: Features) -> None:
-    _require(message.to_self_delay <= MAX_PUBLIC_TO_SELF_DELAY, "to_self_delay is too large")
-    _require(message.max_accepted_htlcs <= 483, "max_accepted_htlcs is above 483")
-    _require(message.max_accepted_htlcs > 0, "max_accepted_htlcs of zero")
-    _require(message.dust_limit_satoshis >= 354, "dust_limit_satoshis is below 354")
-    _require(message.dust_limit_satoshis <= 5000, "dust_limit_satoshis is too large")
-    _require(
-        message.dust_limit_satoshis <= message.channel_reserve_satoshis,
-        "dust_limit_satoshis is above channel_reserve_satoshis",
-    )
-    _require(
-        message.channel_reserve_satoshis <= max(amount_sat // 5, 1000),
-        "channel_reserve_satoshis is too large",
-    )
-    _require(message.htlc_minimum_msat <= amount_sat * 100, "htlc_minimum_msat is too large")
-    _require(
-        message.max_htlc_value_in_flight_msat >= min(amount_sat * 10, 1_000_000),
-        "max_htlc_value_in_flight_msat is too small",
-    )
-    upfront = message.upfront_shutdown_script
-    any_segwit = features.both(features.OUR_INIT, theirs, "option_shutdown_anysegwit")
-    if upfront:
-        _require(
-            script.is_standard_shutdown(upfront, any_segwit=any_segwit),
-            "upfront_shutdown_script is not allowed",
-        )
-    party = their_party(message)
-    for point in (
-        party.basepoints.funding,
-        party.basepoints.revocation,
-        party.basepoints.payment,
-        party.basepoints.delayed_payment,
-        party.basepoints.htlc,
-        message.first_per_commitment_point,
-    ):
-        secp.check_point(point)
-
-
-def _require(condition: bool, text: str) -> None:
-    if not condition:
-        raise PeerFault(text)
-
-
-def _opener_cost(feerate: int, *, anchors: bool) -> int:
-    fee = transactions.commitment_fee_sat(feerate, 0, anchors=anchors)
-    return fee + (2 * scripts.ANCHOR_SAT if anchors else 0)
 
 
 def funding_script(ours: Party, theirs: Party) -> bytes:
@@ -263,11 +182,14 @@ def first_channel(
     peer: bytes,
     key_index: int,
     ours: Party,
+    minimum_depth: int,
+    close_to: bytes | None = None,
 ) -> Channel:
     """The channel as it is before the first signature."""
     theirs_said = accepted if we_opened else opened
     amount_msat = opened.funding_satoshis * 1000
     own = amount_msat - opened.push_msat if we_opened else opened.push_msat
+    kind = features.decode(opened.channel_type or b"")
     setup = Setup(
         channel_id=state.channel_id(funding),
         peer=peer,
@@ -275,12 +197,14 @@ def first_channel(
         funding_index=funding.vout,
         capacity_sat=opened.funding_satoshis,
         we_opened=we_opened,
-        anchors=features.ANCHORS in features.decode(opened.channel_type or b""),
+        anchors=features.ANCHORS in kind,
         private=not opened.channel_flags & ANNOUNCE_CHANNEL,
         key_index=key_index,
-        minimum_depth=max(1, accepted.minimum_depth),
+        minimum_depth=minimum_depth,
         ours=ours,
         theirs=their_party(theirs_said),
+        scid_alias=features.BIT["option_scid_alias"] in kind,
+        close_to=close_to,
     )
     core = Core(
         update_id=0,

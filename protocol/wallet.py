@@ -28,12 +28,17 @@ class ScriptIs(Value, frozen=True, kw_only=True):
 
 
 class ReserveCoins(Value, frozen=True, kw_only=True):
-    """A signed transaction that pays `amount_sat` to `script`; not sent."""
+    """A signed transaction with these outputs (script, satoshi); not sent.
+
+    `utxos`: only from these coins ("txid:output"), if any are named. `minconf`: confirmations that
+    a coin must have.
+    """
 
     purpose: str
-    script: bytes
-    amount_sat: int
+    outputs: tuple[tuple[bytes, int], ...]
     feerate_per_kw: int
+    utxos: tuple[str, ...] = ()
+    minconf: int = 1
 
 
 class CoinsReserved(Value, frozen=True, kw_only=True):

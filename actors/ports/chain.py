@@ -90,7 +90,9 @@ class ChainPort:
         if keep + len(blocks) < height:
             self._best = None
         self._estimate()
-        polled = chain.Polled(keep=keep, blocks=tuple(blocks), feerate_per_kw=self._feerate)
+        polled = chain.Polled(
+            asked=item.height, keep=keep, blocks=tuple(blocks), feerate_per_kw=self._feerate
+        )
         self.host.feed(polled)
 
     def _check_chain(self) -> None:

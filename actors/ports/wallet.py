@@ -159,10 +159,15 @@ class WalletPort:
 
     def _signed(self, request: wallet.ReserveCoins) -> bytes:
         rate = bdk.FeeRate.from_sat_per_kwu(request.feerate_per_kw)
-        builder = bdk.TxBuilder().add_recipient(
-            bdk.Script(request.script), bdk.Amount.from_sat(request.amount_sat)
-        )
+        builder = bdk.TxBuilder()
+        for script, amount_sat in request.outputs:
+            builder = builder.add_recipient(bdk.Script(script), bdk.Amount.from_sat(amount_sat))
+        if request.utxos:
+            builder = builder.add_utxos([_outpoint(text) for text in request.utxos])
+            builder = builder.manually_selected_only()
         height = self.wallet.latest_checkpoint().height
+        if request.minconf:
+            builder = builder.exclude_below_confirmations(request.minconf)
         psbt = builder.fee_rate(rate).current_height(height).finish(self.wallet)
         assert self.wallet.sign(psbt), "the wallet could not sign its own transaction"
         tx = psbt.extract_tx()
@@ -206,6 +211,11 @@ class WalletPort:
         return wallet.Outputs(ask=item.ask, outputs=tuple(rows))
 
 
+def _outpoint(text: str) -> Any:
+    txid, _, vout = text.partition(":")
+    return bdk.OutPoint(txid=bdk.Txid.from_string(txid), vout=int(vout))
+
+
 def _block_hash(raw: bytes) -> Any:
     return bdk.BlockHash.from_string(display(raw))
 
@@ -214,4 +224,6 @@ def _explained(error: Exception) -> str:
     text = str(error)
     if "nsufficient" in text or "oin" in type(error).__name__:
         return "the wallet has not enough confirmed coins for amount and fee"
+    if "utxo" in text.lower() or "utxo" in type(error).__name__.lower():
+        return "utxos: one of these coins is not ours, or is spent or reserved"
     return f"the wallet cannot build the transaction: {type(error).__name__}"

@@ -67,13 +67,14 @@ class Node:
         self.disks = {role: Disk() for role in DURABLE}
         self.drivers: dict[str, Driver] = {}
         self.purse = ports.SimWallet(self.seed)
+        self.policy = Policy(minimum_depth=3)
         self.listening = False
         self.answers: dict[str, Answer] = {}
         self.asked: dict[str, tuple[str, Ask]] = {}
         self.questions: dict[str, int] = {}
 
     def machine(self, role: str) -> Any:
-        return make_machine(role, "regtest", self.seed, policy=Policy(minimum_depth=3))
+        return make_machine(role, "regtest", self.seed, policy=self.policy)
 
     def answer(self, item: Any) -> None:
         if isinstance(item, Answer):

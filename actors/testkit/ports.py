@@ -68,8 +68,9 @@ def _polled(sim: SimChain, item: chain.Poll) -> chain.Polled:
         keep -= 1
     if item.height < 0:
         keep = sim.height - 1
+    blocks = tuple(sim.blocks[keep + 1 :])
     return chain.Polled(
-        keep=keep, blocks=tuple(sim.blocks[keep + 1 :]), feerate_per_kw=sim.feerate_per_kw
+        asked=item.height, keep=keep, blocks=blocks, feerate_per_kw=sim.feerate_per_kw
     )
 
 
@@ -145,7 +146,7 @@ class SimWallet:
         fee = request.feerate_per_kw * 600 // 1000
         free = [(p, out) for p, out in self.coins().items() if p not in self.reserved]
         chosen: list[tuple[Outpoint, TxOut]] = []
-        amount = request.amount_sat
+        amount = sum(amount_sat for _, amount_sat in request.outputs)
         while free and sum(out.amount_sat for _, out in chosen) < amount + fee:
             chosen.append(free.pop(0))
         total = sum(out.amount_sat for _, out in chosen)
@@ -161,7 +162,7 @@ class SimWallet:
         tx = Transaction(
             tuple(TxIn(point) for point, _ in chosen),
             (
-                TxOut(amount, request.script),
+                *(TxOut(amount_sat, form) for form, amount_sat in request.outputs),
                 TxOut(total - amount - fee, self.script(self.revealed)),
             ),
         )

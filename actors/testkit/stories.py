@@ -64,6 +64,11 @@ def connected(one: Node, two: Node) -> bool:
     return row is not None and row.ready
 
 
+def to_open(peer: Node, amount_sat: int, **params: Any) -> dict[str, Any]:
+    """Parameters of `fundchannel`, as the API asks funding."""
+    return {"destinations": [{"id": peer.id.hex(), "amount_sat": amount_sat, **params}]}
+
+
 def start_opening(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
     """`fundchannel`, tried again as a person would when an interruption ended it; channel id."""
     params = {"announce": False, "push_msat": 0} | params
@@ -80,9 +85,7 @@ def start_opening(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
                 "funding",
                 number,
                 "fundchannel",
-                id=two.id.hex(),
-                amount_sat=amount_sat,
-                **params,
+                **to_open(two, amount_sat, **params),
             )
         except Refused:
             continue

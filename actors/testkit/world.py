@@ -114,7 +114,7 @@ class World:
     def _ask_again(self, node: Node, role: str) -> None:
         """What the API does: open questions are asked again after a restart."""
         for where, ask in list(node.asked.values()):
-            if where == role or ask.method == "fundchannel" and role in ("funding", "peers"):
+            if where == role:
                 self.post((node.name, "api", where), ("item", 0, vocabulary.encode(ask)))
 
     # ---- what happens ----

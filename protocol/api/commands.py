@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from protocol import invoice
+from protocol.api import opening, shapes
 from protocol.api import params as p
-from protocol.api import shapes
 from protocol.api.params import Param
 from protocol.errors import Refusal
 
@@ -57,6 +57,10 @@ def first(values: Values, answers: Answers) -> Any:
     return answers[0]
 
 
+def last(values: Values, answers: Answers) -> Any:
+    return answers[-1]
+
+
 def listed(name: str) -> Callable[[Values, Answers], Any]:
     return lambda values, answers: {name: answers[0]}
 
@@ -65,17 +69,6 @@ def _connect(values: Values, answers: Answers) -> list[Question]:
     node, host, port = values["id"]
     host, port = values.get("host", host), values.get("port", port) or 9735
     return [("peers", "connect", {"id": node, "host": host, "port": port})]
-
-
-def _fundchannel(values: Values, answers: Answers) -> list[Question]:
-    asked = {
-        "id": values["id"][0],
-        "amount_sat": values["amount"],
-        "feerate_per_kw": values.get("feerate"),
-        "announce": values.get("announce", True),
-        "push_msat": values.get("push_msat", 0),
-    }
-    return [("funding", "fundchannel", asked)]
 
 
 def _find_channel(values: Values, answers: Answers) -> list[Question]:
@@ -87,7 +80,8 @@ def _close(values: Values, answers: Answers) -> list[Question]:
     channel = shapes.find_channel(values["id"], answers[0])
     script = shapes.destination(values, answers[1], values["~network"])
     rate = answers[2]["feerate_per_kw"] or 253
-    asked = {"channel_id": channel, "script": script, "feerate_per_kw": rate}
+    chosen = "destination" in values
+    asked = {"channel_id": channel, "script": script, "feerate_per_kw": rate, "chosen": chosen}
     return [("monitors", "close", asked)]
 
 
@@ -108,6 +102,11 @@ def _funds(values: Values, answers: Answers) -> list[Question]:
 
 def _channels(values: Values, answers: Answers) -> list[Question]:
     return [("monitors", "listpeerchannels", {}), ("peers", "listpeers", {})]
+
+
+def _openings(values: Values, answers: Answers) -> list[Question]:
+    more: list[Question] = [("funding", "listopenings", {}), ("gossiper", "listpolicies", {})]
+    return [*_channels(values, answers), *more]
 
 
 def _help(values: Values, answers: Answers) -> Any:
@@ -156,6 +155,19 @@ def _xpay(values: Values, answers: Answers) -> list[Question]:
 
 
 _ID = Param("id", p.address, required=True)
+_TERMS = (
+    Param("close_to", p.text), Param("request_amt", p.unsupported),
+    Param("compact_lease", p.unsupported), Param("mindepth", p.depth), Param("reserve", p.sat),
+)  # fmt: skip
+_FUNDCHANNEL = (
+    _ID, Param("amount", p.sat_or_all, required=True), Param("feerate", p.feerate),
+    Param("announce", p.boolean), Param("minconf", p.integer), Param("push_msat", p.msat),
+    *_TERMS[:3], Param("utxos", p.utxos), *_TERMS[3:], Param("channel_type", p.bits),
+)  # fmt: skip
+_DESTINATION = (
+    _ID, Param("amount", p.sat_or_all, required=True), Param("announce", p.boolean),
+    Param("push_msat", p.msat), *_TERMS,
+)  # fmt: skip
 _LABEL = Param("label", p.text, required=True)
 
 COMMANDS: tuple[Command, ...] = (
@@ -175,17 +187,21 @@ COMMANDS: tuple[Command, ...] = (
             (Param("id", p.node_id), Param("level", p.text)), (_channels,), shapes.listpeers),
     Command("listpeerchannels", "network", "Show channels with peers",
             (Param("id", p.node_id), Param("short_channel_id", p.text)),
-            (_channels,), shapes.listpeerchannels),
+            (_openings,), shapes.listpeerchannels),
     Command("listclosedchannels", "network", "Show channels that are no more",
             (Param("id", p.node_id),), one("monitors"), shapes.listclosedchannels),
-    Command("fundchannel", "channels", "Open a channel with a connected peer",
-            (_ID, Param("amount", p.sat, required=True), Param("feerate", p.feerate),
-             Param("announce", p.boolean), Param("minconf", p.only(1)),
-             Param("push_msat", p.msat), Param("close_to", p.unsupported),
-             Param("request_amt", p.unsupported), Param("compact_lease", p.unsupported),
-             Param("utxos", p.unsupported), Param("mindepth", p.unsupported),
-             Param("reserve", p.unsupported), Param("channel_type", p.unsupported)),
-            (_fundchannel,), first),
+    Command("fundchannel", "channels", "Open a channel with a peer", _FUNDCHANNEL,
+            (opening.connect, opening.count_coins, opening.fund), last),
+    Command("multifundchannel", "channels", "Open several channels in one transaction",
+            (Param("destinations", p.rows(_DESTINATION), required=True),
+             Param("feerate", p.feerate), Param("minconf", p.integer), Param("utxos", p.utxos),
+             Param("minchannels", p.integer), Param("commitment_feerate", p.feerate)),
+            (opening.connect, opening.count_coins, opening.fund), last),
+    Command("setchannel", "channels", "Set what a channel asks for relaying",
+            (Param("id", p.text, required=True), Param("feebase", p.msat),
+             Param("feeppm", p.integer), Param("htlcmin", p.msat), Param("htlcmax", p.msat),
+             Param("enforcedelay", p.anything), Param("ignorelimits", p.anything)),
+            one("gossiper"), first),
     Command("close", "channels", "Close a channel together with the peer",
             (Param("id", p.text, required=True), Param("unilateraltimeout", p.only(0)),
              Param("destination", p.text), Param("fee_negotiation_step", p.unsupported),

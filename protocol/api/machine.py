@@ -14,8 +14,6 @@ from protocol.errors import Refusal
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.values import Value
 
-_ALSO = {"fundchannel": ("peers",)}
-
 
 class Request(Value, frozen=True, kw_only=True):
     """From the port: one JSON-RPC request of a connection."""
@@ -67,8 +65,7 @@ class Machine:
             return
         for call in step.scan("~call/").values():
             for index, (actor, ask) in enumerate(call.asked):
-                waiting = call.answers[index] is None
-                if waiting and name in (actor, *_ALSO.get(ask.method, ())):
+                if call.answers[index] is None and name == actor:
                     step.say(actor, ask)
 
     def wake(self, step: Step, at: Moment) -> None:
@@ -110,10 +107,13 @@ class Machine:
         command = BY_NAME[call.request.method]
         answers = [answer["result"] for answer in call.answers]
         try:
-            if call.stage == len(command.stages):
+            questions: list[Question] = []
+            while not questions and call.stage < len(command.stages):
+                questions = command.stages[call.stage](call.values, answers)
+                call = call.but(stage=call.stage + 1)
+            if not questions:
                 self._reply(step, number, call, command.shape(call.values, answers))
                 return
-            questions = command.stages[call.stage](call.values, answers)
         except Refusal as refusal:
             step.drop(f"~call/{number}")
             self._refuse(step, call.request, refusal.code, str(refusal))
@@ -127,7 +127,7 @@ class Machine:
             asked.append((actor, ask))
             answers.append(None)
             step.say(actor, ask)
-        call = call.but(asked=tuple(asked), answers=tuple(answers), stage=call.stage + 1)
+        call = call.but(asked=tuple(asked), answers=tuple(answers))
         step.put(f"~call/{number}", call)
 
     def _answer(self, step: Step, answer: Answer) -> None:

@@ -104,8 +104,6 @@ def msat_or_any(value: Any) -> int | None:
 
 def sat(value: Any) -> int:
     """Satoshi; a bare number is satoshi here, as Core Lightning's fundchannel has it."""
-    if value == "all":
-        raise ValueError("should be an amount of satoshi ('all' is not supported yet)")
     if (
         isinstance(value, int)
         and not isinstance(value, bool)
@@ -116,6 +114,34 @@ def sat(value: Any) -> int:
     if amount % 1000:
         raise ValueError("should be a whole number of satoshi")
     return amount // 1000
+
+
+def sat_or_all(value: Any) -> int | str:
+    return "all" if value == "all" else sat(value)
+
+
+def depth(value: Any) -> int:
+    number = integer(value)
+    if number > 144:
+        raise ValueError("should be at most 144 blocks")
+    return number
+
+
+def utxos(value: Any) -> list[str]:
+    found = texts(value)
+    if not all(re.fullmatch("[0-9a-f]{64}:[0-9]{1,5}", text) for text in found):
+        raise ValueError("should be an array of txid:output")
+    return found
+
+
+def bits(value: Any) -> list[int]:
+    """A channel_type."""
+    if not isinstance(value, list):
+        raise ValueError("should be an array of feature bits")
+    found = [integer(bit) for bit in value]
+    if not set(found) <= {12, 22, 46, 50}:
+        raise ValueError("should be some of 12, 22, 46 and 50")
+    return found
 
 
 def hexadecimal(size: int) -> Callable[[Any], str]:
@@ -203,6 +229,19 @@ def only(*allowed: Any) -> Callable[[Any], Any]:
 
 
 unsupported = only()
+
+
+def rows(spec: Sequence[Param]) -> Callable[[Any], list[dict[str, Any]]]:
+    """An array of objects with these fields."""
+
+    def read(value: Any) -> list[dict[str, Any]]:
+        if not isinstance(value, list) or not value:
+            raise ValueError("should be an array of objects")
+        if not all(isinstance(item, dict) for item in value):
+            raise ValueError("should be an array of objects")
+        return [parse(spec, item) for item in value]
+
+    return read
 
 
 def parse(spec: Sequence[Param], given: Any) -> dict[str, Any]:

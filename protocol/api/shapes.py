@@ -87,13 +87,14 @@ def listpeers(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 
 def listpeerchannels(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
-    channels, peers = answers
+    channels, peers, openings, policies = answers
     connected = _connected(peers)
     established = {cid for row in peers for cid in row.get("established", ())}
     rows = []
-    for row in channels:
+    for row in [*channels, *openings]:
         row["peer_connected"] = row["peer_id"] in connected
-        row["reestablished"] = row["channel_id"] in established
+        row["reestablished"] = row.get("channel_id") in established
+        row |= policies.get(row.get("channel_id"), {})
         if values.get("id") in (None, row["peer_id"]):
             rows.append(row)
     scid = values.get("short_channel_id")

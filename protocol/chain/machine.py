@@ -149,6 +149,8 @@ class Machine:
     def _polled(self, step: Step, news: Polled) -> None:
         chain = step.get("chain")
         before = chain.height if chain else None
+        if news.asked != (-1 if before is None else before):
+            return
         if chain is not None and news.keep < chain.height:
             chain = self._disconnect(step, chain, news.keep)
         height = news.keep

@@ -33,8 +33,12 @@ class Send(Value, frozen=True, kw_only=True):
 
 
 class Polled(Value, frozen=True, kw_only=True):
-    """`keep`: the height up to which our chain is still good; then the blocks that follow."""
+    """`keep`: the height up to which our chain is still good; then the blocks that follow.
 
+    `asked`: the height that the `Poll` named; what was found for an older one is out of date.
+    """
+
+    asked: int
     keep: int
     blocks: tuple[bytes, ...]
     feerate_per_kw: int

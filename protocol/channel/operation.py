@@ -30,12 +30,17 @@ from protocol.wire.opening import ChannelReady
 def on_channel_ready(turn: Turn, message: ChannelReady) -> None:
     """BOLT 2: "upon reconnection: MUST ignore any redundant channel_ready it receives"."""
     core = turn.channel.core
+    alias = message.alias or core.their_alias
     if core.ready_received:
+        if alias != core.their_alias:  # "MAY send multiple channel_ready ... with different alias"
+            turn.set(turn.channel.with_core(their_alias=alias))
         return
     secp.check_point(message.second_per_commitment_point)
     turn.set(
         turn.channel.with_core(
-            ready_received=True, their_next_point=message.second_per_commitment_point
+            ready_received=True,
+            their_next_point=message.second_per_commitment_point,
+            their_alias=alias,
         )
     )
 

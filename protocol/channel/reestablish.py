@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from protocol.channel import operation, stages
 from protocol.channel.live import Turn, require
-from protocol.channel.state import Channel
+from protocol.channel.state import Channel, alias_of
 from protocol.crypto import shachain
 from protocol.errors import PeerFault
+from protocol.features import OUR_INIT, both
 from protocol.wire.commitment import ChannelReestablish, UpdateFee
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady
@@ -111,6 +112,10 @@ def _updates(channel: Channel) -> list[Message]:
 
 
 def channel_ready(turn: Turn) -> ChannelReady:
+    """With an alias, if the peer knows what that is: it may be said again without harm."""
+    known = both(OUR_INIT, turn.live.features, "option_scid_alias")
     return ChannelReady(
-        channel_id=turn.channel.id, second_per_commitment_point=turn.secrets.commitment_point(1)
+        channel_id=turn.channel.id,
+        second_per_commitment_point=turn.secrets.commitment_point(1),
+        alias=alias_of(turn.channel.id) if known else None,
     )

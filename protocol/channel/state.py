@@ -6,9 +6,12 @@ its own commitment, and what it demands of the other (reserve, delay, HTLC limit
 
 from __future__ import annotations
 
+from protocol import features
 from protocol.bitcoin.transaction import Outpoint
 from protocol.crypto import shachain
+from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import Basepoints
+from protocol.features import Features
 from protocol.gossip.announce import Half
 from protocol.values import Value
 
@@ -27,7 +30,12 @@ class Party(Value, frozen=True, kw_only=True):
 
 
 class Setup(Value, frozen=True, kw_only=True):
-    """What never changes. `key_index` finds our secrets again from the seed."""
+    """What never changes. `key_index` finds our secrets again from the seed.
+
+    `minimum_depth` of 0: usable before the funding transaction is mined (option_zeroconf).
+    `scid_alias`: never named by its place on the chain. `close_to`: the shutdown script that we
+    committed to at the opening.
+    """
 
     channel_id: bytes
     peer: bytes
@@ -41,6 +49,16 @@ class Setup(Value, frozen=True, kw_only=True):
     minimum_depth: int
     ours: Party
     theirs: Party
+    scid_alias: bool = False
+    close_to: bytes | None = None
+
+    @property
+    def kind(self) -> Features:
+        """The channel_type."""
+        base = features.TYPE_ANCHORS if self.anchors else features.TYPE_STATIC_REMOTEKEY
+        hidden = {features.BIT["option_scid_alias"]} if self.scid_alias else frozenset()
+        unconfirmed = {features.BIT["option_zeroconf"]} if not self.minimum_depth else frozenset()
+        return base | hidden | unconfirmed
 
     @property
     def funding(self) -> Outpoint:
@@ -84,7 +102,9 @@ class Core(Value, frozen=True, kw_only=True):
     Commitment numbers count up from 0. `our_number`: the newest commitment that they signed for
     us; the ones below are revoked. `their_number`: the newest that we signed for them;
     `their_revoked`: how many of theirs are revoked. We wait for a revoke_and_ack while
-    `their_number` > `their_revoked`. `buried`: the scid, once it is deep enough to be announced.
+    `their_number` > `their_revoked`. `scid`: where the channel is, or our alias while that is not
+    known; `buried`: the same, once it is deep enough to be announced. `their_alias`: what the peer
+    calls the channel.
     """
 
     update_id: int
@@ -103,6 +123,7 @@ class Core(Value, frozen=True, kw_only=True):
     their_next_htlc: int = 0
     scid: bytes | None = None
     buried: bytes | None = None
+    their_alias: bytes | None = None
     their_half: Half | None = None
     ready_sent: bool = False
     ready_received: bool = False
@@ -166,6 +187,20 @@ def channel_id(funding: Outpoint) -> bytes:
 def short_channel_id(height: int, tx_index: int, output: int) -> bytes:
     """BOLT 7: 3 bytes of block, 3 of transaction, 2 of output."""
     return (height << 40 | tx_index << 16 | output).to_bytes(8, "big")
+
+
+FIRST_ALIAS_BLOCK = 16_000_000  # no block has such a height for some centuries
+
+
+def alias_of(channel: bytes) -> bytes:
+    """What the peer may call this channel (its id, 32 bytes) without saying where it is."""
+    digest = sha256(b"alias" + channel)
+    block = FIRST_ALIAS_BLOCK + int.from_bytes(digest[:3], "big") % 700_000
+    return block.to_bytes(3, "big") + digest[3:8]
+
+
+def is_alias(scid: bytes) -> bool:
+    return int.from_bytes(scid[:3], "big") >= FIRST_ALIAS_BLOCK
 
 
 def scid_text(scid: bytes) -> str:

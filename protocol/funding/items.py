@@ -6,7 +6,7 @@ from protocol.channel.state import Channel
 from protocol.features import Features
 from protocol.machine import Ask
 from protocol.values import Value
-from protocol.wire.opening import AcceptChannel, OpenChannel
+from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
 
 
 class FromPeer(Value, frozen=True, kw_only=True):
@@ -32,35 +32,101 @@ class PeerLost(Value, frozen=True, kw_only=True):
     peer: bytes
 
 
-class Open(Value, frozen=True, kw_only=True):
-    """Peers says: the API's `ask` to open can start, the peer is connected."""
+class IsThere(Value, frozen=True, kw_only=True):
+    """To peers: is this peer connected? `purpose` and `place` name the destination of a group."""
 
     peer: bytes
-    features: Features
-    ask: Ask
+    purpose: str
+    place: int
+
+
+class There(Value, frozen=True, kw_only=True):
+    """Peers says: it is, with these features; or not: `absent` is why."""
+
+    peer: bytes
+    purpose: str
+    place: int
+    features: Features = frozenset()
     address: tuple[str, int] | None = None
+    absent: str = ""
+
+
+# ---- rows in memory ----------------------------------------------------------------------------
+
+
+class Wanted(Value, frozen=True, kw_only=True):
+    """One channel that the operator wants. None leaves it to us.
+
+    `reserve_sat`: what the peer shall keep on its side. `close_to`: the only script that our side
+    may ever be paid to in a closing together. `up_to`: less is good too, where a limit says so.
+    """
+
+    peer: bytes
+    amount_sat: int
+    push_msat: int = 0
+    announce: bool = True
+    close_to: bytes | None = None
+    mindepth: int | None = None
+    reserve_sat: int | None = None
+    kind: Features | None = None
+    up_to: bool = False
+
+
+class Failure(Value, frozen=True, kw_only=True):
+    """Why one channel of a group did not come to be."""
+
+    peer: bytes
+    code: int
+    text: str
+
+
+class Group(Value, frozen=True, kw_only=True):
+    """Row "~group/<purpose>": channels of ours that share a funding transaction.
+
+    `members`: temporary ids by destination, None where nothing is negotiated (not yet, or no more).
+    `least`: with fewer channels nothing is opened.
+    """
+
+    purpose: str
+    ask: Ask
+    wanted: tuple[Wanted, ...]
+    members: tuple[bytes | None, ...]
+    least: int
+    failed: tuple[Failure, ...] = ()
+    own_script: bytes | None = None
+    raw: bytes | None = None
 
 
 class Negotiation(Value, frozen=True, kw_only=True):
-    """Row "~nego/<temporary id>": an opening that may be forgotten at any time."""
+    """Row "~nego/<temporary id>": an opening that may be forgotten at any time.
+
+    `purpose`: its group when we open; `place`: which destination of it.
+    """
 
     temporary_id: bytes
     peer: bytes
     features: Features
     we_opened: bool
     key_index: int
+    opened: OpenChannel
     address: tuple[str, int] | None = None
-    ask: Ask | None = None
-    amount_sat: int = 0
-    opened: OpenChannel | None = None
+    purpose: str = ""
+    place: int = 0
+    wanted: Wanted | None = None
     accepted: AcceptChannel | None = None
-    own_script: bytes | None = None
-    raw: bytes | None = None
+    created: FundingCreated | None = None
     channel: Channel | None = None
+    signed: bool = False
+
+
+# ---- rows on disk ------------------------------------------------------------------------------
 
 
 class Opening(Value, frozen=True, kw_only=True):
-    """Row "opening/<channel id>"."""
+    """Row "opening/<channel id>". `purpose` is what channels in one transaction share.
+
+    `ask`: the question that is answered with it; `several`: it was asked for several channels.
+    """
 
     channel_id: bytes
     purpose: str
@@ -78,6 +144,10 @@ class Opening(Value, frozen=True, kw_only=True):
     signature: bytes = b""
     raw: bytes = b""
     ask: str = ""
+    several: bool = False
+    failed: tuple[Failure, ...] = ()
+    zeroconf: bool = False
+    close_to: bytes | None = None
 
 
 class KeyIndex(Value, frozen=True, kw_only=True):

@@ -1,30 +1,38 @@
 """Openings: one machine for each, both roles, from the first message until it needs no more.
 
-Until our side has something to lose an opening lives in memory only ("~nego/..."): an interrupted
-negotiation leaves nothing behind. From then on it is row "opening/<channel id>":
+Until our side has something to lose an opening lives in memory only ("~nego/...", "~group/..."): an
+interrupted negotiation leaves nothing behind. From then on it is row "opening/<channel id>":
 
     guarding      the monitor is asked to take the channel; nothing has left the node
-    confirming    the monitor has it. POINT OF NO RETURN: the transaction (or our signature) leaves
+    guarded       the monitor has it; others in the same transaction are still guarding
+    confirming    POINT OF NO RETURN: the transaction (or our signature) leaves
     locked        deep enough; the channel exchanges channel_ready
-    usable        both sides are ready; a private channel needs no more, and its row goes
+    usable        both sides are ready
+
+The row stays as long as the channel: a reorganisation may still move its funding transaction.
 """
 
 from __future__ import annotations
 
-from protocol.bitcoin.transaction import display, parse
+from protocol.bitcoin.transaction import parse
 from protocol.chain.items import Broadcast, Tip, TxConfirmed, TxReorged, Unwatch, WatchTx
 from protocol.channel.items import FundingBuried, FundingLocked
-from protocol.channel.state import short_channel_id
-from protocol.funding.items import FromPeer, Open, Opening, PeerLost, ToPeer
-from protocol.funding.negotiation import Negotiator
+from protocol.channel.state import alias_of, short_channel_id
+from protocol.errors import PeerFault
+from protocol.funding import group
+from protocol.funding.group import Opener
+from protocol.funding.items import FromPeer, Negotiation, Opening, PeerLost, There, ToPeer
+from protocol.funding.negotiation import LOST, Accepter, Table
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
 from protocol.opening import Policy
 from protocol.wallet import CoinsRefused, CoinsReserved, Reservations, ScriptIs, SentCoins
-from protocol.wire.opening import FundingSigned
+from protocol.wire import registry, setup
+from protocol.wire.message import Message
+from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 
 FORGET_BLOCKS, ANNOUNCE_DEPTH = 2016, 6
-LOST = "the connection to the peer was lost"
+UNSENT = ("guarding", "guarded")
 
 
 class Machine:
@@ -33,20 +41,25 @@ class Machine:
     name = "funding"
 
     def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
-        self.negotiator = Negotiator(network, channel_secret, policy)
+        table = Table(network, channel_secret, policy)
+        self.opener, self.accepter = Opener(table), Accepter(table)
+        self.table = table
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
-        negotiations = step.scan("~nego/").values()
         if name in (None, "wallet"):
             alive = [item.purpose for item in step.scan("opening/").values()]
-            alive += [item.temporary_id.hex() for item in negotiations]
-            step.say("wallet", Reservations(alive=tuple(alive)))
+            alive += [key.removeprefix("~group/") for key in step.scan("~group/")]
+            alive += [key.removeprefix("~nego/") for key in step.scan("~nego/")]
+            step.say("wallet", Reservations(alive=tuple(dict.fromkeys(alive))))
         if name == "wallet":
-            for item in negotiations:
-                self.negotiator.ask_wallet(step, item)
+            self.opener.ask_wallet(step)
+            for item in step.scan("~nego/").values():
+                self.accepter.ask_wallet(step, item)
         if name == "peers":
-            for item in negotiations:
-                self.negotiator.abandon(step, item, LOST)
+            for item in step.scan("~nego/").values():
+                self._abandon(step, item, LOST)
+            for waiting in step.scan("~group/").values():
+                self.opener.look_for_peers(step, waiting)
 
     def wake(self, step: Step, at: Moment) -> None:
         pass
@@ -56,22 +69,20 @@ class Machine:
 
     def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
         match item:
-            case Open():
-                self.negotiator.open(step, item, at)
+            case There():
+                self.opener.there(step, item, at)
             case FromPeer():
-                self.negotiator.from_peer(step, item, at)
+                self._from_peer(step, item)
             case PeerLost():
                 for negotiation in step.scan("~nego/").values():
                     if negotiation.peer == item.peer:
-                        self.negotiator.abandon(
-                            step, negotiation, "the connection to the peer was lost"
-                        )
+                        self._abandon(step, negotiation, LOST)
             case ScriptIs():
-                self.negotiator.script(step, item)
+                self._script(step, item)
             case CoinsReserved():
-                self.negotiator.coins(step, item)
+                self.opener.coins(step, item)
             case CoinsRefused():
-                self.negotiator.refused(step, item)
+                self.opener.refused(step, item)
             case Guarding():
                 self._guarding(step, item)
             case TxConfirmed():
@@ -85,27 +96,109 @@ class Machine:
             case Tip():
                 self._tip(step, item)
             case Ask():
-                self._ask(step, item)
+                self._ask(step, item, at)
             case _:
                 raise AssertionError(type(item).__name__)
+
+    # ---- negotiations ----
+
+    def _from_peer(self, step: Step, item: FromPeer) -> None:
+        try:
+            self._dispatch(step, item)
+        except PeerFault as fault:
+            temporary = item.message[2:34]
+            if item.message[:2] == OpenChannel.TYPE.to_bytes(2, "big"):
+                temporary = item.message[34:66]
+            error = setup.Error(channel_id=temporary, data=str(fault).encode())
+            step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
+            negotiation = step.get(f"~nego/{temporary.hex()}")
+            if negotiation is not None and negotiation.peer == item.peer:
+                self._abandon(step, negotiation, f"the peer broke a rule: {fault}")
+
+    def _dispatch(self, step: Step, item: FromPeer) -> None:
+        message = registry.decode(item.message)
+        if isinstance(message, OpenChannel):
+            self.accepter.on_open(step, item, message)
+            return
+        negotiation = self._negotiation(step, item, message)
+        if negotiation is None:
+            if not isinstance(message, setup.Error):
+                raise PeerFault("a message for an opening that we do not know")
+            return
+        match message:
+            case AcceptChannel():
+                self.opener.on_accept(step, negotiation, message)
+            case FundingCreated():
+                self.accepter.on_created(step, negotiation, message)
+            case FundingSigned():
+                self.opener.on_signed(step, negotiation, message)
+            case setup.Error():
+                text = message.data.decode("ascii", "replace")[:200]
+                self._abandon(step, negotiation, f"the peer refused: {text!r}")
+
+    def _negotiation(
+        self, step: Step, item: FromPeer, message: Message | None
+    ) -> Negotiation | None:
+        """funding_signed names the channel by its real id, everything else by the temporary one."""
+        found = step.get(f"~nego/{item.message[2:34].hex()}")
+        if isinstance(message, FundingSigned):
+            of_peer = [row for _, row in step.each("~nego") if row.channel is not None]
+            found = next((row for row in of_peer if row.channel.id == message.channel_id), None)
+        return found if found is not None and found.peer == item.peer else None
+
+    def _script(self, step: Step, item: ScriptIs) -> None:
+        waiting, negotiation = (step.get(f"~{kind}/{item.purpose}") for kind in ("group", "nego"))
+        if waiting is not None:
+            self.opener.script(step, waiting, item.script)
+        elif negotiation is not None:
+            self.accepter.script(step, negotiation, item.script)
+
+    def _abandon(self, step: Step, item: Negotiation, why: str) -> None:
+        if item.we_opened:
+            self.opener.failed(step, item, why)
+        else:
+            self.accepter.abandon(step, item)
+
+    # ---- durable openings ----
+
+    def _siblings(self, step: Step, record: Opening) -> list[Opening]:
+        """All channels of ours in the same transaction, this one too."""
+        if not record.we_opened:
+            return [step.get(f"opening/{record.channel_id.hex()}")]
+        return [row for row in step.scan("opening/").values() if row.purpose == record.purpose]
 
     def _guarding(self, step: Step, item: Guarding) -> None:
         key = f"opening/{item.channel_id.hex()}"
         record = step.get(key)
         if record is None or record.state != "guarding":
             return
-        # the point of no return: only now does anything leave that could bind us
-        record = record.but(state="confirming")
-        step.put(key, record)
-        watch = WatchTx(txid=record.funding_txid, depth=record.minimum_depth, since=record.since)
-        step.tell("chain", watch)
-        if record.we_opened:
-            step.tell("wallet", SentCoins(purpose=record.purpose))
-            step.tell("chain", Broadcast(raw=record.raw))
-            self.negotiator.answer_asker(step, record)
+        step.put(key, record.but(state="guarded"))
+        siblings = self._siblings(step, record)
+        if all(sibling.state == "guarded" for sibling in siblings):
+            self._leave(step, siblings)
+
+    def _leave(self, step: Step, records: list[Opening]) -> None:
+        """The point of no return: only now does anything leave that could bind us."""
+        for record in records:
+            step.put(f"opening/{record.channel_id.hex()}", record.but(state="confirming"))
+            if record.zeroconf:
+                alias = alias_of(record.channel_id)
+                step.tell("monitors", FundingLocked(channel_id=record.channel_id, scid=alias))
+        first = records[0]
+        self._watch(step, first)
+        if first.we_opened:
+            step.tell("wallet", SentCoins(purpose=first.purpose))
+            step.tell("chain", Broadcast(raw=first.raw))
+            group.answer(step, self._siblings(step, first))
         else:
-            signed = FundingSigned(channel_id=record.channel_id, signature=record.signature)
-            step.say("peers", ToPeer(peer=record.peer, message=signed.encode()))
+            signed = FundingSigned(channel_id=first.channel_id, signature=first.signature)
+            step.say("peers", ToPeer(peer=first.peer, message=signed.encode()))
+
+    def _watch(self, step: Step, record: Opening) -> None:
+        """The least depth that any channel in this transaction waits for."""
+        depths = [max(1, row.minimum_depth) for row in self._by_txid(step, record.funding_txid)]
+        watch = WatchTx(txid=record.funding_txid, depth=min(depths), since=record.since)
+        step.tell("chain", watch)
 
     def _by_txid(self, step: Step, txid: bytes) -> list[Opening]:
         records = step.scan("opening/").values()
@@ -124,42 +217,49 @@ class Machine:
                 self._drop(step, record)
                 continue
             scid = short_channel_id(item.height, item.position, index)
-            if record.state == "confirming":
-                step.put(f"opening/{record.channel_id.hex()}", record.but(state="locked"))
-            step.tell("monitors", FundingLocked(channel_id=record.channel_id, scid=scid))
-            if record.private:
-                continue
-            if item.depth >= ANNOUNCE_DEPTH:
+            if item.depth >= record.minimum_depth:
+                if record.state == "confirming":
+                    step.put(f"opening/{record.channel_id.hex()}", record.but(state="locked"))
+                step.tell("monitors", FundingLocked(channel_id=record.channel_id, scid=scid))
+            if item.depth >= ANNOUNCE_DEPTH and not record.private:
                 step.tell("monitors", FundingBuried(channel_id=record.channel_id, scid=scid))
-            else:
-                again = WatchTx(txid=item.txid, depth=ANNOUNCE_DEPTH, since=record.since)
-                step.tell("chain", again)
+        self._watch_on(step, item)
+
+    def _watch_on(self, step: Step, item: TxConfirmed) -> None:
+        """The next depth that any channel in this transaction waits for."""
+        records = self._by_txid(step, item.txid)
+        depths = {max(1, record.minimum_depth) for record in records}
+        depths |= {ANNOUNCE_DEPTH for record in records if not record.private}
+        deeper = sorted(depth for depth in depths if depth > item.depth)
+        if deeper:
+            since = records[0].since
+            step.tell("chain", WatchTx(txid=item.txid, depth=deeper[0], since=since))
 
     def _reorged(self, step: Step, item: TxReorged) -> None:
-        for record in self._by_txid(step, item.txid):
+        records = self._by_txid(step, item.txid)
+        for record in records:
             if record.state == "locked":
                 step.put(f"opening/{record.channel_id.hex()}", record.but(state="confirming"))
-            watch = WatchTx(txid=item.txid, depth=record.minimum_depth, since=record.since)
-            step.tell("chain", watch)
-            if record.we_opened:
-                step.tell("chain", Broadcast(raw=record.raw))
+        if records:
+            self._watch(step, records[0])
+            if records[0].we_opened:
+                step.tell("chain", Broadcast(raw=records[0].raw))
 
     def _usable(self, step: Step, item: ChannelUsable) -> None:
         key = f"opening/{item.channel_id.hex()}"
         record = step.get(key)
-        if record is None:
-            return
-        if record.private:
-            step.drop(key)
-            self._unwatch(step, record)
-        else:
+        if record is not None:
             step.put(key, record.but(state="usable"))
 
     def _ended(self, step: Step, item: ChannelEnded) -> None:
         record = step.get(f"opening/{item.channel_id.hex()}")
         if record is None:
             return
-        if item.reason == "failed" and record.state in ("guarding", "confirming"):
+        if record.state in UNSENT:
+            # the transaction pays to all of them: without one it must never be sent
+            for sibling in self._siblings(step, record):
+                self._drop(step, sibling)
+        elif item.reason == "failed" and record.state == "confirming":
             self._drop(step, record)
         elif item.reason != "failed":
             step.drop(f"opening/{item.channel_id.hex()}")
@@ -183,19 +283,28 @@ class Machine:
             if late and not record.we_opened and record.state == "confirming":
                 self._drop(step, record)
 
-    def _ask(self, step: Step, ask: Ask) -> None:
-        if ask.method == "fundchannel":
-            if not self.negotiator.under_way(step, ask):
-                step.say("peers", ask)  # is the peer there? it answers with `Open`
+    def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
+        if ask.method in ("fundchannel", "multifundchannel"):
+            self.opener.ask(step, ask, at)
             return
         rows = [
             {
-                "channel_id": record.channel_id.hex(),
-                "peer_id": record.peer.hex(),
-                "state": record.state,
-                "funding_txid": display(record.funding_txid),
-                "amount_msat": record.amount_sat * 1000,
+                "peer_id": item.peer.hex(),
+                "state": "OPENINGD",
+                "opener": "local" if item.we_opened else "remote",
+                "total_msat": item.opened.funding_satoshis * 1000,
+                "private": not item.opened.channel_flags & 1,
+                "status": [_waits_for(item)],
             }
-            for record in step.scan("opening/").values()
+            for item in step.scan("~nego/").values()
         ]
         step.say("api", Answer(id=ask.id, result=rows))
+
+
+def _waits_for(item: Negotiation) -> str:
+    if item.accepted is None:
+        return "negotiating: waiting for the peer's accept_channel"
+    if item.we_opened:
+        sent = item.channel is not None
+        return f"negotiating: waiting for {'funding_signed' if sent else 'the other channels'}"
+    return "negotiating: waiting for the peer's funding_created"

@@ -10,17 +10,20 @@ from protocol.values import Value
 
 
 class OwnChannel(Value, frozen=True, kw_only=True):
-    """From monitors, when it changes: a channel of ours that may be announced.
+    """From monitors, when it changes: a usable channel of ours.
 
-    `theirs` and `their_half`: the peer and its half of the proof. `key_index` finds our funding
-    key. `most_msat` is what one HTLC of ours may carry.
+    `theirs`: the peer. `their_half` is its half of the proof, None while the channel is not to be
+    announced: it is private, or not deep enough. `called`: the name under which the peer is told of
+    our policy then. `key_index` finds our funding key. `most_msat` is what one HTLC of ours may
+    carry.
     """
 
     channel_id: bytes
     scid: bytes
     txid: bytes
     theirs: Side
-    their_half: Half
+    their_half: Half | None
+    called: bytes
     key_index: int
     capacity_sat: int
     least_msat: int
@@ -144,10 +147,14 @@ class UpToDate(Value, frozen=True, kw_only=True):
 
 
 class Own(Value, frozen=True, kw_only=True):
-    """Row "own/<channel id>": the facts, and what we ask for relaying."""
+    """Row "own/<channel id>": the facts, and what we ask for relaying.
+
+    `theirs`: what the peer asks for, while it is said to us alone.
+    """
 
     facts: OwnChannel
     policy: Policy
+    theirs: Policy | None = None
 
 
 class Edge(Value, frozen=True, kw_only=True):

@@ -144,7 +144,7 @@ class Machine:
             case Since():
                 feeding.catch_up(step, item, at)
             case Ask():
-                self._ask(step, item)
+                self._ask(step, item, at)
             case _:
                 raise AssertionError(type(item).__name__)
 
@@ -193,7 +193,7 @@ class Machine:
             raise Refused
         if step.get(graph.edge_key(message.short_channel_id)) is not None:
             graph.hear_update(step, raw, message, now, peer)
-        else:
+        elif not self.own.hear_update(step, peer, raw, message):
             strangers.hear_update(step, raw, message, now)
 
     # ---- the chain ----
@@ -256,12 +256,17 @@ class Machine:
 
     # ---- questions ----
 
-    def _ask(self, step: Step, ask: Ask) -> None:
+    def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         match ask.method:
             case "listchannels":
-                result = view.listchannels(step, ask.params)
+                result: object = view.listchannels(step, ask.params)
             case "listnodes":
                 result = view.listnodes(step, ask.params)
+            case "listpolicies":
+                result = self.own.policies(step)
+            case "setchannel":
+                step.say("api", self.own.set_channel(step, ask, at))
+                return
             case _:
                 raise AssertionError(ask.method)
         step.say("api", Answer(id=ask.id, result=result))

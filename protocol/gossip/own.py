@@ -6,14 +6,24 @@ been away for a while says so (disabled), and says again when it is back.
 
 from __future__ import annotations
 
+from typing import Any
+
+from protocol.channel.state import alias_of, scid_text
 from protocol.crypto import secp
 from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.errors import Malformed
 from protocol.gossip import announce, asking, graph
 from protocol.gossip.announce import Policy, Side
-from protocol.gossip.items import Own, OwnChannel, OwnChannels
-from protocol.machine import Moment, Step
-from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
+from protocol.gossip.graph import Refused
+from protocol.gossip.items import Own, OwnChannel, OwnChannels, ToWire
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.wire.gossip import (
+    DONT_FORWARD,
+    MUST_BE_ONE,
+    ChannelAnnouncement,
+    ChannelUpdate,
+    NodeAnnouncement,
+)
 
 REFRESH_SECONDS = 12 * 24 * 3600
 DISABLE_SECONDS = 20 * 60
@@ -50,8 +60,9 @@ class Owner:
         known = step.get(key)
         if known is not None and known.facts.scid != facts.scid:
             graph.forget_edge(step, known.facts.scid)  # a reorganisation put it elsewhere
-        policy = known.policy if known is not None else default_policy(facts)
-        own = Own(facts=facts, policy=policy)
+        own = Own(facts=facts, policy=default_policy(facts))
+        if known is not None:
+            own = known.but(facts=facts)
         if own != known:
             step.put(key, own)
         self.check(step, own, at)
@@ -71,6 +82,9 @@ class Owner:
 
     def check(self, step: Step, own: Own, at: Moment) -> None:
         scid = own.facts.scid
+        if own.facts.their_half is None:
+            self._tell_peer_alone(step, own, at)
+            return
         funding = (own.facts.txid, own.facts.capacity_sat)
         if not _is_right(step, scid, funding):
             raw = self._whole(own.facts)
@@ -83,6 +97,76 @@ class Owner:
         self._renew_node(step, at)
         self.ask_for_theirs(step, own)
 
+    def _tell_peer_alone(self, step: Step, own: Own, at: Moment) -> None:
+        """ "MAY create a channel_update to communicate the channel parameters to the channel peer,
+        even though the channel has not yet been announced"."""
+        peer = own.facts.theirs.node_id
+        if step.get(f"~up/{peer.hex()}") is None:
+            return
+        way = announce.direction(self.node.id, peer)
+        key = f"~told/{own.facts.channel_id.hex()}"
+        timestamp = _later(step.get(key) or 0, at)
+        step.put(key, timestamp)
+        raw = announce.update(
+            self.node.chain_hash, own.facts.called, way, timestamp, own.policy, self.node.secret,
+            message_flags=MUST_BE_ONE | DONT_FORWARD,
+        )  # fmt: skip
+        step.say("peers", ToWire(peer=peer, messages=(raw,)))
+
+    def hear_update(self, step: Step, peer: bytes, raw: bytes, message: ChannelUpdate) -> bool:
+        """Of a channel of ours that is not announced, from its peer: kept, and not passed on."""
+        for own in step.scan("own/").values():
+            facts, theirs = own.facts, announce.policy_of(message)
+            if facts.theirs.node_id != peer or facts.their_half is not None:
+                continue
+            if message.short_channel_id not in (facts.scid, alias_of(facts.channel_id)):
+                continue
+            if not announce.is_signed_by(raw, peer, message.signature):
+                raise Refused("channel_update with a wrong signature")
+            if theirs != own.theirs:
+                step.put(f"own/{facts.channel_id.hex()}", own.but(theirs=theirs))
+            return True
+        return False
+
+    # ---- questions ----
+
+    def set_channel(self, step: Step, ask: Ask, at: Moment) -> Answer:
+        """Core Lightning's `setchannel`: of one channel, of all with a peer, or of "all"."""
+        wanted = ask.params["id"]
+        rows = []
+        for key, own in step.scan("own/").items():
+            facts = own.facts
+            names = (facts.channel_id.hex(), scid_text(facts.scid), facts.theirs.node_id.hex())
+            if wanted != "all" and wanted not in names:
+                continue
+            own = own.but(policy=_changed(own, ask.params))
+            step.put(key, own)
+            self.check(step, own, at)
+            rows.append(_shown(own))
+        if not rows:
+            text = "id: there is no such usable channel"
+            return Answer(id=ask.id, code=-32602, text=text)
+        return Answer(id=ask.id, result={"channels": rows})
+
+    def policies(self, step: Step) -> dict[str, dict[str, object]]:
+        """By channel id: what both ends ask for, as `listpeerchannels` shows it."""
+        found = {}
+        for own in step.scan("own/").values():
+            theirs = own.theirs
+            way = announce.direction(own.facts.theirs.node_id, self.node.id)
+            if theirs is None:
+                said = _update(graph.said(step, own.facts.scid, way))
+                theirs = announce.policy_of(said) if said is not None else None
+            row: dict[str, object] = {
+                "fee_base_msat": own.policy.fee_base_msat,
+                "fee_proportional_millionths": own.policy.fee_proportional_millionths,
+                "updates": {"local": _terms(own.policy)},
+            }
+            if theirs is not None:
+                row["updates"] = {"local": _terms(own.policy), "remote": _terms(theirs)}
+            found[own.facts.channel_id.hex()] = row
+        return found
+
     def ask_for_theirs(self, step: Step, own: Own) -> None:
         """The peer may have said it before we knew the channel, or on a connection that broke."""
         peer, scid = own.facts.theirs.node_id, own.facts.scid
@@ -91,6 +175,7 @@ class Owner:
             asking.wish(step, peer, scid)
 
     def _whole(self, facts: OwnChannel) -> bytes:
+        assert facts.their_half is not None
         secret = ChannelSecrets(self._master, facts.key_index).funding
         ours = Side(node_id=self.node.id, funding_key=secp.public_key(secret))
         bare = announce.unsigned(self.node.chain_hash, facts.scid, ours, facts.theirs)
@@ -163,8 +248,44 @@ class Owner:
                 step.drop(f"~away/{name}")
                 step.put(f"~off/{name}", True)
                 for own in step.scan("own/").values():
-                    if own.facts.theirs.node_id.hex() == name:
+                    if own.facts.theirs.node_id.hex() == name and own.facts.their_half:
                         self._renew_update(step, own, at)
+
+
+def _changed(own: Own, params: dict[str, Any]) -> Policy:
+    """What is not given stays as it is; limits stay within the channel's."""
+    least = max(params.get("htlcmin", own.policy.htlc_minimum_msat), own.facts.least_msat)
+    most = params.get("htlcmax", own.policy.htlc_maximum_msat)
+    most = min(most, own.facts.most_msat, own.facts.capacity_sat * 1000)
+    return own.policy.but(
+        fee_base_msat=params.get("feebase", own.policy.fee_base_msat),
+        fee_proportional_millionths=params.get("feeppm", own.policy.fee_proportional_millionths),
+        htlc_minimum_msat=min(least, most),
+        htlc_maximum_msat=most,
+    )
+
+
+def _shown(own: Own) -> dict[str, object]:
+    return {
+        "peer_id": own.facts.theirs.node_id.hex(),
+        "channel_id": own.facts.channel_id.hex(),
+        "short_channel_id": scid_text(own.facts.scid),
+        "fee_base_msat": own.policy.fee_base_msat,
+        "fee_proportional_millionths": own.policy.fee_proportional_millionths,
+        "ignore_fee_limits": True,
+        "minimum_htlc_out_msat": own.policy.htlc_minimum_msat,
+        "maximum_htlc_out_msat": own.policy.htlc_maximum_msat,
+    }
+
+
+def _terms(policy: Policy) -> dict[str, int]:
+    return {
+        "htlc_minimum_msat": policy.htlc_minimum_msat,
+        "htlc_maximum_msat": policy.htlc_maximum_msat,
+        "cltv_expiry_delta": policy.cltv_expiry_delta,
+        "fee_base_msat": policy.fee_base_msat,
+        "fee_proportional_millionths": policy.fee_proportional_millionths,
+    }
 
 
 def default_policy(facts: OwnChannel) -> Policy:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from protocol.channel.state import Channel
+from protocol.channel.state import Channel, Core, is_alias
 from protocol.gossip.announce import Side
 from protocol.gossip.items import OwnChannel
 
 
 def facts(channel: Channel) -> OwnChannel | None:
-    """None while it may not be announced: private, not deep enough, or without the peer's half."""
+    """None while it is not usable. The proof is whole when the channel may be announced: it is
+    public, deep enough, and the peer has given its half."""
     setup, core = channel.setup, channel.core
+    if core.scid is None or not (core.ready_sent and core.ready_received):
+        return None
     half = core.their_half
     if setup.private or core.buried is None or half is None or half.scid != core.buried:
-        return None
+        half = None
+    hidden = setup.scid_alias or is_alias(core.scid)
     return OwnChannel(
         channel_id=channel.id,
-        scid=core.buried,
+        scid=core.scid if half is None else half.scid,
         txid=setup.funding_txid,
         theirs=Side(node_id=setup.peer, funding_key=setup.theirs.basepoints.funding),
         their_half=half,
+        called=core.their_alias if hidden and core.their_alias is not None else core.scid,
         key_index=setup.key_index,
         capacity_sat=setup.capacity_sat,
         least_msat=setup.theirs.htlc_minimum_msat,
         most_msat=min(setup.theirs.max_htlc_value_in_flight_msat, setup.capacity_sat * 1000),
     )
+
+
+def said_of(core: Core) -> tuple[object, ...]:
+    """What of a channel's state the facts depend on."""
+    ready = core.ready_sent and core.ready_received
+    return core.scid, core.buried, core.their_half, core.their_alias, ready

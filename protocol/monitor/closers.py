@@ -19,10 +19,15 @@ def close(step: Step, ask: Ask) -> None:
         text = f"the channel failed ({core.failed}): it cannot be closed together"
         step.say("api", Answer(id=ask.id, code=-1, text=text))
         return
+    promised, wanted = step.get(f"setup/{cid}").close_to, bytes.fromhex(ask.params["script"])
+    if promised is not None and ask.params.get("chosen") and wanted != promised:
+        text = "destination: the channel was opened with another close_to"
+        step.say("api", Answer(id=ask.id, code=-1, text=text))
+        return
     if watch.close is None and core.our_shutdown is None:
         wish = items.CloseRequest(
             channel_id=bytes.fromhex(cid),
-            script=bytes.fromhex(ask.params["script"]),
+            script=promised or wanted,
             feerate_per_kw=ask.params["feerate_per_kw"],
         )
         step.put(f"watch/{cid}", watch.but(close=wish))

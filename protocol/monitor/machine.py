@@ -157,7 +157,7 @@ class Machine:
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, update.core)
-        if update.core.their_half != core.their_half or update.core.buried != core.buried:
+        if announced.said_of(update.core) != announced.said_of(core):
             self._announce(step, cid)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
@@ -347,6 +347,8 @@ class Machine:
         if not mutual:
             watch = watch.but(alarm="somebody closed the channel alone: look at its outputs")
         step.put(f"watch/{cid}", watch)
+        if core.their_half is not None:  # there is nothing to announce any more
+            step.put(f"core/{cid}", core.but(their_half=None))
         step.log(f"channel={cid} ended: {watch.ended}, by {watch.spent_by}")
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")

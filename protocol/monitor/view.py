@@ -8,7 +8,7 @@ from protocol import features
 from protocol.bitcoin.transaction import display
 from protocol.channel import commitments, stages
 from protocol.channel.room import Room
-from protocol.channel.state import Channel, Htlc, scid_text
+from protocol.channel.state import Channel, Htlc, alias_of, is_alias, scid_text
 
 # stage of an HTLC that we offered, in Core Lightning's words
 _OURS = (
@@ -75,7 +75,7 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
     rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
     room = Room(channel) if core.usable else None
-    row = {
+    row: dict[str, Any] = {
         "peer_id": setup.peer.hex(),
         "peer_connected": False,
         "state": state_name(channel, watch),
@@ -84,8 +84,8 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "funding_outnum": setup.funding_index,
         "private": setup.private,
         "opener": "local" if setup.we_opened else "remote",
-        "channel_type": features.shown_type(anchors=setup.anchors),
-        "features": features.shown_type(anchors=setup.anchors)["names"],
+        "channel_type": features.shown_type(setup.kind),
+        "features": features.shown_type(setup.kind)["names"],
         "feerate": {"perkw": rate, "perkb": rate * 4},
         "total_msat": setup.capacity_sat * 1000,
         "to_us_msat": core.ours_msat,
@@ -101,10 +101,14 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "max_accepted_htlcs": setup.ours.max_accepted_htlcs,
         "htlcs": _htlcs(channel),
         "status": [_status(channel, watch)],
-        "updates": core.update_id,
     }
-    if core.scid is not None:
+    if core.scid is not None and not is_alias(core.scid):
         row["short_channel_id"] = scid_text(core.scid)
+    row["alias"] = {"local": scid_text(alias_of(channel.id))}
+    if core.their_alias is not None:
+        row["alias"]["remote"] = scid_text(core.their_alias)
+    if setup.close_to is not None:
+        row["close_to"] = setup.close_to.hex()
     if core.closing_tx is not None or watch.spent_by is not None:
         row["closer"] = "local" if watch.close is not None else "remote"
     if watch.alarm is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol import features
 from protocol.channel import live, reestablish
 from protocol.errors import Malformed
-from protocol.funding.items import Open, PeerLost
+from protocol.funding.items import IsThere, PeerLost, There
 from protocol.gossip.items import PeerDown, PeerUp
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import Addresses, PeerAddress
@@ -172,8 +172,6 @@ class Connections:
                 self._connect(step, ask, at)
             case "disconnect":
                 self._disconnect(step, ask)
-            case "fundchannel":
-                self._fund(step, ask)
             case _:
                 rows = [_peer_row(step, peer) for peer in step.scan("~peer/").values()]
                 step.say("api", Answer(id=ask.id, result=[row for row in rows if row]))
@@ -218,16 +216,17 @@ class Connections:
         step.do(Hangup(node_id=node))
         step.say("api", Answer(id=ask.id, result={}))
 
-    def _fund(self, step: Step, ask: Ask) -> None:
-        node = bytes.fromhex(ask.params["id"])
-        peer = step.get(f"~peer/{node.hex()}")
+    def is_there(self, step: Step, item: IsThere) -> None:
+        """Funding wants to open a channel with this peer."""
+        answer = There(peer=item.peer, purpose=item.purpose, place=item.place)
+        peer = step.get(f"~peer/{item.peer.hex()}")
         if peer is None or not peer.ready:
             text = "the peer is not connected: connect first"
-            step.say("api", Answer(id=ask.id, code=-1, text=text))
+            step.say("funding", answer.but(absent=text))
             return
         if not peer.inbound:
-            self.want(step, node, peer.host, peer.port)
-        step.say("funding", Open(peer=node, features=peer.features, ask=ask, address=peer.address))
+            self.want(step, peer.node_id, peer.host, peer.port)
+        step.say("funding", answer.but(features=peer.features, address=peer.address))
 
 
 def _address(peer: Peer) -> PeerAddress:

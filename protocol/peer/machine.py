@@ -14,7 +14,7 @@ from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
-from protocol.funding.items import FromPeer, PeerLost, ToPeer
+from protocol.funding.items import FromPeer, IsThere, PeerLost, ToPeer
 from protocol.gossip.items import Complain, Digested, FromWire, PeerUp, ToWire, WireDrained
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
@@ -104,6 +104,8 @@ class Machine:
                 self.connections.adopted(step, item)
             case ToPeer():
                 self._to_peer(step, item)
+            case IsThere():
+                self.connections.is_there(step, item)
             case ToWire():
                 for message in item.messages:
                     step.do(Write(node_id=item.peer, message=message, lossy=item.lossy))

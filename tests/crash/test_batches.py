@@ -24,8 +24,8 @@ def test_coins_that_are_asked_for_twice_in_one_batch_are_reserved_once() -> None
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     stories.connect(alice, bob)
     world.ask(
-        alice, "funding", "fundchannel", number="open", id=bob.id.hex(),
-        amount_sat=tale.CAPACITY_SAT, announce=False, push_msat=0,
+        alice, "funding", "fundchannel", number="open",
+        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )  # fmt: skip
     step_until(world, _accepted)
     world.stop(alice, "wallet")

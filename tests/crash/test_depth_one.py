@@ -1,4 +1,4 @@
-"""Every crash point of three stories survives; with a protective rule off, some do not."""
+"""Every crash point of four stories survives; with a protective rule off, some do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from actors.driver import Switches
-from actors.testkit import parts, public, tale
+from actors.testkit import parts, public, several, tale
 from actors.testkit.explore import explore
 
 SHARES = 12
@@ -39,6 +39,15 @@ def test_every_crash_point_of_an_announcement_survives(share: int) -> None:
 
     assert report.failures == []
     assert report.points > 100
+
+
+@pytest.mark.parametrize("share", range(8))
+def test_every_crash_point_of_channels_in_one_transaction_survives(share: int) -> None:
+    """Two channels, one of them used without confirmation: both or none, and never two of them."""
+    report = explore(several.story(), share=share, shares=8)
+
+    assert report.failures == []
+    assert report.points > 80
 
 
 @pytest.mark.parametrize("rule", [field.name for field in dataclasses.fields(Switches)])

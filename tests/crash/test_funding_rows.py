@@ -25,10 +25,7 @@ def _begun() -> World:
         "funding",
         "fundchannel",
         number="first try",
-        id=bob.id.hex(),
-        amount_sat=tale.CAPACITY_SAT,
-        announce=False,
-        push_msat=0,
+        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )
     return world
 
@@ -44,7 +41,7 @@ def _nothing_is_left(world: World) -> None:
     assert stories.balance_sat(alice) == 100 * 100_000_000
     cid = stories.open_channel(alice, bob, 500_000)
     stories.pay(alice, bob, 1_000_000, "it works")
-    openings = [row for row in bob.rows("funding", "opening").values()]
+    openings = [key for key in bob.rows("funding", "opening") if key != f"opening/{cid}"]
     assert not openings, "a zombie is left at bob"
     assert [cid] == [view.id for view in stories.channels(alice)]
 
@@ -149,8 +146,8 @@ def test_F8_the_opener_still_knows_where_to_dial() -> None:
     world.kill(alice, "monitors")
     world.settle()
     world.ask(
-        alice, "funding", "fundchannel", number="first try", id=bob.id.hex(),
-        amount_sat=tale.CAPACITY_SAT, announce=False, push_msat=0,
+        alice, "funding", "fundchannel", number="first try",
+        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )  # fmt: skip
     crashed = at_commit(
         world, "alice", "funding", "after", "node", lambda w: _opening(w, "alice") is not None

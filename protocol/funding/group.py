@@ -1,0 +1,326 @@
+"""The opening side: one channel, or several in one funding transaction, negotiated side by side.
+
+Row "~group/<purpose>". Every peer has accepted before coins are chosen, and every peer has signed
+before anything is durable: then all the channels become so in one write. Who drops out before the
+transaction is built is left out, if enough remain.
+"""
+
+from __future__ import annotations
+
+from protocol import features, opening
+from protocol.bitcoin.transaction import Outpoint, display, parse
+from protocol.errors import PeerFault, Refusal
+from protocol.features import Features
+from protocol.funding import rules
+from protocol.funding.items import (
+    Failure,
+    Group,
+    IsThere,
+    Negotiation,
+    Opening,
+    There,
+    Wanted,
+)
+from protocol.funding.negotiation import Table, upfront
+from protocol.machine import Answer, Ask, Moment, Step
+from protocol.wallet import (
+    CoinsRefused,
+    CoinsReserved,
+    NewScript,
+    ReleaseCoins,
+    ReserveCoins,
+)
+from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
+
+NO_COINS, STILL_READING, NOT_THERE = 301, 304, -1
+
+
+class Opener:
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    # ---- the question ----
+
+    def ask(self, step: Step, ask: Ask, at: Moment) -> None:
+        """A repeated question (its asker or we restarted) joins what is under way."""
+        for group in step.scan("~group/").values():
+            if group.ask.id == ask.id:
+                self.look_for_peers(step, group)
+                return
+        records = [row for row in step.scan("opening/").values() if row.ask == ask.id]
+        if records:
+            answer(step, records)
+            return
+        if step.get("~tip") is None:
+            text = "still reading the chain; try again"
+            step.say("api", Answer(id=ask.id, code=STILL_READING, text=text))
+            return
+        wanted = tuple(_wanted(item) for item in ask.params["destinations"])
+        group = Group(
+            purpose=at.entropy.hex(),
+            ask=ask,
+            wanted=wanted,
+            members=(None,) * len(wanted),
+            least=ask.params.get("least", len(wanted)),
+        )
+        step.put(f"~group/{group.purpose}", group)
+        self.look_for_peers(step, group)
+
+    def look_for_peers(self, step: Step, group: Group) -> None:
+        """Those that are not negotiating yet, and have not failed."""
+        failed = {failure.peer for failure in group.failed}
+        for place, item in enumerate(group.wanted):
+            if group.members[place] is None and item.peer not in failed:
+                step.say("peers", IsThere(peer=item.peer, purpose=group.purpose, place=place))
+
+    def there(self, step: Step, item: There, at: Moment) -> None:
+        """The peer is connected: open_channel goes out."""
+        group = step.get(f"~group/{item.purpose}")
+        if group is None or group.members[item.place] is not None:
+            return
+        if item.absent:
+            self._failed(step, group, item.place, NOT_THERE, item.absent)
+            return
+        try:
+            wanted, kind = rules.wanted(group.wanted[item.place], item.features)
+        except Refusal as refusal:
+            self._failed(step, group, item.place, refusal.code, str(refusal))
+            return
+        self._open(step, group, item, wanted, kind, at)
+
+    def _open(
+        self, step: Step, group: Group, item: There, wanted: Wanted, kind: Features, at: Moment
+    ) -> None:
+        index = self.table.next_index(step, durable=True)
+        secrets = self.table.secrets(index)
+        party = opening.our_party(
+            self.table.policy, secrets, wanted.amount_sat, reserve_sat=wanted.reserve_sat
+        )
+        message = opening.open_channel(
+            network=self.table.network,
+            temporary_id=at.entropy,
+            amount_sat=wanted.amount_sat,
+            push_msat=wanted.push_msat,
+            feerate_per_kw=group.ask.params.get("commitment_feerate")
+            or step.get("~tip").feerate_per_kw,
+            kind=kind,
+            announce=wanted.announce,
+            party=party,
+            first_point=secrets.commitment_point(0),
+            upfront=upfront(item.features, wanted.close_to),
+        )
+        negotiation = Negotiation(
+            temporary_id=at.entropy,
+            peer=item.peer,
+            features=item.features,
+            we_opened=True,
+            key_index=index,
+            opened=message,
+            address=item.address,
+            purpose=group.purpose,
+            place=item.place,
+            wanted=wanted,
+        )
+        self.table.keep(step, negotiation)
+        members = _with(group.members, item.place, at.entropy)
+        step.put(f"~group/{group.purpose}", group.but(members=members))
+        self.table.send(step, negotiation, message)
+
+    # ---- all together ----
+
+    def _members(self, step: Step, group: Group) -> list[Negotiation]:
+        return [
+            step.get(f"~nego/{temporary.hex()}")
+            for temporary in group.members
+            if temporary is not None
+        ]
+
+    def advance(self, step: Step, group: Group) -> None:
+        """The next step of all, when every member has done the last one."""
+        members = self._members(step, group)
+        if len(members) + len(group.failed) < len(group.wanted):
+            return
+        if any(item.accepted is None for item in members):
+            return
+        if group.own_script is None:
+            step.say("wallet", NewScript(purpose=group.purpose))
+        elif group.raw is None:
+            self._reserve(step, group, members)
+        elif all(item.signed for item in members):
+            self._guard(step, group, members)
+
+    def on_accept(self, step: Step, item: Negotiation, message: AcceptChannel) -> None:
+        if not item.we_opened or item.accepted is not None:
+            raise PeerFault("accept_channel that nobody asked for")
+        rules.check_accept(message, item.opened, self.table.party(item), item.features)
+        self.table.keep(step, item.but(accepted=message))
+        self.advance(step, step.get(f"~group/{item.purpose}"))
+
+    def script(self, step: Step, group: Group, script: bytes) -> None:
+        if group.own_script is None:
+            group = group.but(own_script=script)
+            step.put(f"~group/{group.purpose}", group)
+            self.advance(step, group)
+
+    def _reserve(self, step: Step, group: Group, members: list[Negotiation]) -> None:
+        params = group.ask.params
+        step.say(
+            "wallet",
+            ReserveCoins(
+                purpose=group.purpose,
+                outputs=tuple(
+                    (self.table.funding_script(item), item.opened.funding_satoshis)
+                    for item in members
+                ),
+                feerate_per_kw=params.get("feerate_per_kw") or step.get("~tip").feerate_per_kw,
+                utxos=tuple(params.get("utxos", ())),
+                minconf=params.get("minconf", 1),
+            ),
+        )
+
+    def coins(self, step: Step, item: CoinsReserved) -> None:
+        """The transaction is there, and nobody has it: funding_created to every peer."""
+        group = step.get(f"~group/{item.purpose}")
+        if group is None:
+            step.say("wallet", ReleaseCoins(purpose=item.purpose))
+            return
+        if group.raw is not None:
+            return
+        tx = parse(item.raw)
+        step.put(f"~group/{group.purpose}", group.but(raw=item.raw))
+        for member in self._members(step, group):
+            script = self.table.funding_script(member)
+            index = opening.find_output(tx, script, member.opened.funding_satoshis)
+            assert index is not None, "the wallet built another transaction than it was asked for"
+            channel = self.table.first(member, Outpoint(tx.txid, index), group.own_script or b"")
+            signature = opening.sign_first(channel, self.table.secrets(member.key_index))
+            created = FundingCreated(
+                temporary_channel_id=member.temporary_id,
+                funding_txid=tx.txid,
+                funding_output_index=index,
+                signature=signature,
+            )
+            self.table.keep(step, member.but(channel=channel))
+            self.table.send(step, member, created)
+
+    def refused(self, step: Step, item: CoinsRefused) -> None:
+        group = step.get(f"~group/{item.purpose}")
+        if group is not None:
+            why = "the opener has not enough coins"
+            self._abandon(step, group, item.reason, NO_COINS, why)
+
+    def on_signed(self, step: Step, item: Negotiation, message: FundingSigned) -> None:
+        assert item.channel is not None
+        secrets = self.table.secrets(item.key_index)
+        channel = opening.check_first(item.channel, secrets, message.signature)
+        self.table.keep(step, item.but(channel=channel, signed=True))
+        self.advance(step, step.get(f"~group/{item.purpose}"))
+
+    def _guard(self, step: Step, group: Group, members: list[Negotiation]) -> None:
+        """One write: all of these channels, or none."""
+        for item in members:
+            assert item.channel is not None and group.raw is not None
+            record = self.table.record(step, item, item.channel, group.purpose).but(
+                raw=group.raw,
+                ask=group.ask.id,
+                several=group.ask.method == "multifundchannel",
+                failed=group.failed,
+            )
+            self.table.guard(step, item, item.channel, record)
+        step.drop(f"~group/{group.purpose}")
+
+    # ---- what goes wrong ----
+
+    def failed(self, step: Step, item: Negotiation, text: str, code: int = -1) -> None:
+        """One negotiation is over; the others go on if they may."""
+        step.drop(f"~nego/{item.temporary_id.hex()}")
+        group = step.get(f"~group/{item.purpose}")
+        if group is not None:
+            group = group.but(members=_with(group.members, item.place, None))
+            self._failed(step, group, item.place, code, text)
+
+    def _failed(self, step: Step, group: Group, place: int, code: int, text: str) -> None:
+        failure = Failure(peer=group.wanted[place].peer, code=code, text=text)
+        group = group.but(failed=(*group.failed, failure))
+        step.put(f"~group/{group.purpose}", group)
+        # a transaction that pays to all of them exists already: it must not be used for fewer
+        if group.raw is not None or len(group.wanted) - len(group.failed) < max(1, group.least):
+            self._abandon(step, group, text, code, "the opening was given up")
+        else:
+            self.advance(step, group)
+
+    def _abandon(self, step: Step, group: Group, text: str, code: int, to_peers: str) -> None:
+        """Leaves nothing behind: coins are free again, the asker is told."""
+        for item in self._members(step, group):
+            self.table.tell_peer(step, item, to_peers)
+            step.drop(f"~nego/{item.temporary_id.hex()}")
+        step.drop(f"~group/{group.purpose}")
+        step.say("wallet", ReleaseCoins(purpose=group.purpose))
+        step.say("api", Answer(id=group.ask.id, code=code, text=text))
+
+    def ask_wallet(self, step: Step) -> None:
+        """The wallet has restarted; it gives the same answer twice."""
+        for group in step.scan("~group/").values():
+            if group.raw is None:
+                self.advance(step, group)
+
+
+def _wanted(item: dict[str, object]) -> Wanted:
+    kind = item.get("kind")
+    close_to = item.get("close_to")
+    return Wanted(
+        peer=bytes.fromhex(str(item["id"])),
+        amount_sat=int(str(item["amount_sat"])),
+        push_msat=int(str(item.get("push_msat", 0))),
+        announce=bool(item.get("announce", True)),
+        close_to=bytes.fromhex(str(close_to)) if close_to else None,
+        mindepth=item.get("mindepth"),  # type: ignore[arg-type]
+        reserve_sat=item.get("reserve_sat"),  # type: ignore[arg-type]
+        kind=frozenset(kind) if kind is not None else None,  # type: ignore[call-overload]
+        up_to=bool(item.get("up_to", False)),
+    )
+
+
+def _with(
+    members: tuple[bytes | None, ...], place: int, temporary: bytes | None
+) -> tuple[bytes | None, ...]:
+    return (*members[:place], temporary, *members[place + 1 :])
+
+
+def answer(step: Step, records: list[Opening]) -> None:
+    """To who asked, when all the channels are past the point of no return."""
+    first = records[0]
+    if not first.ask or any(record.state in ("guarding", "guarded") for record in records):
+        return
+    rows = [
+        {
+            "id": record.peer.hex(),
+            "outnum": record.funding_index,
+            "channel_id": record.channel_id.hex(),
+            "channel_type": features.shown_type(shown_kind(record)),
+            "mindepth": record.minimum_depth,
+            **({"close_to": record.close_to.hex()} if record.close_to else {}),
+        }
+        for record in records
+    ]
+    result: dict[str, object] = {"tx": first.raw.hex(), "txid": display(first.funding_txid)}
+    if first.several:
+        failed = [
+            {
+                "id": failure.peer.hex(),
+                "method": "fundchannel_start",
+                "error": {"code": failure.code, "message": failure.text},
+            }
+            for failure in first.failed
+        ]
+        step.say(
+            "api", Answer(id=first.ask, result=result | {"channel_ids": rows, "failed": failed})
+        )
+    else:
+        del rows[0]["id"]
+        step.say("api", Answer(id=first.ask, result=result | rows[0]))
+
+
+def shown_kind(record: Opening) -> Features:
+    base = features.TYPE_ANCHORS if record.anchors else features.TYPE_STATIC_REMOTEKEY
+    return base | ({rules.ZEROCONF} if record.zeroconf else frozenset())

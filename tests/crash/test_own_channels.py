@@ -1,0 +1,120 @@
+"""What we ask for relaying: set, told, kept through crashes; and how a peer's absence is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.testkit import World, public, stories, tale
+from protocol.gossip import own as gossip_own
+from protocol.wire.gossip import DISABLED, ChannelUpdate
+
+VICTIMS = pytest.mark.parametrize("victim", ["*", "gossiper"])
+
+
+def _opened(*, announce: bool) -> tuple[World, str]:
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=announce)
+    for _ in range(4):
+        world.mine()
+    if announce:
+        stories.until(
+            world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
+        )
+    return world, cid
+
+
+def _update(world: World, name: str, of: str) -> ChannelUpdate:
+    """What the graph of a node says of alice's or bob's end."""
+    node = world.nodes[name]
+    ((key, edge),) = node.rows("gossiper", "edge").items()
+    way = edge.nodes.index(world.nodes[of].id)
+    return ChannelUpdate.decode(node.row("gossiper", f"said/{key[5:]}/{way}").raw[2:])
+
+
+@VICTIMS
+def test_a_policy_that_is_set_is_told_to_others_and_outlives_a_crash(victim: str) -> None:
+    world, cid = _opened(announce=True)
+    alice = world.nodes["alice"]
+
+    answer = stories.ask(alice, "gossiper", "setchannel", id=cid, feebase=7, feeppm=3)
+    world.kill(alice, victim)
+
+    assert answer["channels"][0]["fee_base_msat"] == 7
+    stories.until(world, lambda: _update(world, "bob", "alice").fee_base_msat == 7, "told")
+    assert _update(world, "bob", "alice").fee_proportional_millionths == 3
+    world.kill(alice, victim)
+    world.advance()
+    assert _update(world, "alice", "alice").fee_base_msat == 7
+
+
+def test_limits_that_are_set_stay_within_the_channel() -> None:
+    world, cid = _opened(announce=True)
+    alice = world.nodes["alice"]
+
+    (row,) = stories.ask(alice, "gossiper", "setchannel", id=cid, htlcmin=0, htlcmax=10**15)[
+        "channels"
+    ]
+
+    assert row["maximum_htlc_out_msat"] == tale.CAPACITY_SAT * 1000
+    assert row["minimum_htlc_out_msat"] == 1
+
+
+@pytest.mark.parametrize("victim", ["", "*", "gossiper"])
+def test_an_end_whose_peer_stays_away_is_disabled_and_enabled_when_it_is_back(victim: str) -> None:
+    """Not at once: connections break all the time. A restart while it is away forgets nothing."""
+    world, _ = _opened(announce=True)
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+
+    def disabled() -> bool:
+        return bool(_update(world, "alice", "alice").channel_flags & DISABLED)
+
+    for role in list(bob.drivers):
+        world.stop(bob, role)
+    world.advance(gossip_own.DISABLE_SECONDS / 2)
+    assert not disabled()
+    if victim:
+        world.kill(alice, victim)
+    world.advance(gossip_own.DISABLE_SECONDS + 1)
+    assert disabled()
+
+    for role in tuple(alice.drivers):
+        world.start(bob, role)
+    for role in tuple(alice.drivers):
+        world._announce(bob, role)
+    stories.until(world, lambda: not disabled(), "enabled again")
+    stories.until(
+        world,
+        lambda: not _update(world, "bob", "alice").channel_flags & DISABLED,
+        "and bob has heard of it",
+    )
+
+
+@VICTIMS
+def test_the_peer_of_a_private_channel_is_told_of_our_policy_and_nobody_else(victim: str) -> None:
+    world, cid = _opened(announce=False)
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.ask(alice, "gossiper", "setchannel", id=bob.id.hex(), feebase=9)
+
+    def theirs() -> Any:
+        own = bob.row("gossiper", f"own/{cid}")
+        return own is not None and own.theirs
+
+    stories.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "bob knows")
+    world.kill(bob, victim)
+
+    stories.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "and still knows")
+    for node in (alice, bob):
+        assert not node.rows("gossiper", "edge")
+    shown = stories.ask(bob, "gossiper", "listpolicies")[cid]["updates"]
+    assert shown["remote"]["fee_base_msat"] == 9
+    assert shown["local"]["fee_base_msat"] == gossip_own.BASE_MSAT
+
+
+def test_a_channel_that_we_do_not_have_cannot_be_set() -> None:
+    world, _ = _opened(announce=False)
+
+    with pytest.raises(stories.Refused, match="no such usable channel"):
+        stories.ask(world.nodes["alice"], "gossiper", "setchannel", id="1x2x3", feebase=9)

@@ -1,0 +1,202 @@
+"""Funding, pure: fake openings cost who makes them more than us; what was promised is asked for."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from actors.table import Table
+from protocol import opening
+from protocol.chain.items import Tip
+from protocol.crypto.keys import ChannelSecrets
+from protocol.features import OUR_INIT
+from protocol.funding import negotiation
+from protocol.funding.items import FromPeer, PeerLost, ToPeer
+from protocol.funding.machine import Machine
+from protocol.machine import Moment, Say, Step, Tell
+from protocol.monitor.items import Guard
+from protocol.opening import Policy
+from protocol.wallet import NewScript, ScriptIs
+from protocol.wire import registry, setup
+from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
+
+ATTACKER = ChannelSecrets(b"a" * 32, 1)
+
+
+class Bench:
+    def __init__(self, **policy: Any) -> None:
+        self.rows = Table()
+        self.machine = Machine("regtest", b"s" * 32, Policy(**policy))
+        self.written = 0
+        self.hear(Tip(height=100, hash=bytes(32), feerate_per_kw=1000))
+
+    def hear(self, item: Any) -> list[Any]:
+        step = Step(self.rows)
+        self.machine.step(step, "peers", item, Moment(unix_seconds=1.0, entropy=bytes(32)))
+        for key, value in step.changes.items():
+            self.rows.set(key, value)
+            self.written += not key.startswith("~")
+        return [effect.item for effect in step.effects if isinstance(effect, Say | Tell)]
+
+    def told(self, item: Any) -> list[Any]:
+        """The messages that go to the peer."""
+        said = [one.message for one in self.hear(item) if isinstance(one, ToPeer)]
+        return [registry.decode(message) for message in said]
+
+    def size(self) -> int:
+        return sum(1 for _ in self.rows)
+
+
+def _open(number: int, **changes: Any) -> OpenChannel:
+    party = opening.our_party(Policy(), ATTACKER, 100_000)
+    message = opening.open_channel(
+        network="regtest",
+        temporary_id=number.to_bytes(32, "big"),
+        amount_sat=100_000,
+        push_msat=0,
+        feerate_per_kw=1000,
+        kind=frozenset({12, 22}),
+        announce=True,
+        party=party,
+        first_point=ATTACKER.commitment_point(0),
+        upfront=b"",
+    )
+    return message.but(**changes)
+
+
+def _peer(number: int) -> bytes:
+    return b"\x02" + number.to_bytes(32, "big")
+
+
+def _from(peer: bytes, message: Any) -> FromPeer:
+    return FromPeer(peer=peer, features=OUR_INIT, message=message.encode())
+
+
+def test_a_hundred_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
+    """Of a thousand peers, a hundred each; most are refused, and an old friend is not."""
+    bench = Bench()
+    answers = {AcceptChannel: 0, setup.Error: 0}
+    for number, peer in enumerate(itertools.islice(itertools.cycle(range(1000)), 100_000)):
+        (answer,) = bench.told(_from(_peer(peer), _open(number)))
+        answers[type(answer)] += 1
+
+    assert answers[AcceptChannel] == negotiation.MAX_NEGOTIATIONS
+    assert answers[setup.Error] == 100_000 - negotiation.MAX_NEGOTIATIONS
+    assert bench.size() < 2 * negotiation.MAX_NEGOTIATIONS + 10
+    assert bench.written == 0
+    for peer in range(1000):
+        bench.hear(PeerLost(peer=_peer(peer)))
+    assert not bench.rows.segment("~nego")
+
+
+def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
+    """The attacker goes as far as a signature over a transaction that nobody will ever see."""
+    sent = _open(number)
+    answers = bench.told(_from(peer, sent))
+    accepted = answers[0]
+    if not isinstance(accepted, AcceptChannel):
+        return answers
+    funding = opening.Outpoint(number.to_bytes(32, "big"), 0)
+    channel = opening.first_channel(
+        opened=sent, accepted=accepted, funding=funding, we_opened=True, peer=peer, key_index=1,
+        ours=opening.our_party(Policy(), ATTACKER, 100_000), minimum_depth=1,
+    )  # fmt: skip
+    created = FundingCreated(
+        temporary_channel_id=sent.temporary_channel_id,
+        funding_txid=funding.txid,
+        funding_output_index=0,
+        signature=opening.sign_first(channel, ATTACKER),
+    )
+    asked = bench.hear(_from(peer, created))
+    assert [type(item) for item in asked] == [NewScript]
+    said = bench.hear(ScriptIs(purpose=asked[0].purpose, script=b"\x00\x14" + bytes(20)))
+    assert [type(item) for item in said] == [Guard]
+    return said
+
+
+def test_unconfirmed_openings_are_few_for_each_peer_and_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(negotiation, "MAX_UNCONFIRMED", 6)
+    bench = Bench()
+    kinds = [type(_created(bench, _peer(1), number)[0]) for number in range(6)]
+    assert kinds == [Guard] * 4 + [setup.Error] * 2
+
+    kinds = [type(_created(bench, _peer(number), number)[0]) for number in range(10, 16)]
+
+    assert kinds == [Guard] * 2 + [setup.Error] * 4
+    assert len(bench.rows.segment("opening")) == 6
+
+
+def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    _created(bench, _peer(1), 1)
+    ((key, record),) = bench.rows.segment("opening").items()
+    bench.rows.set(key, record.but(state="usable"))
+    monkeypatch.setattr(negotiation, "MAX_UNCONFIRMED", 0)
+
+    assert isinstance(_created(bench, _peer(2), 2)[0], setup.Error)
+    assert isinstance(_created(bench, _peer(1), 3)[0], Guard)
+
+
+def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
+    """Two at once have different keys, and an index that was used is never used again."""
+    bench = Bench()
+    first, second = (
+        bench.told(_from(_peer(number), _open(number)))[0].funding_pubkey for number in (1, 2)
+    )
+    assert first != second
+    _created(bench, _peer(3), 3)
+    used = {row.next for row in [bench.rows.get("keys")]}
+
+    again = Bench()
+    again.rows.set("keys", bench.rows.get("keys"))
+    third = again.told(_from(_peer(4), _open(4)))[0].funding_pubkey
+
+    assert used == {4}
+    assert third not in (first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"channel_type": (1 << 12 | 1 << 28).to_bytes(4, "big")}, "channel_type"),
+        ({"channel_type": (1 << 12 | 1 << 22 | 1 << 46).to_bytes(6, "big")}, "channel_type"),
+        ({"funding_satoshis": 9_999}, "too small"),
+        ({"channel_type": None}, "without a channel_type"),
+        ({"push_msat": 100_000_001}, "push_msat"),
+        ({"feerate_per_kw": 1}, "feerate"),
+        ({"dust_limit_satoshis": 100}, "dust_limit"),
+        ({"to_self_delay": 3000}, "to_self_delay"),
+        ({"max_accepted_htlcs": 484}, "max_accepted_htlcs"),
+        ({"upfront_shutdown_script": b"\x6a"}, "upfront_shutdown_script"),
+        ({"chain_hash": bytes(32)}, "another chain"),
+        ({"funding_pubkey": b"\x02" + b"\xff" * 32}, "curve"),
+    ],
+)
+def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
+    changes: dict[str, Any], text: str
+) -> None:
+    bench = Bench()
+
+    (answer,) = bench.told(_from(_peer(1), _open(1, **changes)))
+
+    assert isinstance(answer, setup.Error)
+    assert text in answer.data.decode()
+    assert not bench.rows.segment("~nego")
+
+
+def test_an_unconfirmed_channel_is_for_those_that_the_operator_trusts() -> None:
+    kind = (1 << 12 | 1 << 22 | 1 << 50).to_bytes(7, "big")
+    asked = _open(1, channel_type=kind)
+
+    (refusal,) = Bench().told(_from(_peer(1), asked))
+    (answer,) = Bench(zeroconf_peers=frozenset({_peer(1)})).told(_from(_peer(1), asked))
+
+    assert isinstance(refusal, setup.Error)
+    assert isinstance(answer, AcceptChannel)
+    assert answer.minimum_depth == 0
