@@ -182,8 +182,9 @@ class NodeProcess:
         )
 
     def channels(self) -> list[dict[str, Any]]:
+        """Those that are more than a negotiation."""
         rows: list[dict[str, Any]] = self.client.listpeerchannels()["channels"]
-        return rows
+        return [row for row in rows if row["state"] != "OPENINGD"]
 
     def usable(self) -> bool:
         return any(

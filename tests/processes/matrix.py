@@ -1,7 +1,9 @@
-"""The kill matrix: `python -m tests.processes.matrix [--every N] [--kills N] [--jobs N]`.
+"""The kill matrix: `python -m tests.processes.matrix [STORY] [--every N] [--kills N] [--jobs N]`.
 
-Part one: the whole node is killed before and after every durable commit, in both roles.
-Part two: single processes are killed by pid at seeded moments, Thespian's own too.
+STORY: "payments" (open, pay, close) or "opening" (from the first message to the announcement).
+Part one: the whole node is killed before and after every durable commit, in both roles; every
+fourth time the recovery is killed too. Part two: single processes are killed by pid at seeded
+moments, Thespian's own too.
 Prints the points tried and survived; exit status 1 when one did not survive.
 """
 
@@ -20,45 +22,63 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from tests.processes.openings import Opening
 from tests.processes.scenario import Run, prepare
 
-DURABLE = ("chain", "wallet", "funding", "monitors", "payments")
-KILLS_IN_A_RUN = 5
+STORIES: dict[str, type[Run]] = {"payments": Run, "opening": Opening}
+KILLS_IN_A_RUN, AGAIN = 5, 4
+
+# node, actor, number of its commit, before or after; and the commit of the recovery, 0 for none
+Point = tuple[str, str, int, str, int]
 
 
-def count_commits(prepared: Path, coins: int) -> dict[tuple[str, str], int]:
+def count_commits(story: str, prepared: Path, coins: int) -> dict[tuple[str, str], int]:
     """How many durable commits each actor makes in the undisturbed story."""
-    run = Run(prepared, coins)
+    run = STORIES[story](prepared, coins)
     try:
         run.start()
         run.tell()
         run.check()
         return {
-            (name, row["name"]): _counted(node.folder)[row["name"]]
+            (name, role): commits
             for name, node in run.nodes.items()
-            for row in node.tree()
-            if row["name"] in DURABLE
+            for role, commits in _counted(run.durable, node.folder).items()
         }
     finally:
         run.stop()
 
 
-def _counted(folder: Path) -> dict[str, int]:
+def _counted(durable: tuple[str, ...], folder: Path) -> dict[str, int]:
     from storage.mirror import read_mark
 
     counts = {}
-    for role in DURABLE:
+    for role in durable:
         now = read_mark(str(folder / "regtest" / "marks" / f"{role}.mark"))
         counts[role] = now.commits if now is not None else 0
     return counts
 
 
-def kill_at(prepared: str, coins: int, point: tuple[str, str, int, str]) -> str:
+def all_points(story: str, prepared: Path, coins: int) -> list[Point]:
+    kind = STORIES[story]
+    after = count_commits(story, prepared, coins)
+    points: list[Point] = []
+    for (name, role), total in sorted(after.items()):
+        before = _counted(kind.durable, prepared / name)[role]
+        for number in range(1, total - before):
+            for when in ("before", "after"):
+                again = 1 + len(points) % 3 if len(points) % AGAIN == 0 else 0
+                points.append((name, role, number, when, again))
+    return points
+
+
+def kill_at(story: str, prepared: str, coins: int, point: Point) -> str:
     """One history with the whole node killed at one commit; "" if it ended well."""
-    name, role, number, when = point
-    run = Run(Path(prepared), coins)
+    name, role, number, when, again = point
+    run = STORIES[story](Path(prepared), coins)
     try:
         wish = {"DARUMA_CRASH": f"{role}:{number}:{when}:node"}
+        if again:
+            run.again[name] = {"DARUMA_CRASH": f"{role}:{again}:{when}:node"}
         run.start({name: wish})
         run.tell()
         run.check()
@@ -70,9 +90,9 @@ def kill_at(prepared: str, coins: int, point: tuple[str, str, int, str]) -> str:
             run.stop()
 
 
-def kill_some(prepared: str, coins: int, seed: int) -> tuple[int, str]:
+def kill_some(story: str, prepared: str, coins: int, seed: int) -> tuple[int, str]:
     """One history with several seeded kills of single processes; -> (kills, what went wrong)."""
-    run = Run(Path(prepared), coins)
+    run = STORIES[story](Path(prepared), coins)
     dice = random.Random(seed)
     done = threading.Event()
     victims: list[str] = []
@@ -107,6 +127,7 @@ def _killer(run: Run, dice: random.Random, done: threading.Event, victims: list[
 
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("story", nargs="?", choices=sorted(STORIES), default="payments")
     parser.add_argument("--every", type=int, default=1, help="take every n-th commit only")
     parser.add_argument("--kills", type=int, default=100, help="kills of single processes")
     parser.add_argument("--jobs", type=int, default=2)
@@ -117,21 +138,13 @@ def main() -> int:
     failures: list[str] = []
     try:
         coins = prepare(folder / "d")
-        before = {
-            (name, role): n
-            for name in ("alice", "bob")
-            for role, n in _counted(folder / "d" / name).items()
-        }
-        after = count_commits(folder / "d", coins)
-        points = [
-            (name, role, number, when)
-            for (name, role), total in sorted(after.items())
-            for number in range(1, total - before[name, role])
-            for when in ("before", "after")
-        ][:: options.every]
+        points = all_points(options.story, folder / "d", coins)[:: options.every]
         print(f"{len(points)} points at durable commits, {options.kills} kills by pid", flush=True)
         with ProcessPoolExecutor(options.jobs) as pool:
-            jobs = [pool.submit(kill_at, str(folder / "d"), coins, point) for point in points]
+            jobs = [
+                pool.submit(kill_at, options.story, str(folder / "d"), coins, point)
+                for point in points
+            ]
             for job in as_completed(jobs):
                 if job.result():
                     failures.append(job.result())
@@ -143,7 +156,7 @@ def main() -> int:
             seed = options.seed
             while kills < options.kills:
                 hunts = [
-                    pool.submit(kill_some, str(folder / "d"), coins, seed + n)
+                    pool.submit(kill_some, options.story, str(folder / "d"), coins, seed + n)
                     for n in range(max(1, (options.kills - kills) // KILLS_IN_A_RUN))
                 ]
                 seed += len(hunts)

@@ -26,15 +26,16 @@ TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
 BOBS_SAT = PAYMENTS * (TO_BOB_MSAT - TO_ALICE_MSAT) // 1000
 
 
-def prepare(folder: Path) -> int:
-    """Two nodes that know the chain; alice has a coin. -> her satoshi."""
+def prepare(folder: Path, names: tuple[str, ...] = ("alice", "bob")) -> int:
+    """Nodes that know the chain; alice has a coin. -> her satoshi."""
     chain = ChainNode(folder / "chain")
-    nodes = [NodeProcess(folder / name, name, chain) for name in ("alice", "bob")]
-    alice, bob = nodes
+    nodes = [NodeProcess(folder / name, name, chain) for name in names]
+    alice, *others = nodes
     chain.mine(1, alice.client.newaddr()["bech32"])
     chain.mine(100)
     until(lambda: alice.coins_sat() > 0 and alice.height() == chain.height(), "alice has coins")
-    until(lambda: bob.height() == chain.height(), "bob knows the chain")
+    for node in others:
+        until(lambda n=node: n.height() == chain.height(), f"{node.name} knows the chain")
     # the wallets read block by block: a funding transaction needs the newest one
     for node in nodes:
         read = f"the wallet of {node.name} has read the chain"
@@ -58,7 +59,13 @@ def _wallet_height(node: NodeProcess) -> int:
 
 
 class Run:
-    """One history, from a copy of the prepared folders."""
+    """One history, from a copy of the prepared folders.
+
+    `again`: for a node's next start after its first one, an environment of its own.
+    """
+
+    names: tuple[str, ...] = ("alice", "bob")
+    durable: tuple[str, ...] = ("chain", "wallet", "funding", "monitors", "payments")
 
     def __init__(self, prepared: Path, coins: int) -> None:
         self.temporary = tempfile.mkdtemp(prefix="run-")
@@ -70,11 +77,12 @@ class Run:
         self.nodes: dict[str, NodeProcess] = {}
         self.seen: set[int] = set()
         self.restarts = 0
+        self.again: dict[str, dict[str, str]] = {}
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
     def start(self, environment: dict[str, dict[str, str]] | None = None) -> None:
-        for name in ("alice", "bob"):
+        for name in self.names:
             more = (environment or {}).get(name)
             self.nodes[name] = NodeProcess(self.folder / name, name, self.chain, more, wait=False)
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -93,7 +101,7 @@ class Run:
             for node in list(self.nodes.values()):
                 if node.process is not None and node.process.poll() is not None:
                     self.restarts += 1
-                    node.start(wait=False)
+                    node.start(wait=False, environment=self.again.pop(node.name, None))
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         return until(condition, what, seconds)
@@ -127,7 +135,7 @@ class Run:
         self.until(self._mined_and_usable, "the channel is usable")
 
     def _opened(self) -> str | None:
-        rows = self.alice.client.listpeerchannels()["channels"]
+        rows = self.alice.channels()
         if rows:
             return str(rows[0]["channel_id"])
         self.alice.client.connect(f"{self.bob.id}@127.0.0.1:{self.bob.port}")

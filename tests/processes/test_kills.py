@@ -32,12 +32,12 @@ LEAVES = tuple(child.name for child in TREE)
 def test_the_whole_node_is_killed_at_a_commit(
     prepared: tuple[Path, int], point: tuple[str, str, int, str]
 ) -> None:
-    assert kill_at(str(prepared[0]), prepared[1], point) == ""
+    assert kill_at("payments", str(prepared[0]), prepared[1], (*point, 0)) == ""
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_single_processes_are_killed_by_pid(prepared: tuple[Path, int], seed: int) -> None:
-    _, failed = kill_some(str(prepared[0]), prepared[1], seed)
+    _, failed = kill_some("payments", str(prepared[0]), prepared[1], seed)
 
     assert failed == ""
 
