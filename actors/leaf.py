@@ -110,7 +110,12 @@ class Loop:
         os.makedirs(os.path.join(self.folder, "marks"), mode=0o700, exist_ok=True)
         identity = _identity(self.settings, self.name)
         mirror = os.path.join(self.folder, "marks", f"{self.name}.mark")
-        return RocksStore(os.path.join(stores, self.name), mirror, identity, self.name)
+        folder = os.path.join(stores, self.name)
+        again = self.child.remakeable
+        store = RocksStore(folder, mirror, identity, self.name, remakeable=again)
+        if store.remade:
+            self.warn(f"the {self.name} store was missing ({folder}) and is made anew")
+        return store
 
     def _next_generation(self) -> int:
         """An actor without a store counts its lives in a file."""

@@ -12,11 +12,16 @@ from typing import NamedTuple
 
 
 class Child(NamedTuple):
-    """`restarts` in `window_seconds` are normal; more, and the supervisor gives up loudly."""
+    """`restarts` in `window_seconds` are normal; more, and the supervisor gives up loudly.
+
+    `remakeable`: its snapshot can be learnt again from other actors and from peers, so that a
+    missing one is no reason to refuse the start.
+    """
 
     name: str
     durable: bool
     port: str
+    remakeable: bool = False
     restarts: int = 30
     window_seconds: float = 30.0
 
@@ -25,8 +30,8 @@ TREE = (
     Child("chain", durable=True, port="actors.ports.chain:ChainPort"),
     Child("wallet", durable=True, port="actors.ports.wallet:WalletPort"),
     Child("funding", durable=True, port=""),
-    Child("gossiper", durable=True, port=""),
-    Child("router", durable=True, port=""),
+    Child("gossiper", durable=True, port="", remakeable=True),
+    Child("router", durable=True, port="", remakeable=True),
     Child("monitors", durable=True, port=""),
     Child("peers", durable=False, port="actors.ports.peers:PeersPort"),
     Child("payments", durable=True, port=""),

@@ -54,29 +54,47 @@ def _behind(prefix: bytes) -> bytes:
 
 
 class RocksStore:
-    """`identity` (node and actor) must be the one that the store was made with."""
+    """`identity` (node and actor) must be the one that the store was made with.
 
-    def __init__(self, folder: str, mirror_path: str, identity: bytes, what: str) -> None:
-        self.folder, self.what = folder, what
+    `remakeable`: what it holds can be learnt again, so a missing one is made anew; `remade` then
+    says so. A damaged or older one is refused all the same.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        mirror_path: str,
+        identity: bytes,
+        what: str,
+        *,
+        remakeable: bool = False,
+    ) -> None:
+        self.folder, self.what, self.remakeable = folder, what, remakeable
+        self.remade = False
         self._mirror = Mirror(mirror_path)
         self._sync = WriteOptions()
         self._sync.sync = True
         mirrored = self._mirror.read()
         self._db = self._open(fresh=mirrored == NOTHING)
         self.mark, stored = self._read_meta()
-        self._check(mirrored, identity, fresh=stored is None)
+        if self.remade:
+            # every earlier life has made a commit: its generation was lower
+            self.mark, stored = Mark(mirrored.commits, NOTHING.hash), mirrored.commits
+        else:
+            self._check(mirrored, identity, fresh=stored is None)
         self.generation = (stored or 0) + 1
         # the fence: from this commit on an older incarnation is known by its generation
         self.commit({IDENTITY: identity})
 
     def _open(self, *, fresh: bool) -> Any:
         exists = os.path.exists(os.path.join(self.folder, "CURRENT"))
-        if not exists and not fresh:
+        self.remade = not exists and not fresh and self.remakeable
+        if not exists and not fresh and not self.remakeable:
             raise Missing(
                 f"the {self.what} store is missing ({self.folder}): restore it from a backup"
             )
         try:
-            return Rdict(self.folder, _options(create=fresh))
+            return Rdict(self.folder, _options(create=fresh or self.remade))
         except Exception as error:  # rocksdict raises nothing more precise
             raise self._explained(error) from None
 
@@ -86,10 +104,8 @@ class RocksStore:
             return StoreError(
                 f"the {self.what} store is in use by another process: stop that one first"
             )
-        return Corrupt(
-            f"the {self.what} store is damaged ({text.splitlines()[0][:120]}): "
-            "restore it from a backup"
-        )
+        cure = f"remove {self.folder}" if self.remakeable else "restore it from a backup"
+        return Corrupt(f"the {self.what} store is damaged ({text.splitlines()[0][:120]}): {cure}")
 
     def _read_meta(self) -> tuple[Mark, int | None]:
         data = self.get(META)

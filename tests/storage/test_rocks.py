@@ -21,13 +21,17 @@ def _work(folder: str, script: str, answers: Any) -> None:
     from storage.rocks import RocksStore
 
     def opened(identity: bytes = b"node") -> RocksStore:
-        return RocksStore(f"{folder}/db", f"{folder}/mark", identity, "payments")
+        again = script == "remake"
+        return RocksStore(f"{folder}/db", f"{folder}/mark", identity, "payments", remakeable=again)
 
     try:
         store = opened(b"other") if script == "foreign" else opened()
         if script.startswith(("write", "crash")):
             for n in range(int(script.split()[1])):
                 store.commit({b"k%d" % n: os.urandom(2000), b"last": b"%d" % n})
+        if script == "cold":
+            found = store.load([b"k1", b"la"])
+            answers.put((sorted(found), store.get(b"last"), store.get(b"nothing")))
         answers.put((store.generation, store.mark.commits, store.load().get(b"last")))
         if script.startswith("crash"):
             os._exit(0)
@@ -120,6 +124,27 @@ def test_a_store_that_lies_is_refused(
     assert isinstance(answer, kind), answer
     assert text in str(answer)
     assert any(word in str(answer) for word in ("restore", "use"))
+
+
+def test_a_store_that_can_be_learnt_again_is_made_anew_when_it_is_missing(tmp_path: Path) -> None:
+    """With a generation above all before it, and it is as good as any store from then on."""
+    generation, _, _ = _do(tmp_path, "write 3")
+    _missing(tmp_path)
+
+    remade = _do(tmp_path, "remake")
+    again = _do(tmp_path, "read")
+
+    assert remade[2] is None
+    assert generation < remade[0] < again[0]
+
+
+def test_rows_that_are_not_wanted_are_not_read_but_are_there(tmp_path: Path) -> None:
+    _do(tmp_path, "write 13")
+
+    found, last, nothing = _do(tmp_path, "cold")
+
+    assert found == [b"k0", *(b"k%d" % n for n in range(2, 10))]
+    assert (last, nothing) == (b"12", None)
 
 
 def test_another_nodes_store_is_refused(tmp_path: Path) -> None:
