@@ -1,5 +1,8 @@
 """`daruma demo`: two nodes open a channel, pay each other, are killed, and stand up again.
 
+At the end a public channel, whose opener is killed after the broadcast and the other end before the
+announcement: a third node, which knows neither, hears of it and finds a route over it.
+
 Everything is real: processes, SIGKILL, blocks validated by Bitcoin Core's library (or by your own
 bitcoind on regtest, with the bitcoin options). The end is checked to the satoshi.
 """
@@ -17,7 +20,7 @@ from typing import Any
 from daruma.playground import ChainNode, ForeignChain, NodeProcess, until
 from protocol.bitcoin.transaction import parse
 
-CAPACITY_SAT, DEPTH = 1_000_000, 1
+CAPACITY_SAT, DEPTH, ANNOUNCE_DEPTH = 1_000_000, 1, 6
 TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
 WHOLE = "the whole node"
 VICTIMS = ("monitors", "peers", "funding", "payments", "api")
@@ -92,6 +95,10 @@ def _story(show: Show, folder: Path, chain: Any, nodes: list[NodeProcess]) -> No
     _pay_and_kill(show, alice, bob)
     show.facts["processes"] = {node.name: node.tree() for node in nodes}
     _close(show, chain, alice, bob, coins - CAPACITY_SAT - funding_fee, cid)
+    carol = NodeProcess(folder / "carol", "carol", chain)
+    nodes.append(carol)
+    show.say(f"{carol.name} is up: a stranger, who is told of nothing")
+    _announce(show, chain, alice, bob, carol)
 
 
 def _coins(show: Show, chain: Any, alice: NodeProcess) -> int:
@@ -194,6 +201,43 @@ def _close(
     show.say("every satoshi is in its place")
 
 
+def _announce(
+    show: Show, chain: Any, alice: NodeProcess, bob: NodeProcess, carol: NodeProcess
+) -> None:
+    alice.connect(bob)
+    asked = {"id": bob.id, "amount": CAPACITY_SAT, "announce": True}
+    opened = until(lambda: alice.client.call("fundchannel", asked), "the channel is funded")
+    until(lambda: opened["txid"] in chain.rpc("getrawmempool"), "the funding is broadcast")
+    alice.kill()
+    show.say("a public channel is broadcast; SIGKILL of the whole of alice, who stays away")
+    chain.mine(ANNOUNCE_DEPTH - 1)
+    alice.start()
+    until(lambda: alice.usable() and bob.usable(), "the channel is usable")
+    bob.kill()
+    chain.mine(1)
+    bob.start()
+    show.say("alice is back, the channel is usable; SIGKILL of bob when it could be announced")
+    carol.connect(bob)
+    rows = until(lambda: _policies(carol), "carol knows the channel", 60)
+    scid = rows[0]["short_channel_id"]
+    route = until(lambda: _route(carol, alice, bob), "carol knows a route over it")
+    show.check("carol's route from alice to bob", [scid], route)
+    ends = sorted([alice.id, bob.id])
+    show.check("whose policies carol knows", ends, sorted(row["source"] for row in rows))
+    show.facts["announced"] = {"short_channel_id": scid, "seen by": carol.name}
+    show.say(f"channel {scid} is announced: carol has both policies, and a route over it")
+
+
+def _policies(node: NodeProcess) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = node.client.listchannels()["channels"]
+    return rows if len(rows) == 2 else []
+
+
+def _route(node: NodeProcess, payer: NodeProcess, payee: NodeProcess) -> list[str]:
+    asked = {"fromid": payer.id, "id": payee.id, "amount_msat": 1_000_000, "riskfactor": 10}
+    return [hop["channel"] for hop in node.client.getroute(**asked)["route"]]
+
+
 def _in_flight(node: NodeProcess) -> int:
     return sum(len(row["htlcs"]) for row in node.channels())
 
@@ -223,11 +267,12 @@ def _table(facts: dict[str, Any]) -> None:
         console.print(rows_table("checked", checks))
     if "balances_sat" in facts:
         balances = facts["balances_sat"]
+        where = facts.get("announced", {}).get("short_channel_id", "nowhere")
         fees = facts["funding"]["fee_sat"] + facts["close"]["fee_sat"]
         console.print(
             f"alice {balances['alice']:,} sat, bob {balances['bob']:,} sat, fees {fees:,} sat; "
             f"{len(facts['payments'])} payments, {len(facts['kills'])} kills, "
-            f"{facts['seconds']} s"
+            f"{facts['seconds']} s; a stranger sees channel {where}"
         )
     if facts["failed"]:
         console.print(f"FAILED: {facts['failed']}")

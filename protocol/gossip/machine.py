@@ -94,6 +94,7 @@ class Machine:
         step.put("~ticked", at.unix_seconds)
         step.wake(at.unix_seconds + TICK_SECONDS)
         asking.give_up_waiting(step, at)
+        self.own.ask_for_what_is_missing(step)
         if at.unix_seconds - step.get("~checked") >= CHECK_SECONDS:
             step.put("~checked", at.unix_seconds)
             self._forget_stale(step, at)

@@ -224,11 +224,27 @@ class Owner:
         return step.get(f"~off/{own.facts.theirs.node_id.hex()}") is not None
 
     def peer_up(self, step: Step, peer: bytes, at: Moment) -> None:
+        """It is told what we say of our channels with it, also when it was told before: either
+        side may have died with it in hand."""
         step.drop(f"~away/{peer.hex()}")
         step.drop(f"~off/{peer.hex()}")
+        messages: list[bytes | None] = []
         for own in step.scan("own/").values():
             if own.facts.theirs.node_id == peer:
                 self.check(step, own, at)
+                if own.facts.their_half is not None:
+                    way = announce.direction(self.node.id, peer)
+                    messages += [graph.said(step, own.facts.scid, one) for one in (None, way)]
+        if messages:
+            messages.append(graph.said(step, self.node.id))
+            known = tuple(raw for raw in messages if raw is not None)
+            step.say("peers", ToWire(peer=peer, messages=known))
+
+    def ask_for_what_is_missing(self, step: Step) -> None:
+        """Again and again: a question may have been lost."""
+        for own in step.scan("own/").values():
+            if own.facts.their_half is not None:
+                self.ask_for_theirs(step, own)
 
     def peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
         """Said only when it lasts: connections break all the time."""

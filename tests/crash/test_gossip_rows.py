@@ -174,6 +174,22 @@ def test_F19_one_policy_alone_is_lost(name: str, way: str) -> None:
     )
 
 
+@NAMES
+def test_F19_who_is_asked_for_a_policy_dies_with_the_question(name: str) -> None:
+    """With all questions, also the filter: it says its own again when it is back."""
+    world = _announced()
+    other = world.nodes["bob" if name == "alice" else "alice"]
+    ((key, edge),) = world.nodes[name].rows("gossiper", "edge").items()
+    world.stop(other, "gossiper")
+
+    _lose(world, name, f"said/{key[5:]}/{edge.nodes.index(other.id)}")
+    world.settle()
+    world.start_again(other, "gossiper")
+    world.settle()
+
+    assert public.knows_all(world, name)
+
+
 def test_F20_an_edge_without_its_signatures_counts_as_missing() -> None:
     world = _announced()
     alice = world.nodes["alice"]

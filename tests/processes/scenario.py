@@ -61,7 +61,8 @@ def _wallet_height(node: NodeProcess) -> int:
 class Run:
     """One history, from a copy of the prepared folders.
 
-    `again`: for a node's next start after its first one, an environment of its own.
+    `again`: for a node's next start after its first one, an environment of its own. `away`: nodes
+    that are not started again by themselves.
     """
 
     names: tuple[str, ...] = ("alice", "bob")
@@ -78,6 +79,7 @@ class Run:
         self.seen: set[int] = set()
         self.restarts = 0
         self.again: dict[str, dict[str, str]] = {}
+        self.away: set[str] = set()
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
@@ -99,9 +101,21 @@ class Run:
         """What systemd does: a node whose first process has gone is started again."""
         while not self._over.wait(0.02):
             for node in list(self.nodes.values()):
-                if node.process is not None and node.process.poll() is not None:
+                gone = node.process is not None and node.process.poll() is not None
+                if gone and node.name not in self.away:
                     self.restarts += 1
                     node.start(wait=False, environment=self.again.pop(node.name, None))
+
+    def leave(self, *names: str) -> None:
+        """These whole nodes are killed, and stay away until they `come_back`."""
+        for name in names:
+            self.away.add(name)
+            self.nodes[name].kill()
+
+    def come_back(self, *names: str) -> None:
+        for name in names:
+            self.nodes[name].start()
+            self.away.discard(name)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         return until(condition, what, seconds)
