@@ -151,6 +151,7 @@ def restless(prepared: str, coins: int, seed: int, stops: int) -> tuple[int, str
                 if run.chain.rpc("getrawmempool") or run.chain.height() % DEPTH:
                     run.chain.mine(1)
             disturber.join(dice.uniform(0.2, 1.0))
+        run.chain.mine(DEPTH)  # what was mined already becomes deep enough
         run.mine_at_once = True
         run.until(run._mined_and_announced, "both know all of it", 120)
         run.check()
