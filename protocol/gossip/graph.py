@@ -106,10 +106,9 @@ def add_edge(
     """A channel_announcement that has been checked. `funding`: its txid and satoshi.
 
     `origin`: the peer that sent it; it is passed on to others. Updates that are on disk already
-    count again.
+    count at once.
     """
     scid, ends = message.short_channel_id, message.node_id_1 + message.node_id_2
-    times = [_time_of(said(step, scid, way)) for way in (0, 1)]
     new = step.get(edge_key(scid)) is None
     edge = Edge(
         ends=ends,
@@ -117,8 +116,6 @@ def add_edge(
         capacity_sat=funding[1],
         serial=_serial(step),
         heard=int(now),
-        time_0=times[0],
-        time_1=times[1],
     )
     step.put(edge_key(scid), edge)
     step.put(said_key(scid), Said(raw=raw))
@@ -126,10 +123,11 @@ def add_edge(
         _degree(step, node, 1)
     step.put(f"~news/{scid.hex()}", ChannelIs(scid=scid, ends=ends, capacity_sat=funding[1]))
     _relay(step, origin, raw)
-
-
-def _time_of(raw: bytes | None) -> int:
-    return ChannelUpdate.decode(raw[2:]).timestamp if raw is not None else 0
+    for way in (0, 1):
+        known = said(step, scid, way)
+        if known is not None:
+            update = ChannelUpdate.decode(known[2:])
+            put_update(step, known, update, announce.policy_of(update), origin)
 
 
 def forget_edge(step: Step, scid: bytes) -> None:

@@ -8,6 +8,8 @@ router (`News`).
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from protocol.bitcoin.transaction import parse_block
 from protocol.chain.items import Found, LostBlock, NewBlock, NextBlock, Tip
 from protocol.crypto.keys import NodeKey
@@ -127,6 +129,7 @@ class Machine:
                 serving.drained(step, item.peer, at)
             case OwnChannel():
                 self.own.one(step, item, at)
+                self._hear_kept(step, item.theirs.node_id, at)
             case OwnChannels():
                 self.own.all(step, item, at)
             case ChannelEnded():
@@ -150,7 +153,7 @@ class Machine:
                 raise AssertionError(type(item).__name__)
 
     def _peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
-        for kind in ("filter", "owed", "strikes", "digested"):
+        for kind in ("filter", "owed", "strikes", "digested", "kept"):
             step.drop(f"~{kind}/{peer.hex()}")
         asking.peer_down(step, peer)
         self.own.peer_down(step, peer, at)
@@ -194,8 +197,16 @@ class Machine:
             raise Refused
         if step.get(graph.edge_key(message.short_channel_id)) is not None:
             graph.hear_update(step, raw, message, now, peer)
-        elif not self.own.hear_update(step, peer, raw, message):
-            strangers.hear_update(step, raw, message, now)
+        elif self.own.hear_update(step, peer, raw, message):
+            pass
+        elif not strangers.hear_update(step, raw, message, now):
+            self.own.keep_for_later(step, peer, raw)
+
+    def _hear_kept(self, step: Step, peer: bytes, at: Moment) -> None:
+        """What the peer said of a channel before our own monitors did."""
+        for raw in self.own.kept(step, peer):
+            with suppress(Refused):
+                self._hear_update(step, peer, raw, at.unix_seconds)
 
     # ---- the chain ----
 

@@ -15,9 +15,10 @@ from protocol.errors import Malformed
 from protocol.gossip import announce, asking, graph
 from protocol.gossip.announce import Policy, Side
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import Own, OwnChannel, OwnChannels, ToWire
+from protocol.gossip.items import Own, OwnChannel, OwnChannels, Said, ToWire
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.wire.gossip import (
+    DIRECTION,
     DONT_FORWARD,
     MUST_BE_ONE,
     ChannelAnnouncement,
@@ -28,6 +29,7 @@ from protocol.wire.gossip import (
 REFRESH_SECONDS = 12 * 24 * 3600
 DISABLE_SECONDS = 20 * 60
 DELTA, BASE_MSAT, PPM = 80, 1000, 10
+MAX_KEPT, MAX_KEPT_BYTES = 8, 400
 
 
 class Owner:
@@ -113,18 +115,39 @@ class Owner:
         )  # fmt: skip
         step.say("peers", ToWire(peer=peer, messages=(raw,)))
 
+    def keep_for_later(self, step: Step, peer: bytes, raw: bytes) -> None:
+        """An update of a channel that we know nothing of. The peer may be faster than our own
+        monitors; some never say it again, so the last few are kept."""
+        if len(raw) <= MAX_KEPT_BYTES:
+            known = step.get(f"~kept/{peer.hex()}") or ()
+            step.put(f"~kept/{peer.hex()}", (*known, raw)[-MAX_KEPT:])
+
+    def kept(self, step: Step, peer: bytes) -> tuple[bytes, ...]:
+        """Given once."""
+        found: tuple[bytes, ...] = step.get(f"~kept/{peer.hex()}") or ()
+        step.drop(f"~kept/{peer.hex()}")
+        return found
+
     def hear_update(self, step: Step, peer: bytes, raw: bytes, message: ChannelUpdate) -> bool:
-        """Of a channel of ours that is not announced, from its peer: kept, and not passed on."""
+        """Of a channel of ours that is not announced, from its peer: kept, and not passed on.
+
+        It counts in the graph as soon as the channel stands there: nobody may say it again.
+        """
         for own in step.scan("own/").values():
             facts, theirs = own.facts, announce.policy_of(message)
             if facts.theirs.node_id != peer or facts.their_half is not None:
                 continue
             if message.short_channel_id not in (facts.scid, alias_of(facts.channel_id)):
                 continue
+            if message.channel_flags & DIRECTION != announce.direction(peer, self.node.id):
+                return True  # our own, which the peer gives back
             if not announce.is_signed_by(raw, peer, message.signature):
                 raise Refused("channel_update with a wrong signature")
             if theirs != own.theirs:
                 step.put(f"own/{facts.channel_id.hex()}", own.but(theirs=theirs))
+            if message.short_channel_id == facts.scid and not message.message_flags & DONT_FORWARD:
+                way = announce.direction(peer, self.node.id)
+                step.put(graph.said_key(facts.scid, way), Said(raw=raw))
             return True
         return False
 

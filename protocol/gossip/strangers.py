@@ -58,8 +58,11 @@ def _size(step: Step, segment: str) -> int:
     return len(step.rows.segment(segment))  # what this very step changes does not matter
 
 
-def hear_update(step: Step, raw: bytes, message: ChannelUpdate, now: float) -> None:
-    """A channel_update of a channel that is still looked up: it waits. Raises `Refused`."""
+def hear_update(step: Step, raw: bytes, message: ChannelUpdate, now: float) -> bool:
+    """A channel_update of a channel that is still looked up: it waits. False when it is of none.
+
+    Raises `Refused`.
+    """
     name = message.short_channel_id.hex()
     for kind in ("~pending", "~early"):
         pending = step.get(f"{kind}/{name}")
@@ -71,6 +74,8 @@ def hear_update(step: Step, raw: bytes, message: ChannelUpdate, now: float) -> N
             graph.check_update(raw, message, pending.ends[33 * way : 33 * way + 33])
             updates = (raw, pending.updates[1]) if way == 0 else (pending.updates[0], raw)
             step.put(f"{kind}/{name}", pending.but(updates=updates))
+            return True
+    return False
 
 
 def hear_node(step: Step, raw: bytes, message: NodeAnnouncement, now: float) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from actors.testkit import World, public, stories, tale
+from protocol.gossip import announce as gossip
 from protocol.gossip import own as gossip_own
+from protocol.gossip.items import FromWire
 from protocol.wire.gossip import DISABLED, ChannelUpdate
 
 VICTIMS = pytest.mark.parametrize("victim", ["*", "gossiper"])
@@ -118,3 +120,49 @@ def test_a_channel_that_we_do_not_have_cannot_be_set() -> None:
 
     with pytest.raises(stories.Refused, match="no such usable channel"):
         stories.ask(world.nodes["alice"], "gossiper", "setchannel", id="1x2x3", feebase=9)
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_a_policy_that_comes_before_our_own_monitors_know_the_channel_is_not_lost(
+    announce: bool,
+) -> None:
+    """The peer says it once, right behind its channel_ready, and never again."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=announce)
+    stories.confirm(world, alice)
+    stories.until(world, lambda: bob.row("gossiper", f"own/{cid}"), "bob's gossiper knows it")
+    stories.until(world, lambda: _theirs(bob, cid), "and alice's policy")
+    facts = bob.row("gossiper", f"own/{cid}").facts
+    raw = announce_update(alice, facts.scid)
+
+    disk = bob.disks["gossiper"]
+    for key in [key for key in disk.data if key.startswith(b"r/")]:
+        del disk.data[key]
+    world.stop(bob, "monitors")
+    world.stop(bob, "gossiper")
+    world.start_again(bob, "gossiper")
+    world.settle()
+    bob.drivers["gossiper"].hear("peers", 0, FromWire(peer=alice.id, message=raw))
+    assert not bob.rows("gossiper", "own")
+    bob.drivers["gossiper"].hear("monitors", 0, facts)
+
+    assert _theirs(bob, cid) or bob.row("gossiper", f"said/{facts.scid.hex()}/{_way(alice, bob)}")
+
+
+def _theirs(node: Any, cid: str) -> Any:
+    own = node.row("gossiper", f"own/{cid}")
+    return own is not None and own.theirs
+
+
+def _way(one: Any, other: Any) -> int:
+    return int(one.id > other.id)
+
+
+def announce_update(node: Any, scid: bytes) -> bytes:
+    """As the node itself signs it."""
+    own = next(iter(node.rows("gossiper", "own").values()))
+    machine = node.drivers["gossiper"].machine
+    way = gossip.direction(node.id, own.facts.theirs.node_id)
+    now = int(node.world.now)
+    return gossip.update(machine.node.chain_hash, scid, way, now, own.policy, machine.node.secret)
