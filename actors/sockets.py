@@ -24,7 +24,10 @@ class Owner(Protocol):
 
 
 class Pipe:
-    """`sock` is connected, or `connecting`; from now on it belongs to the pipe."""
+    """`sock` is connected, or `connecting`; from now on it belongs to the pipe.
+
+    `read_size`: bytes taken at once; who has many pipes to strangers takes little from each.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,10 @@ class Pipe:
         owner: Owner,
         *,
         connecting: bool = False,
+        read_size: int = READ_SIZE,
     ) -> None:
         self.selector, self.sock, self.owner = selector, sock, owner
-        self._connecting = connecting
+        self._connecting, self._read_size = connecting, read_size
         self._paused = self._ended = self._finishing = False
         self._out = bytearray()
         self._mask = 0
@@ -116,7 +120,7 @@ class Pipe:
 
     def _read(self) -> None:
         try:
-            data = self.sock.recv(READ_SIZE)
+            data = self.sock.recv(self._read_size)
         except BlockingIOError:
             return
         except OSError as error:

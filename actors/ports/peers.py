@@ -19,6 +19,7 @@ from protocol.errors import ProtocolError
 from protocol.peer import items as peer
 
 MAX_OUT = 16 << 20
+READ_SIZE, SEND_BUFFER = 32 << 10, 256 << 10  # of many strangers, each a little
 MAX_LOSSY, NEARLY_ALL = 128 << 10, 4 << 10
 MAX_STRANGERS, HANDSHAKE_SECONDS = 200, 10.0
 
@@ -35,7 +36,10 @@ class Connection:
         self.noise = Transport(ours=port.secret, ephemeral=os.urandom(32), theirs=theirs)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.pipe = Pipe(port.selector, sock, self, connecting=dial is not None)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.pipe = Pipe(
+            port.selector, sock, self, connecting=dial is not None, read_size=READ_SIZE
+        )
         self.pipe.write(self.noise.take_to_send())
 
     def received(self, data: bytes) -> None:

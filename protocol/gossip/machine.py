@@ -103,6 +103,7 @@ class Machine:
             self.own.check_all(step, at)
 
     def drain(self, step: Step, at: Moment) -> None:
+        serving.serve(step, at)
         strangers.look_up(step)
         asking.ask(step, self.node.chain_hash, at)
         feeding.pass_on(step, at)
@@ -126,7 +127,7 @@ class Machine:
             case Found():
                 strangers.found(step, item, at.unix_seconds)
             case WireDrained():
-                serving.drained(step, item.peer, at)
+                serving.drained(step, item.peer)
             case OwnChannel():
                 self.own.one(step, item, at)
                 self._hear_kept(step, item.theirs.node_id, at)
@@ -153,7 +154,8 @@ class Machine:
                 raise AssertionError(type(item).__name__)
 
     def _peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
-        for kind in ("filter", "owed", "strikes", "digested", "kept"):
+        serving.gone(step, peer)
+        for kind in ("strikes", "digested", "kept"):
             step.drop(f"~{kind}/{peer.hex()}")
         asking.peer_down(step, peer)
         self.own.peer_down(step, peer, at)
@@ -185,7 +187,7 @@ class Machine:
                 strangers.hear_node(step, raw, node, at.unix_seconds)
         elif kind in QUERIES:
             query = QUERIES[kind].decode(body)
-            serving.asked(step, peer, query, self.node.chain_hash, at)
+            serving.asked(step, peer, query, self.node.chain_hash)
         elif kind == ReplyChannelRange.TYPE:
             asking.hear_range(step, peer, ReplyChannelRange.decode(body), at)
         elif kind == ReplyShortChannelIdsEnd.TYPE:

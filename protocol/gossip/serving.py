@@ -21,7 +21,7 @@ from protocol.wire.gossip import (
 )
 from protocol.wire.message import Message
 
-TURN_BYTES, NAMES_A_TURN = 32_000, 10_000
+TURN_BYTES, TURNS_AT_ONCE, NAMES_A_TURN = 12_000, 16, 10_000
 IDS_IN_A_REPLY = 1000
 ORDER_SECONDS = 10.0
 EVERYTHING = 31
@@ -71,7 +71,7 @@ class Order(Value, frozen=True, kw_only=True):
     names: tuple[str, ...]
 
 
-def asked(step: Step, peer: bytes, query: Message, chain_hash: bytes, at: Moment) -> None:
+def asked(step: Step, peer: bytes, query: Message, chain_hash: bytes) -> None:
     """One of the three questions. Raises `Refused`, or `Malformed`."""
     match query:
         case QueryShortChannelIds():
@@ -93,7 +93,7 @@ def asked(step: Step, peer: bytes, query: Message, chain_hash: bytes, at: Moment
         raise Refused("a second query before the first was answered")
     step.put(f"~owed/{peer.hex()}", owed.but(jobs=(*jobs, *([job] if job is not None else []))))
     if not owed.waits:
-        turn(step, peer, at)
+        step.put(f"~ready/{peer.hex()}", True)
 
 
 def _ids(query: QueryShortChannelIds, chain_hash: bytes) -> Ids:
@@ -107,15 +107,30 @@ def _ids(query: QueryShortChannelIds, chain_hash: bytes) -> Ids:
     return Ids(query=query, scids=tuple(scids), flags=tuple(flags), known_chain=known)
 
 
-def drained(step: Step, peer: bytes, at: Moment) -> None:
+def drained(step: Step, peer: bytes) -> None:
     """The last turn has left."""
     owed = step.get(f"~owed/{peer.hex()}")
     if owed is not None and owed.waits:
         step.put(f"~owed/{peer.hex()}", owed.but(waits=False))
-        turn(step, peer, at)
+        step.put(f"~ready/{peer.hex()}", True)
 
 
-def turn(step: Step, peer: bytes, at: Moment) -> None:
+def gone(step: Step, peer: bytes) -> None:
+    for kind in ("filter", "owed", "ready"):
+        step.drop(f"~{kind}/{peer.hex()}")
+
+
+def serve(step: Step, at: Moment) -> None:
+    """At the end of each batch: a turn for a few of those who wait for one, in their order."""
+    ready = list(step.each("~ready"))
+    for name, _ in ready[:TURNS_AT_ONCE]:
+        step.drop(f"~ready/{name}")
+        _turn(step, bytes.fromhex(name), at)
+    if len(ready) > TURNS_AT_ONCE:
+        step.wake(at.unix_seconds)
+
+
+def _turn(step: Step, peer: bytes, at: Moment) -> None:
     """Some kilobytes of what is owed to a peer."""
     jobs = list(step.get(f"~owed/{peer.hex()}").jobs)
     messages: list[bytes] = []

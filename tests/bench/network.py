@@ -76,7 +76,23 @@ def policy(row: dict[str, str], which: int) -> Policy:
 def channels(topology: str, count: int | None = None) -> list[Channel]:
     """In order of the file; each finds a place in the block with the most money left."""
     with gzip.open(topology, "rt") as file:
-        rows = list(csv.DictReader(file))[:count]
+        return _placed(list(csv.DictReader(file))[:count])
+
+
+def small(count: int) -> list[Channel]:
+    """A ring of so many channels, for tests that need a graph and no topology."""
+    terms = {"enabled": 1, "htlc_min_msat": 1, "htlc_max_msat": 10**9, "fee_base_msat": 1000,
+             "fee_ppm": 1, "cltv_delta": 40}  # fmt: skip
+    both = {f"{name}{which}": str(value) for name, value in terms.items() for which in (0, 1)}
+    return _placed(
+        [
+            {"node1": str(at), "node2": str((at + 1) % count), "capacity_sat": "1000000", **both}
+            for at in range(count)
+        ]
+    )
+
+
+def _placed(rows: list[dict[str, str]]) -> list[Channel]:
     room = [(-PART_SAT, height) for height in range(1, BLOCKS + 1)]
     heapq.heapify(room)
     used = dict.fromkeys(range(1, BLOCKS + 1), 0)
