@@ -52,13 +52,19 @@ def peer_up(step: Step, item: PeerUp, chain_hash: bytes, at: Moment) -> None:
     """A few peers are asked for what is new."""
     step.put(f"~up/{item.peer.hex()}", item)
     followed = [key for key, _ in step.each("~followed")]
-    if features.has(item.features, "gossip_queries") and len(followed) < FILTERS:
+    able = features.has(item.features, "gossip_queries")
+    if item.asked or able and len(followed) < FILTERS:
         step.put(f"~followed/{item.peer.hex()}", True)
-        first = max(0, int(at.unix_seconds) - BACK_SECONDS)
-        wanted = GossipTimestampFilter(
-            chain_hash=chain_hash, first_timestamp=first, timestamp_range=0xFFFFFFFF
-        )
-        _send(step, item.peer, wanted)
+        if not item.asked:
+            _send(step, item.peer, news_from(chain_hash, at.unix_seconds))
+
+
+def news_from(chain_hash: bytes, now: float) -> GossipTimestampFilter:
+    """Everything from a while ago on."""
+    first = max(0, int(now) - BACK_SECONDS)
+    return GossipTimestampFilter(
+        chain_hash=chain_hash, first_timestamp=first, timestamp_range=0xFFFFFFFF
+    )
 
 
 def peer_down(step: Step, peer: bytes) -> None:

@@ -47,10 +47,11 @@ class FromWire(Value, frozen=True, kw_only=True):
 
 
 class PeerUp(Value, frozen=True, kw_only=True):
-    """Peers says: the peer has said its init."""
+    """Peers says: the peer has said its init. `asked`: it has been asked for what is new."""
 
     peer: bytes
     features: Features
+    asked: bool = False
 
 
 class PeerDown(Value, frozen=True, kw_only=True):

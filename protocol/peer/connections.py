@@ -6,6 +6,7 @@ from protocol import features
 from protocol.channel import live, reestablish
 from protocol.errors import Malformed
 from protocol.funding.items import IsThere, PeerLost, There
+from protocol.gossip.asking import news_from
 from protocol.gossip.items import PeerDown, PeerUp
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import Addresses, PeerAddress
@@ -151,8 +152,14 @@ class Connections:
             for ask in target.asks:
                 step.say("api", Answer(id=ask, result=_connect_result(peer)))
             step.put(key, target.but(tries=0, at=None, asks=()))
-        step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
-        for row in self.channels.of_peer(step, peer.node_id):
+        rows = self.channels.of_peer(step, peer.node_id)
+        asked = bool(rows) and features.has(theirs, "gossip_queries")
+        if asked:
+            # in front of everything about the channels: some say their policy once, as soon as the
+            # channel is announced, and not to who has not asked for gossip before
+            self.write(step, peer.node_id, news_from(chain, at.unix_seconds))
+        step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features, asked=asked))
+        for row in rows:
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
 
     def say_addresses(self, step: Step) -> None:
