@@ -255,6 +255,7 @@ def _machine(name: str, settings: Settings) -> Any:
         settings.seed,
         alias=settings.alias,
         zeroconf_peers=settings.zeroconf_peers,
+        announced=settings.announced,
         host=settings.host,
         port=settings.port,
         folder=settings.folder,

@@ -18,6 +18,7 @@ class Settings(Note):
     port: int
     alias: str
     zeroconf_peers: tuple[str, ...]
+    announced: tuple[tuple[str, str, int], ...]
     rpc: dict[str, Any]
     seed: bytes
     first_pid: int

@@ -10,6 +10,7 @@ from protocol.chain.machine import Machine as Chain
 from protocol.crypto.hashes import derive
 from protocol.crypto.keys import NodeKey, node_id, node_secret
 from protocol.funding.machine import Machine as Funding
+from protocol.gossip import addresses
 from protocol.gossip.machine import Machine as Gossiper
 from protocol.monitor.machine import Machine as Monitors
 from protocol.opening import CHAIN_HASH, Policy
@@ -36,7 +37,8 @@ def make_machine(
             key = NodeKey(node_secret(seed), bytes.fromhex(CHAIN_HASH[network]))
             told = features.encode(features.OUR_INIT)
             alias = shown.get("alias", "daruma")
-            return Gossiper(derive(seed, "channels"), key, told, alias, key.id[:3])
+            places = addresses.encode([addresses.Address(*x) for x in shown.get("announced", ())])
+            return Gossiper(derive(seed, "channels"), key, told, alias, key.id[:3], places)
         case "router":
             return Router(node_id(seed))
         case "monitors":

@@ -74,6 +74,7 @@ class Node:
             port=config.port,
             alias=config.alias,
             zeroconf_peers=config.zeroconf_peers,
+            announced=config.announced,
             rpc=config.rpc or (self.chain.rpc if self.chain else {}),
             seed=secret,
             first_pid=os.getpid(),

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protocol.gossip import addresses
+
 NETWORKS = ("regtest", "signet", "testnet", "bitcoin")
 RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet": 18332, "bitcoin": 8332}
 
@@ -24,6 +26,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "network": ("regtest", "bitcoin network: " + ", ".join(NETWORKS)),
     "addr": ("127.0.0.1:9735", "host:port where peers may connect"),
     "alias": ("daruma", "name of the node"),
+    "announce-addr": ("", "host:port (with commas) that the world is told for connecting"),
     "zeroconf-peers": ("", "node ids (with commas) trusted to open channels without confirmation"),
     "bitcoin-rpcconnect": (None, "host of a bitcoind"),
     "bitcoin-rpcport": (None, "port of its RPC"),
@@ -45,6 +48,7 @@ class Config:
     port: int
     alias: str
     zeroconf_peers: tuple[str, ...]
+    announced: tuple[tuple[str, str, int], ...]
     rpc: dict[str, Any] | None
     origins: dict[str, str] = field(default_factory=dict)
 
@@ -141,9 +145,22 @@ def _checked(
         port=port,
         alias=alias,
         zeroconf_peers=_node_ids(str(values["zeroconf-peers"])),
+        announced=_addresses(str(values["announce-addr"])),
         rpc=rpc,
         origins=origins,
     )
+
+
+def _addresses(text: str) -> tuple[tuple[str, str, int], ...]:
+    found = []
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        try:
+            found.append(addresses.parse(*_place(word)))
+        except ValueError:
+            raise ConfigError(f"announce-addr: {word[:80]!r} is no address to connect to") from None
+    if sum(item.type == "dns" for item in found) > 1:
+        raise ConfigError("announce-addr: only one hostname may be announced (BOLT 7)")
+    return tuple(found)
 
 
 def _node_ids(text: str) -> tuple[str, ...]:

@@ -30,7 +30,10 @@ def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
         "num_active_channels": states.count("CHANNELD_NORMAL"),
         "num_inactive_channels": sum(state.startswith(("CLOSING", "CHANNELD_SHUT", "AWAITING"))
                                      for state in states),
-        "address": [],
+        "address": [
+            {"type": kind, "address": host, "port": port}
+            for kind, host, port in values.get("~announced", ())
+        ],
         "binding": [{"type": "ipv4", "address": values["~host"], "port": values["~port"]}],
         "version": f"daruma-{VERSION}",
         "blockheight": tip["blockheight"],

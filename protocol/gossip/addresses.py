@@ -20,6 +20,20 @@ class Address(NamedTuple):
     port: int
 
 
+def parse(host: str, port: int) -> Address:
+    """An address as an operator writes it. Raises ValueError."""
+    if host.endswith(".onion"):
+        kind = "torv3"
+    else:
+        try:
+            kind = f"ipv{ipaddress.ip_address(host).version}"
+        except ValueError:
+            kind = "dns"
+    found = Address(kind, host, port)
+    _descriptor(found)
+    return found
+
+
 def encode(addresses: list[Address]) -> bytes:
     """In ascending order of type, as the origin must have them. Raises ValueError."""
     descriptors = [_descriptor(item) for item in addresses]

@@ -17,6 +17,7 @@ import pytest
 from rocksdict import Options, Rdict
 
 from daruma.client import Client
+from daruma.config import ConfigError, load
 from daruma.playground import ended, free_port, until
 from protocol.features import encode
 from protocol.wire import setup
@@ -362,3 +363,26 @@ def test_the_key_of_a_frame_is_checked_and_nobody_listens_off_loopback(run: Run)
                 sock.sendall(b"%d>" % len(body) + body)
     assert run.alice.client.getinfo()["id"] == run.alice.id
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("announce-addr", "short.onion:1", "no address to connect to"),
+        ("announce-addr", "a.example,b.example", "only one hostname"),
+        ("zeroconf-peers", "02ab", "not a node id"),
+    ],
+)
+def test_an_option_that_cannot_be_heeded_is_refused(
+    tmp_path: Path, option: str, value: str, text: str
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load({"lightning-dir": str(tmp_path), option: value}, {})
+
+
+def test_addresses_are_announced_and_shown(tmp_path: Path) -> None:
+    given = {"lightning-dir": str(tmp_path), "announce-addr": "203.0.113.7:9735,[2001:db8::7]:1"}
+
+    config = load(given, {})
+
+    assert config.announced == (("ipv4", "203.0.113.7", 9735), ("ipv6", "2001:db8::7", 1))

@@ -110,3 +110,23 @@ def test_only_one_hostname_counts_and_no_port_is_no_address() -> None:
 
     assert not addresses.may_be_forwarded(addresses.decode(addresses.encode(two)))
     assert addresses.usable([Address("ipv4", "203.0.113.5", 0), *two]) == ADDRESSES
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("203.0.113.7", "ipv4"), ("2001:db8::7", "ipv6"), ("node.example.org", "dns"),
+        ("a" * 56 + ".onion", "torv3"),
+    ],
+)  # fmt: skip
+def test_an_address_as_an_operator_writes_it_is_announced_as_it_is(host: str, kind: str) -> None:
+    found = addresses.parse(host, 9735)
+
+    assert found == Address(kind, host, 9735)
+    assert addresses.decode(addresses.encode([found])) == [found]
+
+
+@pytest.mark.parametrize("host", ["short.onion", "é.example", "x" * 300])
+def test_what_is_no_address_is_not_announced(host: str) -> None:
+    with pytest.raises(ValueError):
+        addresses.parse(host, 9735)
