@@ -47,9 +47,10 @@ class Ids(Value, frozen=True, kw_only=True):
 
 
 class Range(Value, frozen=True, kw_only=True):
-    """The ids of all channels in some blocks, from `after` (hex) on."""
+    """The ids of all channels in some blocks, from `after` (hex) on. `wants`: what of each."""
 
     query: QueryChannelRange
+    wants: int
     after: str = ""
     reached: int = 0
 
@@ -78,7 +79,12 @@ def asked(step: Step, peer: bytes, query: Message, chain_hash: bytes) -> None:
             job: Job | None = _ids(query, chain_hash)
         case QueryChannelRange():
             foreign = query.chain_hash != chain_hash
-            job = Range(query=query, reached=query.first_blocknum, after="~" if foreign else "")
+            job = Range(
+                query=query,
+                wants=query.wants,
+                reached=query.first_blocknum,
+                after="~" if foreign else "",
+            )
         case GossipTimestampFilter():
             job = None
             if query.chain_hash == chain_hash:
@@ -252,7 +258,7 @@ def _range(step: Step, job: Range, at: Moment) -> tuple[list[bytes], Range | Non
         place += 1
     last = place >= len(names) or graph.height(bytes.fromhex(names[place])) >= end
     until = end if last else graph.height(found[-1]) + 1
-    reply = _reply(step, query, (job.reached, until - job.reached, int(last)), found)
+    reply = _reply(step, job, (job.reached, until - job.reached, int(last)), found)
     if last:
         return [reply], None
     # a block may go on in the next reply
@@ -264,18 +270,16 @@ def _before(block: int) -> str:
     return "" if block == 0 else (min(block, 0xFFFFFF) * (1 << 40) - 1).to_bytes(8, "big").hex()
 
 
-def _reply(
-    step: Step, query: QueryChannelRange, place: tuple[int, int, int], scids: list[bytes]
-) -> bytes:
+def _reply(step: Step, job: Range, place: tuple[int, int, int], scids: list[bytes]) -> bytes:
     first, blocks, complete = place
     timestamps = checksums = None
-    if query.wants & gossip.WANT_TIMESTAMPS:
+    if job.wants & gossip.WANT_TIMESTAMPS:
         edges = [step.get(graph.edge_key(scid)) for scid in scids]
         timestamps = gossip.UNCOMPRESSED + gossip.encode_pairs([edge.times for edge in edges])
-    if query.wants & gossip.WANT_CHECKSUMS:
+    if job.wants & gossip.WANT_CHECKSUMS:
         checksums = gossip.encode_pairs([_sums(step, scid) for scid in scids])
     return ReplyChannelRange(
-        chain_hash=query.chain_hash,
+        chain_hash=job.query.chain_hash,
         first_blocknum=first,
         number_of_blocks=blocks,
         sync_complete=complete,

@@ -147,7 +147,7 @@ class QueryChannelRange(Message, frozen=True, kw_only=True):
 
     @property
     def wants(self) -> int:
-        """WANT_TIMESTAMPS, WANT_CHECKSUMS."""
+        """WANT_TIMESTAMPS, WANT_CHECKSUMS. Raises `Malformed`."""
         return Reader(self.query_option).bigsize() if self.query_option else 0
 
 

@@ -84,6 +84,16 @@ def test_ids_that_do_not_decode_are_complained_of(data: bytes) -> None:
     assert isinstance(answer, Complain)
 
 
+def test_an_option_that_is_no_number_is_complained_of() -> None:
+    query = QueryChannelRange(
+        chain_hash=CHAIN, first_blocknum=0, number_of_blocks=9, query_option=b"\xff\xff"
+    )
+
+    (answer,) = Listener().wire(query.encode())
+
+    assert isinstance(answer, Complain)
+
+
 def _ranges(
     listener: Listener, first: int, blocks: int, option: bytes | None = None
 ) -> list[ReplyChannelRange]:
