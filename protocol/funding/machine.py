@@ -109,7 +109,9 @@ class Machine:
             temporary = item.message[2:34]
             if item.message[:2] == OpenChannel.TYPE.to_bytes(2, "big"):
                 temporary = item.message[34:66]
-            error = setup.Error(channel_id=temporary, data=str(fault).encode())
+            # of a message that ends early: 32 zero bytes would fail all channels with this peer
+            named = temporary.ljust(32, b"\xff")
+            error = setup.Error(channel_id=named, data=str(fault).encode())
             step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
             negotiation = step.get(f"~nego/{temporary.hex()}")
             if negotiation is not None and negotiation.peer == item.peer:

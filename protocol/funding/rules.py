@@ -14,7 +14,7 @@ from protocol.opening import CHAIN_HASH, Policy, their_party
 from protocol.wire.opening import ANNOUNCE_CHANNEL, AcceptChannel, OpenChannel
 
 MAX_SMALL_CHANNEL_SAT = (1 << 24) - 1
-MIN_CHANNEL_SAT = 10_000
+MIN_CHANNEL_SAT, ALL_MONEY_SAT = 10_000, 21_000_000 * 100_000_000
 MAX_TO_SELF_DELAY = 2016
 FEERATE_BOUNDS_PER_KW = (250, 100_000)
 ALIAS, ZEROCONF = features.BIT["option_scid_alias"], features.BIT["option_zeroconf"]
@@ -79,6 +79,7 @@ def check_open(message: OpenChannel, network: str, policy: Policy, peer: bytes) 
     _require(message.chain_hash.hex() == CHAIN_HASH[network], "open_channel for another chain")
     _require(message.push_msat <= message.funding_satoshis * 1000, "push_msat above the amount")
     _require(message.funding_satoshis >= MIN_CHANNEL_SAT, "the channel is too small for us")
+    _require(message.funding_satoshis <= ALL_MONEY_SAT, "there is not so much money")
     low, high = FEERATE_BOUNDS_PER_KW
     _require(low <= message.feerate_per_kw <= high, "the feerate is out of our bounds")
     _require(message.channel_type is not None, "open_channel without a channel_type")

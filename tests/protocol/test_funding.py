@@ -167,6 +167,7 @@ def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
         ({"channel_type": (1 << 12 | 1 << 28).to_bytes(4, "big")}, "channel_type"),
         ({"channel_type": (1 << 12 | 1 << 22 | 1 << 46).to_bytes(6, "big")}, "channel_type"),
         ({"funding_satoshis": 9_999}, "too small"),
+        ({"funding_satoshis": 2**64 - 1}, "not so much money"),
         ({"channel_type": None}, "without a channel_type"),
         ({"push_msat": 100_000_001}, "push_msat"),
         ({"feerate_per_kw": 1}, "feerate"),
@@ -188,6 +189,18 @@ def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
     assert isinstance(answer, setup.Error)
     assert text in answer.data.decode()
     assert not bench.rows.segment("~nego")
+
+
+@pytest.mark.parametrize("size", [2, 33, 34, 50, 66, 200])
+def test_an_open_channel_that_ends_early_is_refused_and_no_other_channel_with_it(size: int) -> None:
+    """An error for the channel of 32 zero bytes would be one for all of them."""
+    raw = _open(1).encode()[:size]
+
+    (said,) = Bench().hear(FromPeer(peer=_peer(1), features=OUR_INIT, message=raw))
+
+    error = registry.decode(said.message)
+    assert isinstance(error, setup.Error)
+    assert error.channel_id != setup.ALL_CHANNELS
 
 
 def test_an_unconfirmed_channel_is_for_those_that_the_operator_trusts() -> None:

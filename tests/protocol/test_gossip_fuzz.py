@@ -15,6 +15,7 @@ from protocol.wire.gossip import (
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
+from tests.kit.chew import chewed
 from tests.kit.gossip import CHAIN, NOW, QUERIES_EX, Listener, channel, node, place, update
 
 IDS = gossip.encode_ids([place(5), place(6)])
@@ -38,22 +39,6 @@ SOUND = [
 ]  # fmt: skip
 
 
-def _chewed(raw: bytes, dice: random.Random) -> bytes:
-    data = bytearray(raw)
-    for _ in range(dice.choice([0, 1, 1, 2, 8])):
-        match dice.randrange(4):
-            case 0 if len(data) > 2:
-                data[dice.randrange(2, len(data))] = dice.randrange(256)
-            case 1:
-                del data[dice.randrange(2, len(data) + 1) :]
-            case 2:
-                data += dice.randbytes(dice.choice([1, 8, 300]))
-            case 3 if len(data) > 10:
-                at = dice.randrange(2, len(data) - 8)
-                data[at : at + 8] = dice.choice([b"\xff" * 8, bytes(8)])
-    return bytes(data)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_chewed_gossip_never_ends_the_gossiper(seed: int) -> None:
     dice = random.Random(seed)
@@ -63,7 +48,7 @@ def test_chewed_gossip_never_ends_the_gossiper(seed: int) -> None:
     listener.up(features=QUERIES_EX)
 
     for _ in range(1500):
-        said = listener.wire(_chewed(dice.choice(SOUND), dice))
+        said = listener.wire(chewed(dice.choice(SOUND), dice))
         assert sum(isinstance(item, Complain) for item in said) <= 1
 
     assert set(listener.rows.segment("edge")) == {

@@ -1,0 +1,78 @@
+"""Opening messages that somebody has chewed on, to both roles: refused, never a defect of ours."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from protocol import opening
+from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
+from protocol.chain.items import Tip
+from protocol.features import OUR_INIT
+from protocol.funding.items import FromPeer, There, ToPeer
+from protocol.machine import Ask
+from protocol.opening import Policy
+from protocol.wallet import CoinsReserved, NewScript, ReserveCoins, ScriptIs
+from protocol.wire import registry, setup
+from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
+from tests.kit.chew import chewed
+from tests.protocol.test_funding import ATTACKER, Bench, _open, _peer
+
+SCRIPT = b"\x00\x14" + bytes(20)
+
+
+def _hear(bench: Bench, number: int, message: bytes) -> list[object]:
+    """What it says to that; every message of ours can be read."""
+    said = bench.hear(FromPeer(peer=_peer(number), features=OUR_INIT, message=message))
+    for item in list(said):
+        if isinstance(item, NewScript):
+            said += bench.hear(ScriptIs(purpose=item.purpose, script=SCRIPT))
+    return [registry.decode(item.message) for item in said if isinstance(item, ToPeer)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_accepter_survives_chewed_messages(seed: int) -> None:
+    dice = random.Random(seed)
+    for _ in range(10):
+        bench = Bench(zeroconf_peers=frozenset({_peer(1)}))
+        for number in range(40):
+            raw = chewed(_open(number).encode(), dice)
+            for answer in _hear(bench, dice.randrange(3), raw):
+                assert isinstance(answer, AcceptChannel | setup.Error)
+            created = FundingCreated(
+                temporary_channel_id=number.to_bytes(32, "big"),
+                funding_txid=number.to_bytes(32, "big"),
+                funding_output_index=dice.choice([0, 65535]),
+                signature=dice.randbytes(64),
+            )
+            for peer in range(3):
+                _hear(bench, peer, chewed(created.encode(), dice))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_opener_survives_chewed_messages(seed: int) -> None:
+    dice = random.Random(seed)
+    for number in range(60):
+        bench = Bench()
+        bench.hear(Tip(height=100, hash=bytes(32), feerate_per_kw=1000))
+        wanted = {"id": _peer(1).hex(), "amount_sat": 100_000}
+        bench.hear(Ask(id="a", method="fundchannel", params={"destinations": [wanted]}))
+        (group,) = bench.rows.segment("~group").values()
+        said = bench.hear(There(peer=_peer(1), purpose=group.purpose, place=0, features=OUR_INIT))
+        asked = registry.decode(said[0].message)
+        assert isinstance(asked, OpenChannel)
+        answer = opening.accept_channel(
+            temporary_id=asked.temporary_channel_id, depth=1, kind=frozenset({12, 22}),
+            party=opening.our_party(Policy(), ATTACKER, 100_000),
+            first_point=ATTACKER.commitment_point(0), upfront=b"",
+        )  # fmt: skip
+        _hear(bench, 1, chewed(answer.encode(), dice) if number % 2 else answer.encode())
+        for item in bench.hear(ScriptIs(purpose=group.purpose, script=SCRIPT)):
+            if isinstance(item, ReserveCoins):
+                outputs = tuple(TxOut(amount, form) for form, amount in item.outputs)
+                raw = serialize(Transaction((TxIn(Outpoint(bytes(32), 0)),), outputs))
+                bench.hear(CoinsReserved(purpose=group.purpose, raw=raw))
+        signed = FundingSigned(channel_id=dice.randbytes(32), signature=dice.randbytes(64))
+        _hear(bench, 1, chewed(signed.encode(), dice))
+        _hear(bench, 1, chewed(signed.encode(), dice))
