@@ -278,6 +278,7 @@ class Machine:
             step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
         else:
             self._adopt_news(step)
+            step.put(f"~building/{item.purpose}", item)
             step.do(Build(request=item))
 
     def _built(self, step: Step, item: Built) -> None:
@@ -287,11 +288,28 @@ class Machine:
             step.put("~stale", True)
             step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
             return
+        request = step.get(f"~building/{item.purpose}")
+        step.drop(f"~building/{item.purpose}")
+        step.put("~stale", True)
+        if item.raw is not None and request is not None and self._overlaps(step, item.raw):
+            # the library was made anew between its choice and our row, and chose a coin twice
+            self._reserve(step, request)
+            return
         if item.raw is None:
             step.say("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
             return
         step.put(f"reservation/{item.purpose}", Reservation(raw=item.raw))
         step.say("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
+
+    @staticmethod
+    def _overlaps(step: Step, raw: bytes) -> bool:
+        """Whether a coin of this transaction is reserved for another one."""
+        reserved = {
+            spent.outpoint
+            for row in step.scan("reservation/").values()
+            for spent in parse(row.raw).inputs
+        }
+        return any(spent.outpoint in reserved for spent in parse(raw).inputs)
 
     def _release(self, step: Step, purpose: str) -> None:
         step.drop(f"script/{purpose}")

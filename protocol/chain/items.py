@@ -25,7 +25,10 @@ class WatchSpend(Value, frozen=True, kw_only=True):
 
 
 class Unwatch(Value, frozen=True, kw_only=True):
+    """Neither the transaction nor its spends; with `vout` only the spend of that output."""
+
     txid: bytes
+    vout: int | None = None
 
 
 class Broadcast(Value, frozen=True, kw_only=True):

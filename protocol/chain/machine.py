@@ -123,7 +123,7 @@ class Machine:
             case WatchSpend():
                 self._watch_spend(step, sender, item)
             case Unwatch():
-                self._unwatch(step, item.txid.hex(), sender)
+                self._unwatch(step, item, sender)
             case Broadcast():
                 txid = parse(item.raw).txid
                 if step.get(f"send/{txid.hex()}") is None:
@@ -256,7 +256,11 @@ class Machine:
             step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout, since=item.since))
             self._scan(step, key)
 
-    def _unwatch(self, step: Step, txid: str, owner: str) -> None:
+    def _unwatch(self, step: Step, item: Unwatch, owner: str) -> None:
+        txid = item.txid.hex()
+        if item.vout is not None:
+            step.drop(f"spend/{txid}/{item.vout}/{owner}")
+            return
         for key in step.scan(f"tx/{txid}/") | step.scan(f"spend/{txid}/"):
             if key.endswith(f"/{owner}"):
                 step.drop(key)

@@ -68,15 +68,16 @@ class Opener:
 
     def look_for_peers(self, step: Step, group: Group) -> None:
         """Those that are not negotiating yet, and have not failed."""
-        failed = {failure.peer for failure in group.failed}
+        failed = {failure.place for failure in group.failed}
         for place, item in enumerate(group.wanted):
-            if group.members[place] is None and item.peer not in failed:
+            if group.members[place] is None and place not in failed:
                 step.say("peers", IsThere(peer=item.peer, purpose=group.purpose, place=place))
 
     def there(self, step: Step, item: There, at: Moment) -> None:
         """The peer is connected: open_channel goes out."""
         group = step.get(f"~group/{item.purpose}")
-        if group is None or group.members[item.place] is not None:
+        failed = [] if group is None else [failure.place for failure in group.failed]
+        if group is None or group.members[item.place] is not None or item.place in failed:
             return
         if item.absent:
             self._failed(step, group, item.place, NOT_THERE, item.absent)
@@ -111,6 +112,7 @@ class Opener:
         )
         negotiation = Negotiation(
             temporary_id=at.entropy,
+            began=at.unix_seconds,
             peer=item.peer,
             features=item.features,
             we_opened=True,
@@ -145,6 +147,7 @@ class Opener:
         if group.own_script is None:
             step.say("wallet", NewScript(purpose=group.purpose))
         elif group.raw is None:
+            step.put(f"~group/{group.purpose}", group.but(asked=True))
             self._reserve(step, group, members)
         elif all(item.signed for item in members):
             self._guard(step, group, members)
@@ -187,11 +190,17 @@ class Opener:
         if group.raw is not None:
             return
         tx = parse(item.raw)
+        paid = [(out.script, out.amount_sat) for out in tx.outputs]
+        for member in self._members(step, group):
+            wanted = (self.table.funding_script(member), member.opened.funding_satoshis)
+            assert paid.count(wanted) == 1, (
+                "the wallet built another transaction than was asked for"
+            )
         step.put(f"~group/{group.purpose}", group.but(raw=item.raw))
         for member in self._members(step, group):
             script = self.table.funding_script(member)
             index = opening.find_output(tx, script, member.opened.funding_satoshis)
-            assert index is not None, "the wallet built another transaction than it was asked for"
+            assert index is not None
             channel = self.table.first(member, Outpoint(tx.txid, index), group.own_script or b"")
             signature = opening.sign_first(channel, self.table.secrets(member.key_index))
             created = FundingCreated(
@@ -240,11 +249,11 @@ class Opener:
             self._failed(step, group, item.place, code, text)
 
     def _failed(self, step: Step, group: Group, place: int, code: int, text: str) -> None:
-        failure = Failure(peer=group.wanted[place].peer, code=code, text=text)
+        failure = Failure(place=place, peer=group.wanted[place].peer, code=code, text=text)
         group = group.but(failed=(*group.failed, failure))
         step.put(f"~group/{group.purpose}", group)
-        # a transaction that pays to all of them exists already: it must not be used for fewer
-        if group.raw is not None or len(group.wanted) - len(group.failed) < max(1, group.least):
+        # a transaction that pays to all of them is made already: it must not be used for fewer
+        if group.asked or len(group.wanted) - len(group.failed) < max(1, group.least):
             self._abandon(step, group, text, code, "the opening was given up")
         else:
             self.advance(step, group)

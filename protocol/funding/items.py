@@ -73,8 +73,9 @@ class Wanted(Value, frozen=True, kw_only=True):
 
 
 class Failure(Value, frozen=True, kw_only=True):
-    """Why one channel of a group did not come to be."""
+    """Why one channel of a group did not come to be; `place`: which destination."""
 
+    place: int
     peer: bytes
     code: int
     text: str
@@ -84,7 +85,7 @@ class Group(Value, frozen=True, kw_only=True):
     """Row "~group/<purpose>": channels of ours that share a funding transaction.
 
     `members`: temporary ids by destination, None where nothing is negotiated (not yet, or no more).
-    `least`: with fewer channels nothing is opened.
+    `least`: with fewer channels nothing is opened. `asked`: the wallet makes the transaction.
     """
 
     purpose: str
@@ -94,16 +95,18 @@ class Group(Value, frozen=True, kw_only=True):
     least: int
     failed: tuple[Failure, ...] = ()
     own_script: bytes | None = None
+    asked: bool = False
     raw: bytes | None = None
 
 
 class Negotiation(Value, frozen=True, kw_only=True):
     """Row "~nego/<temporary id>": an opening that may be forgotten at any time.
 
-    `purpose`: its group when we open; `place`: which destination of it.
+    `purpose`: its group when we open; `place`: which destination of it. `began`: unix seconds.
     """
 
     temporary_id: bytes
+    began: float
     peer: bytes
     features: Features
     we_opened: bool

@@ -22,11 +22,18 @@ from protocol.errors import PeerFault
 from protocol.funding import group
 from protocol.funding.group import Opener
 from protocol.funding.items import FromPeer, Negotiation, Opening, PeerLost, There, ToPeer
-from protocol.funding.negotiation import LOST, Accepter, Table
+from protocol.funding.negotiation import LOST, PATIENCE_SECONDS, Accepter, Table
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
 from protocol.opening import Policy
-from protocol.wallet import CoinsRefused, CoinsReserved, Reservations, ScriptIs, SentCoins
+from protocol.wallet import (
+    CoinsRefused,
+    CoinsReserved,
+    ReleaseCoins,
+    Reservations,
+    ScriptIs,
+    SentCoins,
+)
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
@@ -62,7 +69,13 @@ class Machine:
                 self.opener.look_for_peers(step, waiting)
 
     def wake(self, step: Step, at: Moment) -> None:
-        pass
+        """A peer that falls silent must not hold coins, nor a place that others want."""
+        for item in step.scan("~nego/").values():
+            if at.unix_seconds - item.began >= PATIENCE_SECONDS:
+                self.table.tell_peer(step, item, "the opening took too long")
+                self._abandon(step, item, "the peer did not answer in time")
+        if step.rows.segment("~nego"):
+            step.wake(at.unix_seconds + PATIENCE_SECONDS / 4)
 
     def drain(self, step: Step, at: Moment) -> None:
         pass
@@ -71,8 +84,9 @@ class Machine:
         match item:
             case There():
                 self.opener.there(step, item, at)
+                step.wake(at.unix_seconds + PATIENCE_SECONDS)
             case FromPeer():
-                self._from_peer(step, item)
+                self._from_peer(step, item, at)
             case PeerLost():
                 for negotiation in step.scan("~nego/").values():
                     if negotiation.peer == item.peer:
@@ -102,9 +116,9 @@ class Machine:
 
     # ---- negotiations ----
 
-    def _from_peer(self, step: Step, item: FromPeer) -> None:
+    def _from_peer(self, step: Step, item: FromPeer, at: Moment) -> None:
         try:
-            self._dispatch(step, item)
+            self._dispatch(step, item, at)
         except PeerFault as fault:
             temporary = item.message[2:34]
             if item.message[:2] == OpenChannel.TYPE.to_bytes(2, "big"):
@@ -113,19 +127,21 @@ class Machine:
             named = temporary.ljust(32, b"\xff")
             error = setup.Error(channel_id=named, data=str(fault).encode())
             step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
-            negotiation = step.get(f"~nego/{temporary.hex()}")
+            negotiation = step.get(f"~nego/{temporary.hex()}") or self._signed_one(step, item)
             if negotiation is not None and negotiation.peer == item.peer:
                 self._abandon(step, negotiation, f"the peer broke a rule: {fault}")
 
-    def _dispatch(self, step: Step, item: FromPeer) -> None:
+    def _dispatch(self, step: Step, item: FromPeer, at: Moment) -> None:
         message = registry.decode(item.message)
         if isinstance(message, OpenChannel):
-            self.accepter.on_open(step, item, message)
+            self.accepter.on_open(step, item, message, at)
+            step.wake(at.unix_seconds + PATIENCE_SECONDS)
             return
         negotiation = self._negotiation(step, item, message)
         if negotiation is None:
             if not isinstance(message, setup.Error):
                 raise PeerFault("a message for an opening that we do not know")
+            self._refused_late(step, item, message)
             return
         match message:
             case AcceptChannel():
@@ -143,17 +159,34 @@ class Machine:
     ) -> Negotiation | None:
         """funding_signed names the channel by its real id, everything else by the temporary one."""
         found = step.get(f"~nego/{item.message[2:34].hex()}")
-        if isinstance(message, FundingSigned):
-            of_peer = [row for _, row in step.each("~nego") if row.channel is not None]
-            found = next((row for row in of_peer if row.channel.id == message.channel_id), None)
+        if isinstance(message, FundingSigned | setup.Error):
+            found = found or self._signed_one(step, item)
         return found if found is not None and found.peer == item.peer else None
+
+    def _refused_late(self, step: Step, item: FromPeer, message: setup.Error) -> None:
+        """The peer takes its signature back; nothing has left the node yet."""
+        record = step.get(f"opening/{message.channel_id.hex()}")
+        if record is not None and record.peer == item.peer and record.state in UNSENT:
+            text = message.data.decode("ascii", "replace")[:200]
+            self._give_up(step, record, f"the peer refused: {text!r}")
+
+    @staticmethod
+    def _signed_one(step: Step, item: FromPeer) -> Negotiation | None:
+        """The negotiation whose channel has the id that stands first in the message."""
+        begun = [row for _, row in step.each("~nego") if row.channel is not None]
+        found = [row for row in begun if row.channel.id == item.message[2:34]]
+        return found[0] if found else None
 
     def _script(self, step: Step, item: ScriptIs) -> None:
         waiting, negotiation = (step.get(f"~{kind}/{item.purpose}") for kind in ("group", "nego"))
         if waiting is not None:
             self.opener.script(step, waiting, item.script)
         elif negotiation is not None:
-            self.accepter.script(step, negotiation, item.script)
+            try:
+                self.accepter.script(step, negotiation, item.script)
+            except PeerFault as fault:
+                self.table.tell_peer(step, negotiation, str(fault))
+                self._abandon(step, negotiation, str(fault))
 
     def _abandon(self, step: Step, item: Negotiation, why: str) -> None:
         if item.we_opened:
@@ -244,8 +277,8 @@ class Machine:
                 step.put(f"opening/{record.channel_id.hex()}", record.but(state="confirming"))
         if records:
             self._watch(step, records[0])
-            if records[0].we_opened:
-                step.tell("chain", Broadcast(raw=records[0].raw))
+        for record in [record for record in records if record.we_opened][:1]:
+            step.tell("chain", Broadcast(raw=record.raw))
 
     def _usable(self, step: Step, item: ChannelUsable) -> None:
         key = f"opening/{item.channel_id.hex()}"
@@ -258,14 +291,24 @@ class Machine:
         if record is None:
             return
         if record.state in UNSENT:
-            # the transaction pays to all of them: without one it must never be sent
-            for sibling in self._siblings(step, record):
-                self._drop(step, sibling)
+            self._give_up(step, record, "one of the channels could not be kept")
         elif item.reason == "failed" and record.state == "confirming":
             self._drop(step, record)
         elif item.reason != "failed":
             step.drop(f"opening/{item.channel_id.hex()}")
             self._unwatch(step, record)
+
+    def _give_up(self, step: Step, record: Opening, why: str) -> None:
+        """Before anything has left: the transaction pays to all of its channels, so without one of
+        them it must never be sent."""
+        for sibling in self._siblings(step, record):
+            self._drop(step, sibling)
+            error = setup.Error(channel_id=sibling.channel_id, data=why.encode())
+            step.say("peers", ToPeer(peer=sibling.peer, message=error.encode()))
+        if record.we_opened:
+            step.say("wallet", ReleaseCoins(purpose=record.purpose))
+            if record.ask:
+                step.say("api", Answer(id=record.ask, code=-1, text=why))
 
     def _unwatch(self, step: Step, record: Opening) -> None:
         """Unless another opening waits for the same transaction; this one's row is gone already."""

@@ -6,14 +6,14 @@ What both roles share, and the accepting side. The opening side is in `group`.
 from __future__ import annotations
 
 from protocol import features, opening
-from protocol.bitcoin.transaction import Outpoint
-from protocol.channel.state import Channel, Party
+from protocol.bitcoin.transaction import Outpoint, parse
+from protocol.channel.state import Channel, Party, channel_id
 from protocol.crypto.keys import ChannelSecrets
 from protocol.errors import PeerFault
 from protocol.features import Features
 from protocol.funding import rules
 from protocol.funding.items import FromPeer, KeyIndex, Negotiation, Opening, ToPeer
-from protocol.machine import Step
+from protocol.machine import Moment, Step
 from protocol.monitor.items import Guard
 from protocol.opening import Policy
 from protocol.wallet import NewScript, ReleaseCoins
@@ -22,6 +22,7 @@ from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated, OpenChannel
 
 MAX_OF_PEER, MAX_NEGOTIATIONS, MAX_UNCONFIRMED = 4, 200, 400
+PATIENCE_SECONDS = 120.0
 LOST = "the connection to the peer was lost"
 
 
@@ -141,7 +142,7 @@ class Accepter:
     def __init__(self, table: Table) -> None:
         self.table = table
 
-    def on_open(self, step: Step, item: FromPeer, message: OpenChannel) -> None:
+    def on_open(self, step: Step, item: FromPeer, message: OpenChannel, at: Moment) -> None:
         """Raises `PeerFault`. Until the peer has signed, it costs us memory only, and little."""
         key = f"~nego/{message.temporary_channel_id.hex()}"
         if step.get(key) is not None:
@@ -153,6 +154,7 @@ class Accepter:
         rules.check_open_with(message, item.features)
         negotiation = Negotiation(
             temporary_id=message.temporary_channel_id,
+            began=at.unix_seconds,
             peer=item.peer,
             features=item.features,
             we_opened=False,
@@ -197,20 +199,35 @@ class Accepter:
         if item.we_opened or item.created is not None:
             raise PeerFault("funding_created that nobody asked for")
         funding = Outpoint(message.funding_txid, message.funding_output_index)
+        self._check_free(step, item, funding)
         channel = self.table.first(item, funding, b"")
-        if step.get(f"opening/{channel.id.hex()}") is not None:
-            raise PeerFault("funding_created for an output that is in use")
         opening.check_first(channel, self.table.secrets(item.key_index), message.signature)
         self.table.keep(step, item.but(created=message))
         step.say("wallet", NewScript(purpose=item.temporary_id.hex()))
 
+    def _check_free(self, step: Step, item: Negotiation, funding: Outpoint) -> None:
+        """Nobody else's output, least of all one that we have just told this peer of: two channels
+        with one id would overwrite each other. Raises `PeerFault`."""
+        groups = [group.raw for group in step.scan("~group/").values()]
+        ours = {parse(raw).txid for raw in groups if raw is not None}
+        ours |= {row.funding_txid for _, row in step.each("opening") if row.we_opened}
+        others = [
+            (row.created.funding_txid, row.created.funding_output_index)
+            for _, row in step.each("~nego")
+            if row.created is not None and row.temporary_id != item.temporary_id
+        ]
+        taken = step.get(f"opening/{channel_id(funding).hex()}") is not None
+        if taken or funding.txid in ours or funding in others:
+            raise PeerFault("funding_created for an output that is in use")
+
     def script(self, step: Step, item: Negotiation, script: bytes) -> None:
-        """All is there: the opening becomes durable."""
+        """All is there: the opening becomes durable. Raises `PeerFault`."""
         created = item.created
         if created is None:
             return
         secrets = self.table.secrets(item.key_index)
         funding = Outpoint(created.funding_txid, created.funding_output_index)
+        self._check_free(step, item, funding)
         channel = self.table.first(item, funding, script)
         channel = opening.check_first(channel, secrets, created.signature)
         record = self.table.record(step, item, channel, item.temporary_id.hex())

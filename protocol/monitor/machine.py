@@ -11,7 +11,7 @@ from __future__ import annotations
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import Broadcast, Spent, Tip, Unwatch, WatchSpend
 from protocol.channel import items, stages
-from protocol.channel.state import Channel, Core, Htlc, Setup, check_successor
+from protocol.channel.state import Channel, Core, Htlc, Setup, check_successor, is_alias
 from protocol.crypto import shachain
 from protocol.gossip.items import OwnChannels
 from protocol.machine import Answer, Ask, Moment, Step
@@ -249,7 +249,8 @@ class Machine:
 
     def _failed(self, step: Step, cid: str, core: Core) -> None:
         setup = step.get(f"setup/{cid}")
-        if core.scid is None and not setup.we_opened and core.our_number == 0:
+        unplaced = core.scid is None or is_alias(core.scid)
+        if unplaced and not setup.we_opened and core.our_number == 0:
             # never funded as far as we know, and the opener has given it up: funding decides
             step.tell("funding", ChannelEnded(channel_id=setup.channel_id, reason="failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
@@ -372,7 +373,7 @@ class Machine:
             return
         self._part(step, cid, setup, "unfunded")
         closers.refuse(step, cid, "the channel was never funded")
-        step.tell("chain", Unwatch(txid=setup.funding_txid))
+        step.tell("chain", Unwatch(txid=setup.funding_txid, vout=setup.funding_index))
         # an opening that came to nothing leaves nothing: else free openings would fill the disk
         for key in (f"setup/{cid}", f"core/{cid}", f"watch/{cid}"):
             step.drop(key)
