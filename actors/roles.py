@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import features, opening, wallet
+from protocol import features, opening
 from protocol.api.machine import Machine as Api
 from protocol.chain.machine import Machine as Chain
 from protocol.crypto.hashes import derive
@@ -17,6 +17,7 @@ from protocol.opening import CHAIN_HASH, Policy
 from protocol.payments.machine import Machine as Payments
 from protocol.peer.machine import Machine as Peers
 from protocol.router.machine import Machine as Router
+from protocol.wallet.machine import Machine as Wallet
 
 
 def make_machine(
@@ -27,7 +28,7 @@ def make_machine(
         case "chain":
             return Chain()
         case "wallet":
-            return wallet.Machine()
+            return Wallet()
         case "funding":
             trusted = frozenset(bytes.fromhex(node) for node in shown.get("zeroconf_peers", ()))
             depth = opening.DEPTHS.get(network, 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from protocol import machine, wallet
+from protocol import machine
 from protocol.chain import items as chain
 from protocol.chain import machine as chain_rows
 from protocol.channel import items, state
@@ -20,6 +20,7 @@ from protocol.gossip import items as gossip
 from protocol.monitor import items as monitor
 from protocol.payments import rows
 from protocol.router import items as router
+from protocol.wallet import items as wallet
 from storage.schema import Registry, Schema
 
 ITEMS: tuple[type, ...] = (
@@ -39,6 +40,7 @@ ITEMS: tuple[type, ...] = (
     gossip.ToWire, gossip.WireDrained, gossip.Digested, gossip.Complain,
     gossip.Since, gossip.News, gossip.UpToDate,
     funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.IsThere, funding.There,
+    funding.UnknownChannel, funding.TryLater, gossip.Reconnect,
     machine.Ask, machine.Answer, machine.Quarantined,
 )  # fmt: skip
 Item: Any = reduce(or_, ITEMS)

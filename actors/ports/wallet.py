@@ -11,9 +11,9 @@ from typing import Any
 import bdkpython as bdk
 
 from actors.ports.base import PortHost
-from protocol import wallet
 from protocol.bitcoin.transaction import display, parse, parse_block, serialize
 from protocol.crypto.hashes import derive
+from protocol.wallet import items as wallet
 
 NETWORKS = {
     "bitcoin": bdk.Network.BITCOIN,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from actors.testkit.chain import SimChain
-from protocol import wallet
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import (
     Outpoint,
@@ -20,6 +19,7 @@ from protocol.bitcoin.transaction import (
 from protocol.chain import port as chain
 from protocol.chain.items import Found, LookUp, Output
 from protocol.crypto.hashes import sha256
+from protocol.wallet import items as wallet
 
 LOOKAHEAD = 200
 

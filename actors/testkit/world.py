@@ -14,10 +14,10 @@ from actors.driver import Driver, Switches
 from actors.testkit import ports
 from actors.testkit.chain import SimChain
 from actors.testkit.node import DURABLE, ROLES, Host, Killed, Node
-from protocol import wallet
 from protocol.crypto.hashes import sha256
 from protocol.machine import Ask, Log, Moment
 from protocol.peer import items as peer
+from protocol.wallet import items as wallet
 from storage.errors import WriteFailed
 from storage.memory import MemoryStore
 

@@ -23,7 +23,7 @@ from protocol.funding.items import (
 )
 from protocol.funding.negotiation import Table, upfront
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.wallet import (
+from protocol.wallet.items import (
     CoinsRefused,
     CoinsReserved,
     NewScript,

@@ -32,6 +32,19 @@ class PeerLost(Value, frozen=True, kw_only=True):
     peer: bytes
 
 
+class UnknownChannel(Value, frozen=True, kw_only=True):
+    """Peers says: the peer speaks of a channel that is not living here. Being opened, or none?"""
+
+    peer: bytes
+    channel_id: bytes
+
+
+class TryLater(Value, frozen=True, kw_only=True):
+    """To peers: it is being opened; a new connection will find it."""
+
+    peer: bytes
+
+
 class IsThere(Value, frozen=True, kw_only=True):
     """To peers: is this peer connected? `purpose` and `place` name the destination of a group."""
 

@@ -21,12 +21,21 @@ from protocol.channel.state import alias_of, short_channel_id
 from protocol.errors import PeerFault
 from protocol.funding import group
 from protocol.funding.group import Opener
-from protocol.funding.items import FromPeer, Negotiation, Opening, PeerLost, There, ToPeer
+from protocol.funding.items import (
+    FromPeer,
+    Negotiation,
+    Opening,
+    PeerLost,
+    There,
+    ToPeer,
+    TryLater,
+    UnknownChannel,
+)
 from protocol.funding.negotiation import LOST, PATIENCE_SECONDS, Accepter, Table
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
 from protocol.opening import Policy
-from protocol.wallet import (
+from protocol.wallet.items import (
     CoinsRefused,
     CoinsReserved,
     ReleaseCoins,
@@ -97,6 +106,8 @@ class Machine:
                 self.opener.coins(step, item)
             case CoinsRefused():
                 self.opener.refused(step, item)
+            case UnknownChannel():
+                self._unknown(step, item)
             case Guarding():
                 self._guarding(step, item)
             case TxConfirmed():
@@ -234,6 +245,15 @@ class Machine:
         depths = [max(1, row.minimum_depth) for row in self._by_txid(step, record.funding_txid)]
         watch = WatchTx(txid=record.funding_txid, depth=min(depths), since=record.since)
         step.tell("chain", watch)
+
+    def _unknown(self, step: Step, item: UnknownChannel) -> None:
+        """An error would make the peer forget a channel whose transaction may still be sent."""
+        record = step.get(f"opening/{item.channel_id.hex()}")
+        if record is not None and record.peer == item.peer:
+            step.say("peers", TryLater(peer=item.peer))
+            return
+        error = setup.Error(channel_id=item.channel_id, data=b"we do not know this channel")
+        step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
 
     def _by_txid(self, step: Step, txid: bytes) -> list[Opening]:
         records = step.scan("opening/").values()

@@ -16,7 +16,7 @@ from protocol.funding.items import FromPeer, KeyIndex, Negotiation, Opening, ToP
 from protocol.machine import Moment, Step
 from protocol.monitor.items import Guard
 from protocol.opening import Policy
-from protocol.wallet import NewScript, ReleaseCoins
+from protocol.wallet.items import NewScript, ReleaseCoins
 from protocol.wire import setup
 from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated, OpenChannel

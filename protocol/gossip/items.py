@@ -85,6 +85,12 @@ class Digested(Value, frozen=True, kw_only=True):
     size: int
 
 
+class Reconnect(Value, frozen=True, kw_only=True):
+    """To peers: what the peer does not answer it may say by itself on a new connection."""
+
+    peer: bytes
+
+
 class Complain(Value, frozen=True, kw_only=True):
     """To peers: the peer broke a rule of BOLT 7; a warning, and the end of the connection."""
 

@@ -15,7 +15,7 @@ from protocol.errors import Malformed
 from protocol.gossip import announce, asking, graph
 from protocol.gossip.announce import Policy, Side
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import Own, OwnChannel, OwnChannels, Said, ToWire
+from protocol.gossip.items import Own, OwnChannel, OwnChannels, Reconnect, Said, ToWire
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -30,6 +30,7 @@ REFRESH_SECONDS = 12 * 24 * 3600
 DISABLE_SECONDS = 20 * 60
 DELTA, BASE_MSAT, PPM = 80, 1000, 10
 MAX_KEPT, MAX_KEPT_BYTES = 8, 400
+RECONNECT_AFTER, RECONNECT_EVERY = 2, 120  # ticks of the gossiper
 
 
 class Owner:
@@ -264,10 +265,18 @@ class Owner:
             step.say("peers", ToWire(peer=peer, messages=known))
 
     def ask_for_what_is_missing(self, step: Step) -> None:
-        """Again and again: a question may have been lost."""
+        """Again and again: a question may have been lost. Some answer none, but give all that they
+        know on a new connection: that is tried once in a while."""
         for own in step.scan("own/").values():
-            if own.facts.their_half is not None:
-                self.ask_for_theirs(step, own)
+            peer, scid = own.facts.theirs.node_id, own.facts.scid
+            way, key = announce.direction(peer, self.node.id), f"~silent/{peer.hex()}"
+            if own.facts.their_half is None or graph.said(step, scid, way) is not None:
+                continue
+            self.ask_for_theirs(step, own)
+            times = (step.get(key) or 0) + 1
+            step.put(key, times % RECONNECT_EVERY)
+            if times == RECONNECT_AFTER:
+                step.say("peers", Reconnect(peer=peer))
 
     def peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
         """Said only when it lasts: connections break all the time."""

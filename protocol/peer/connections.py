@@ -79,6 +79,9 @@ class Connections:
 
     def _forget_session(self, step: Step, node: bytes) -> None:
         step.drop(f"~peer/{node.hex()}")
+        for key, early in step.scan("~early/").items():
+            if early.peer == node:
+                step.drop(key)
         for row in self.channels.of_peer(step, node):
             self.channels.turn(step, row, live.disconnected)
         step.say("funding", PeerLost(peer=node))

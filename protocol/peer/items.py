@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from protocol.features import Features
 from protocol.values import Value
+from protocol.wire.opening import ChannelReady
 
 
 class Listen(Value, frozen=True, kw_only=True):
@@ -90,6 +91,13 @@ class Peer(Value, frozen=True, kw_only=True):
     def address(self) -> tuple[str, int] | None:
         """Where it can be dialled again; None when it has dialled us."""
         return None if self.inbound else (self.host, self.port)
+
+
+class Early(Value, frozen=True, kw_only=True):
+    """Row "~early/<channel>": a channel_ready that came before the channel was born."""
+
+    peer: bytes
+    message: ChannelReady
 
 
 class Target(Value, frozen=True, kw_only=True):

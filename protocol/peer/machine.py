@@ -14,8 +14,23 @@ from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
-from protocol.funding.items import FromPeer, IsThere, PeerLost, ToPeer
-from protocol.gossip.items import Complain, Digested, FromWire, PeerUp, ToWire, WireDrained
+from protocol.funding.items import (
+    FromPeer,
+    IsThere,
+    PeerLost,
+    ToPeer,
+    TryLater,
+    UnknownChannel,
+)
+from protocol.gossip.items import (
+    Complain,
+    Digested,
+    FromWire,
+    PeerUp,
+    Reconnect,
+    ToWire,
+    WireDrained,
+)
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, Reborn
 from protocol.opening import CHAIN_HASH
@@ -25,6 +40,7 @@ from protocol.peer.items import (
     Connected,
     Disconnected,
     Drained,
+    Early,
     Hold,
     Peer,
     Received,
@@ -33,7 +49,7 @@ from protocol.peer.items import (
 )
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
-from protocol.wire.opening import OpenChannel
+from protocol.wire.opening import ChannelReady, OpenChannel
 
 _OPENING = frozenset({32, 33, 34, 35})
 _SESSION = frozenset({1, 16, 17, 18, 19})
@@ -106,17 +122,12 @@ class Machine:
                 self._to_peer(step, item)
             case IsThere():
                 self.connections.is_there(step, item)
-            case ToWire():
-                for message in item.messages:
-                    step.do(Write(node_id=item.peer, message=message, lossy=item.lossy))
-                if item.more:
-                    step.do(WhenDrained(node_id=item.peer))
-            case Digested():
-                self._digested(step, item.peer, item.size)
+            case TryLater():
+                self._hang_up(step, item.peer, at, "the channel is not here yet")
+            case ToWire() | Digested() | Reconnect() | Complain():
+                self._for_gossip(step, item, at)
             case Drained():
                 step.say("gossiper", WireDrained(peer=item.node_id))
-            case Complain():
-                self._complain(step, item.peer, item.text, at)
             case Tip():
                 self._tip(step, item)
             case Ask():
@@ -139,6 +150,10 @@ class Machine:
             if item.channel.core.our_number == 0 and peer.negotiations:
                 # opened on this very connection: nothing to reestablish
                 row = row.but(online=True, established=True)
+                early = step.get(f"~early/{cid}")
+                step.drop(f"~early/{cid}")
+                if early is not None and early.peer == node:
+                    events.append(lambda turn: self._hear(turn, early.message))
             else:
                 events.append(reestablish.on_connected)
         self.channels.turn(step, row, *events)
@@ -163,6 +178,24 @@ class Machine:
         except PeerFault as fault:
             self._complain(step, item.node_id, str(fault), at)
 
+    def _for_gossip(
+        self, step: Step, item: ToWire | Digested | Reconnect | Complain, at: Moment
+    ) -> None:
+        """What the gossiper orders."""
+        match item:
+            case ToWire():
+                for message in item.messages:
+                    step.do(Write(node_id=item.peer, message=message, lossy=item.lossy))
+                if item.more:
+                    step.do(WhenDrained(node_id=item.peer))
+            case Digested():
+                self._digested(step, item.peer, item.size)
+            case Reconnect():
+                if step.get(f"~dial/{item.peer.hex()}") is not None:
+                    self._hang_up(step, item.peer, at, "it has not said its policy")
+            case Complain():
+                self._complain(step, item.peer, item.text, at)
+
     def _gossip(self, step: Step, peer: Peer, message: bytes) -> None:
         """To the gossiper; who sends faster than it can check is left unread for a while."""
         size = peer.undigested + len(message)
@@ -181,6 +214,11 @@ class Machine:
         if peer.held and not held:
             step.do(Hold(node_id=node, held=False))
         step.put(f"~peer/{node.hex()}", peer.but(undigested=left, held=held))
+
+    def _hang_up(self, step: Step, node: bytes, at: Moment, why: str) -> None:
+        peer = step.get(f"~peer/{node.hex()}")
+        if peer is not None:
+            self.connections.hang_up(step, peer, at, why)
 
     def _complain(self, step: Step, node: bytes, text: str, at: Moment) -> None:
         """A warning, and the end of the connection."""
@@ -238,11 +276,14 @@ class Machine:
         if row is None or row.channel.setup.peer != peer.node_id:
             if (step.get(f"~defects/{channel_id.hex()}") or 0) >= MAX_DEFECTS:
                 return
+            if isinstance(message, ChannelReady) and peer.negotiations:
+                # without confirmation it follows funding_signed at once, and we may not be so far
+                step.put(f"~early/{channel_id.hex()}", Early(peer=peer.node_id, message=message))
+                return
             if peer.negotiations or step.get(f"~unborn/{channel_id.hex()}") is not None:
                 self.connections.hang_up(step, peer, at, "the channel is not here yet")
                 return
-            error = setup.Error(channel_id=channel_id, data=b"we do not know this channel")
-            self.connections.write(step, peer.node_id, error)
+            step.say("funding", UnknownChannel(peer=peer.node_id, channel_id=channel_id))
             return
         self._turn(step, at, row, lambda turn: self._hear(turn, message))
 

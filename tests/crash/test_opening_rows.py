@@ -74,6 +74,7 @@ def _unconfirmed() -> tuple[World, str]:
     world = tale.begin()
     alice, bob = _both(world)
     several.trust(bob, alice)
+    world.advance()  # both have seen the newest blocks: an HTLC's expiry depends on it
     cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True, mindepth=0)
     stories.until(
         world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "usable at once"

@@ -18,7 +18,7 @@ from protocol.funding.machine import Machine
 from protocol.machine import Moment, Say, Step, Tell
 from protocol.monitor.items import Guard
 from protocol.opening import Policy
-from protocol.wallet import NewScript, ScriptIs
+from protocol.wallet.items import NewScript, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
 

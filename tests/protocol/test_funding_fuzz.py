@@ -13,7 +13,7 @@ from protocol.features import OUR_INIT
 from protocol.funding.items import FromPeer, There, ToPeer
 from protocol.machine import Ask
 from protocol.opening import Policy
-from protocol.wallet import CoinsReserved, NewScript, ReserveCoins, ScriptIs
+from protocol.wallet.items import CoinsReserved, NewScript, ReserveCoins, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 from tests.kit.chew import chewed
