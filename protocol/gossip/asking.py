@@ -40,9 +40,10 @@ class Asked(Value, frozen=True, kw_only=True):
 
 
 class Sync(Value, frozen=True, kw_only=True):
-    """Row "~sync": the peer that gives us its graph. `wanted`: (short channel id, flags)."""
+    """Row "~sync": the peer that gives us its graph, since `began`. `wanted`: (scid, flags)."""
 
     peer: bytes
+    began: float
     heard: int = 0
     ranged: bool = False
     wanted: tuple[tuple[bytes, int], ...] = ()
@@ -120,7 +121,7 @@ def _begin(step: Step, chain_hash: bytes, at: Moment) -> Sync | None:
     )
     _send(step, chosen.peer, query)
     step.put(f"~asked/{chosen.peer.hex()}", Asked(at=at.unix_seconds, ids=False))
-    sync = Sync(peer=chosen.peer)
+    sync = Sync(peer=chosen.peer, began=at.unix_seconds)
     step.put("~sync", sync)
     return sync
 
@@ -198,7 +199,13 @@ def hear_end(step: Step, peer: bytes, reply: ReplyShortChannelIdsEnd) -> None:
 
 
 def give_up_waiting(step: Step, at: Moment) -> None:
-    """Who does not answer is not asked for the whole graph again on this connection."""
+    """Who does not answer, or not to the end, is not asked for the whole graph again on this
+    connection."""
+    slow = step.get("~sync")
+    if slow is not None and at.unix_seconds - slow.began >= SYNC_SECONDS:
+        step.drop("~sync")
+        step.drop("~synced")
+        step.put(f"~deaf/{slow.peer.hex()}", True)
     for name, asked in list(step.each("~asked")):
         if at.unix_seconds - asked.at >= PATIENCE_SECONDS:
             step.drop(f"~asked/{name}")

@@ -5,12 +5,10 @@ The rows "~relay/" and "~news/" gather what a batch has changed (see `graph`).
 
 from __future__ import annotations
 
-from protocol.errors import Malformed
-from protocol.gossip import announce, graph
-from protocol.gossip.items import Change, ChannelIs, News, PolicyIs, Since, ToWire, UpToDate
+from protocol.gossip import graph
+from protocol.gossip.items import Change, News, Since, ToWire, UpToDate
 from protocol.machine import Moment, Step
 from protocol.values import Value
-from protocol.wire.gossip import ChannelUpdate
 
 EDGES_A_TURN = 1000
 
@@ -70,7 +68,7 @@ def go_on(step: Step, at: Moment) -> None:
     turn = work.keys[work.done : work.done + EDGES_A_TURN]
     changes: list[Change] = []
     for key in turn:
-        changes += _all_of(step, bytes.fromhex(key))
+        changes += graph.all_of(step, bytes.fromhex(key))
     if changes:
         step.say("router", News(serial=0, changes=tuple(changes)))
     if work.done + len(turn) < len(work.keys):
@@ -79,23 +77,9 @@ def go_on(step: Step, at: Moment) -> None:
         return
     step.drop("~catch_up")
     alive = b"".join(
-        bytes.fromhex(key) for key, edge in step.each("edge") if edge.spent_height is None
+        bytes.fromhex(key)
+        for key, edge in step.each("edge")
+        if edge.spent_height is None and not edge.barred
     )
     epoch, serial = step.get("epoch").value, step.get("~serial") or 0
     step.say("router", UpToDate(epoch=epoch, serial=serial, scids=alive))
-
-
-def _all_of(step: Step, scid: bytes) -> list[Change]:
-    edge = step.get(graph.edge_key(scid))
-    if edge is None or edge.spent_height is not None:
-        return []
-    changes: list[Change] = [ChannelIs(scid=scid, ends=edge.ends, capacity_sat=edge.capacity_sat)]
-    for way, known in enumerate(edge.times):
-        raw = graph.said(step, scid, way) if known else None
-        if raw is not None:
-            try:
-                policy = announce.policy_of(ChannelUpdate.decode(raw[2:]))
-            except Malformed:
-                continue
-            changes.append(PolicyIs(scid=scid, direction=way, policy=policy))
-    return changes

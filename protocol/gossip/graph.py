@@ -7,9 +7,11 @@ only. What changes is noted for the router ("~news/") and for peers ("~relay/"),
 
 from __future__ import annotations
 
-from protocol.gossip import announce
+from protocol import features
+from protocol.errors import Malformed
+from protocol.gossip import addresses, announce
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import ChannelGone, ChannelIs, Edge, PolicyIs, Relay, Said, Seen
+from protocol.gossip.items import Change, ChannelGone, ChannelIs, Edge, PolicyIs, Relay, Said, Seen
 from protocol.machine import Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -116,18 +118,21 @@ def add_edge(
         capacity_sat=funding[1],
         serial=_serial(step),
         heard=int(now),
+        barred=bool(features.unknown_even(features.decode(message.features))),
     )
     step.put(edge_key(scid), edge)
     step.put(said_key(scid), Said(raw=raw))
     for node in edge.nodes if new else ():
         _degree(step, node, 1)
-    step.put(f"~news/{scid.hex()}", ChannelIs(scid=scid, ends=ends, capacity_sat=funding[1]))
+    if not edge.barred:
+        known = ChannelIs(scid=scid, ends=ends, capacity_sat=funding[1])
+        step.put(f"~news/{scid.hex()}", known)
     _relay(step, origin, raw)
     for way in (0, 1):
-        known = said(step, scid, way)
-        if known is not None:
-            update = ChannelUpdate.decode(known[2:])
-            put_update(step, known, update, announce.policy_of(update), origin)
+        heard = said(step, scid, way)
+        if heard is not None:
+            update = ChannelUpdate.decode(heard[2:])
+            put_update(step, heard, update, announce.policy_of(update), origin)
 
 
 def forget_edge(step: Step, scid: bytes) -> None:
@@ -155,6 +160,23 @@ def spend(step: Step, scid: bytes, spent_height: int | None) -> None:
         step.put(edge_key(scid), edge.but(spent_height=spent_height, serial=_serial(step)))
         if spent_height is not None:
             step.put(f"~news/{scid.hex()}", ChannelGone(scid=scid))
+            return
+        for number, change in enumerate(all_of(step, scid)):
+            step.put(f"~news/{scid.hex()}{f'/{number}' if number else ''}", change)
+
+
+def all_of(step: Step, scid: bytes) -> list[Change]:
+    """What the router is to know of a channel; nothing when it is spent, or not to be used."""
+    edge = step.get(edge_key(scid))
+    if edge is None or edge.spent_height is not None or edge.barred:
+        return []
+    changes: list[Change] = [ChannelIs(scid=scid, ends=edge.ends, capacity_sat=edge.capacity_sat)]
+    for way, known in enumerate(edge.times):
+        raw = said(step, scid, way) if known else None
+        if raw is not None:
+            policy = announce.policy_of(ChannelUpdate.decode(raw[2:]))
+            changes.append(PolicyIs(scid=scid, direction=way, policy=policy))
+    return changes
 
 
 def put_update(
@@ -166,7 +188,8 @@ def put_update(
     times = {"time_1" if way else "time_0": message.timestamp}
     step.put(edge_key(scid), edge.but(serial=_serial(step), **times))
     step.put(said_key(scid, way), Said(raw=raw))
-    step.put(f"~news/{scid.hex()}/{way}", PolicyIs(scid=scid, direction=way, policy=policy))
+    if not edge.barred:
+        step.put(f"~news/{scid.hex()}/{way}", PolicyIs(scid=scid, direction=way, policy=policy))
     _relay(step, origin, raw)
 
 
@@ -225,6 +248,11 @@ def hear_node(
 
 def check_node(raw: bytes, message: NodeAnnouncement) -> None:
     """Raises `Refused`."""
+    try:
+        if not addresses.may_be_forwarded(addresses.decode(message.addresses)):
+            raise Refused
+    except Malformed:
+        raise Refused from None
     if not announce.is_signed_by(raw, message.node_id, message.signature):
         raise Refused("node_announcement with a wrong signature")
 

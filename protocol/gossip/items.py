@@ -169,7 +169,8 @@ class Edge(Value, frozen=True, kw_only=True):
 
     `ends`: both node ids in ascending order, 66 bytes. `txid`: its funding transaction. `serial`
     rises with every change of the graph. `heard`: unix seconds. `time_0`, `time_1`: timestamps of
-    the newest updates, 0 for none. `spent_height`: where its funding output was spent.
+    the newest updates, 0 for none. `spent_height`: where its funding output was spent. `barred`:
+    it has a feature that we must know for using it, and do not.
     """
 
     ends: bytes
@@ -180,6 +181,7 @@ class Edge(Value, frozen=True, kw_only=True):
     time_0: int = 0
     time_1: int = 0
     spent_height: int | None = None
+    barred: bool = False
 
     @property
     def nodes(self) -> tuple[bytes, bytes]:

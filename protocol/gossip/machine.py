@@ -199,7 +199,7 @@ class Machine:
             raise Refused
         if step.get(graph.edge_key(message.short_channel_id)) is not None:
             graph.hear_update(step, raw, message, now, peer)
-        elif self.own.hear_update(step, peer, raw, message):
+        elif self.own.hear_update(step, peer, raw, message, now):
             pass
         elif not strangers.hear_update(step, raw, message, now):
             self.own.keep_for_later(step, peer, raw)

@@ -74,6 +74,9 @@ class Owner:
         own = step.get(f"own/{channel_id.hex()}")
         if own is not None:
             step.drop(f"own/{channel_id.hex()}")
+            if step.get(graph.edge_key(own.facts.scid)) is None:
+                for way in (0, 1):
+                    step.drop(graph.said_key(own.facts.scid, way))
             tip = step.get("~tip")
             graph.spend(step, own.facts.scid, tip.height if tip is not None else 0)
 
@@ -129,7 +132,9 @@ class Owner:
         step.drop(f"~kept/{peer.hex()}")
         return found
 
-    def hear_update(self, step: Step, peer: bytes, raw: bytes, message: ChannelUpdate) -> bool:
+    def hear_update(
+        self, step: Step, peer: bytes, raw: bytes, message: ChannelUpdate, now: float
+    ) -> bool:
         """Of a channel of ours that is not announced, from its peer: kept, and not passed on.
 
         It counts in the graph as soon as the channel stands there: nobody may say it again.
@@ -144,10 +149,15 @@ class Owner:
                 return True  # our own, which the peer gives back
             if not announce.is_signed_by(raw, peer, message.signature):
                 raise Refused("channel_update with a wrong signature")
+            way = announce.direction(peer, self.node.id)
+            before = _update(graph.said(step, facts.scid, way))
+            graph.check_time(message.timestamp, before.timestamp if before is not None else 0, now)
+            most_msat = facts.capacity_sat * 1000
+            if not theirs.htlc_minimum_msat <= theirs.htlc_maximum_msat <= most_msat:
+                raise Refused
             if theirs != own.theirs:
                 step.put(f"own/{facts.channel_id.hex()}", own.but(theirs=theirs))
             if message.short_channel_id == facts.scid and not message.message_flags & DONT_FORWARD:
-                way = announce.direction(peer, self.node.id)
                 step.put(graph.said_key(facts.scid, way), Said(raw=raw))
             return True
         return False

@@ -19,6 +19,7 @@ from protocol.wire.gossip import DIRECTION, ChannelAnnouncement, ChannelUpdate, 
 
 MAX_PENDING, MAX_EARLY, MAX_ABSENT = 10_000, 1_000, 20_000
 MAX_STRIKES = 100
+MAX_BYTES = 4000  # of one announcement: what has no other bound waits in memory
 LOOK_UPS, ANNOUNCE_DEPTH = 50, 6
 
 
@@ -29,7 +30,12 @@ def hear_channel(step: Step, peer: bytes, raw: bytes, chain_hash: bytes) -> None
     name, tip = scid.hex(), step.get("~tip")
     if message.chain_hash != chain_hash or tip is None:
         raise Refused
-    if any(step.get(f"{kind}/{name}") for kind in ("edge", "~pending", "~early", "~absent")):
+    form = script.p2wsh(scripts.funding(message.bitcoin_key_1, message.bitcoin_key_2))
+    known = [step.get(f"{kind}/{name}") for kind in ("~pending", "~early")]
+    rival = any(other is not None and other.script != form for other in known)
+    if any(known) and not rival or len(raw) > MAX_BYTES:
+        raise Refused
+    if any(step.get(key) for key in (f"edge/{name}", f"~absent/{name}", _other(name, form))):
         raise Refused
     if message.node_id_1 >= message.node_id_2:
         raise Malformed("channel_announcement with its nodes out of order")
@@ -43,11 +49,20 @@ def hear_channel(step: Step, peer: bytes, raw: bytes, chain_hash: bytes) -> None
         peer=peer,
         raw=raw,
         ends=message.node_id_1 + message.node_id_2,
-        script=script.p2wsh(scripts.funding(message.bitcoin_key_1, message.bitcoin_key_2)),
+        script=form,
     )
+    if rival:
+        # only the chain knows which is true: this one is looked up when the first was false
+        step.put(f"~rival/{name}", pending)
+        return
     step.put(f"{'~early' if early else '~pending'}/{name}", pending)
     for node in (message.node_id_1, message.node_id_2):
         step.put(f"~lobby/{node.hex()}", scid)
+
+
+def _other(name: str, form: bytes) -> str:
+    """The key of a false announcement of a channel that exists: the true one is not refused."""
+    return f"~absent/{name}/{form[2:10].hex()}"
 
 
 def waiting(step: Step) -> int:
@@ -64,7 +79,7 @@ def hear_update(step: Step, raw: bytes, message: ChannelUpdate, now: float) -> b
     Raises `Refused`.
     """
     name = message.short_channel_id.hex()
-    for kind in ("~pending", "~early"):
+    for kind in ("~pending", "~early") if len(raw) <= MAX_BYTES else ():
         pending = step.get(f"{kind}/{name}")
         if pending is not None:
             way = message.channel_flags & DIRECTION
@@ -81,7 +96,7 @@ def hear_update(step: Step, raw: bytes, message: ChannelUpdate, now: float) -> b
 def hear_node(step: Step, raw: bytes, message: NodeAnnouncement, now: float) -> None:
     """A node whose only channel is still looked up: it waits with it. Raises `Refused`."""
     scid = step.get(f"~lobby/{message.node_id.hex()}")
-    for kind in ("~pending", "~early") if scid is not None else ():
+    for kind in ("~pending", "~early") if scid is not None and len(raw) <= MAX_BYTES else ():
         pending = step.get(f"{kind}/{scid.hex()}")
         if pending is not None:
             graph.check_time(message.timestamp, 0, now)
@@ -132,8 +147,14 @@ def found(step: Step, item: Found, now: float) -> None:
         if pending is None:
             continue
         _leave(step, name, pending)
+        rival = step.get(f"~rival/{name}")
+        step.drop(f"~rival/{name}")
         if output.script == pending.script:
             _believe(step, pending, (output.txid, output.amount_sat), now)
+        elif output.script:
+            _absent(step, _other(name, pending.script).removeprefix("~absent/"), pending.peer)
+            if rival is not None:
+                step.put(f"~pending/{name}", rival)
         elif not output.unknown:
             _absent(step, name, pending.peer)
 

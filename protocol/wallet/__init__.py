@@ -1,0 +1,1 @@
+"""On-chain coins: what is said about them (`items`), and the decisions (`machine`)."""
