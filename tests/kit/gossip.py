@@ -34,11 +34,16 @@ def place(height: int, index: int = 1, vout: int = 0) -> bytes:
     return (height << 40 | index << 16 | vout).to_bytes(8, "big")
 
 
-def channel(scid: bytes, secrets: list[bytes] | None = None, chain_hash: bytes = CHAIN) -> bytes:
+def channel(
+    scid: bytes,
+    secrets: list[bytes] | None = None,
+    chain_hash: bytes = CHAIN,
+    features: bytes = b"",
+) -> bytes:
     """A channel_announcement; `secrets` of both nodes, whose keys are also the funding keys."""
     secrets = SECRETS if secrets is None else secrets
     sides = [Side(node_id=key, funding_key=key) for key in map(secp.public_key, secrets)]
-    bare = announce.unsigned(chain_hash, scid, *sides)
+    bare = announce.unsigned(chain_hash, scid, *sides).but(features=features)
     halves = [announce.sign_half(bare, secret, secret) for secret in secrets]
     return announce.whole(bare, sides[0], *halves)
 
@@ -53,10 +58,10 @@ def update(scid: bytes, way: int, timestamp: int = NOW - 100, policy: Policy = P
     return announce.update(CHAIN, scid, way, timestamp, policy, SECRETS[way])
 
 
-def node(way: int, timestamp: int = NOW) -> bytes:
+def node(way: int, timestamp: int = NOW, addresses: bytes = b"") -> bytes:
     message = NodeAnnouncement(
         signature=bytes(64), features=b"", timestamp=timestamp, node_id=NODES[way],
-        rgb_color=b"abc", alias=b"x".ljust(32, b"\0"), addresses=b"",
+        rgb_color=b"abc", alias=b"x".ljust(32, b"\0"), addresses=addresses,
     )  # fmt: skip
     return announce.node_announcement(message, SECRETS[way])
 

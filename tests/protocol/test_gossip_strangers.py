@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.chain.items import Found, LookUp, LostBlock, NewBlock, NextBlock, Output, Tip
+from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.gossip import asking, graph, strangers
 from protocol.gossip.items import ChannelGone, ChannelIs, Complain, News, PolicyIs, Since, UpToDate
@@ -423,3 +424,86 @@ def test_a_node_that_loses_its_only_channel_is_forgotten() -> None:
     assert listener.edge(SCID) is None
     assert listener.said(NODES[0]) is None
     assert listener.rows.get(graph.node_key(NODES[0])) is None
+
+
+# ---- what a peer may not bring about -----------------------------------------------------------
+
+
+def test_a_false_announcement_does_not_bar_the_true_one() -> None:
+    """Somebody announces the channel with keys of its own before the owners do."""
+    thief = sorted((bytes([n]) * 32 for n in (7, 8)), key=lambda secret: secp.public_key(secret))
+    listener = Listener()
+    listener.up()
+    listener.wire(channel(SCID, thief))
+
+    listener.wire(channel(SCID), OTHER)
+    said = listener.found(SCID, channel(SCID))
+    assert LookUp(scids=(SCID,)) in said, "the second one has its turn"
+    listener.found(SCID, channel(SCID))
+
+    assert listener.said(SCID) == channel(SCID)
+    again = Listener()
+    again.wire(channel(SCID, thief))
+    again.found(SCID, channel(SCID))
+    assert again.edge(SCID) is None
+    assert LookUp(scids=(SCID,)) in again.wire(channel(SCID), OTHER), "and afterwards too"
+
+
+def test_a_channel_with_a_feature_that_we_must_know_is_not_routed_over() -> None:
+    """ "MUST NOT attempt to route messages through the channel"; but it is passed on."""
+    raw = channel(SCID, features=b"\x01" + bytes(12))
+    listener = Listener()
+    listener.up()
+    listener.wire(raw)
+
+    said = listener.found(SCID, raw)
+    said += listener.wire(update(SCID, 0, NOW))
+
+    assert listener.edge(SCID).barred
+    assert not [item for item in said if isinstance(item, News)]
+    up_to_date = listener.hear(Since(epoch=b"another.", serial=0), "router")[-1]
+    assert up_to_date.scids == b""
+
+
+def test_a_node_with_two_hostnames_is_not_believed() -> None:
+    """ "MUST not forward the node_announcement"."""
+    listener = _heard()
+    listener.found(SCID, channel(SCID))
+    name = bytes([5, 1]) + b"a" + bytes(2)
+
+    listener.wire(node(0, addresses=name + name))
+
+    assert listener.said(NODES[0]) is None
+
+
+def test_a_round_that_does_not_end_is_given_to_another_peer() -> None:
+    listener = Listener()
+    listener.up(features=QUERIES)
+    listener.up(OTHER, QUERIES)
+    for _ in range(70):
+        listener.now += asking.PATIENCE_SECONDS - 1
+        listener.wire(_reply(last=0))
+
+    said = listener.wake(asking.PATIENCE_SECONDS)
+
+    assert _kinds(said, OTHER) == [QueryChannelRange.TYPE]
+
+
+def test_the_router_hears_that_a_spend_was_taken_back() -> None:
+    listener = Listener()
+    listener.knows(SCID)
+    spends, block = _block(bytes(32), (bytes(32), 0))
+    _follows(listener, HEIGHT + 1, block, spends)
+
+    said = listener.hear(LostBlock(height=HEIGHT + 1), "chain")
+
+    (news,) = (item for item in said if isinstance(item, News))
+    assert [type(change) for change in news.changes] == [ChannelIs, PolicyIs, PolicyIs]
+
+
+def test_what_is_too_long_does_not_wait_in_memory() -> None:
+    listener = Listener()
+    listener.up()
+
+    assert listener.wire(channel(SCID, features=bytes(5000))) == []
+    assert not listener.rows.segment("~pending")

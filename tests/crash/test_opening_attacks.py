@@ -1,0 +1,255 @@
+"""A peer that plays with order and outputs of openings; a wire that breaks at a bad moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.testkit import World, several, stories, tale
+from actors.testkit.node import Node
+from actors.testkit.points import on_wire, step_until
+from protocol import opening
+from protocol.bitcoin.transaction import Outpoint, parse
+from protocol.crypto.keys import ChannelSecrets
+from protocol.opening import Policy
+from protocol.wallet.items import ReleaseCoins, ReserveCoins
+from protocol.wire import registry, setup
+from protocol.wire.message import Message
+from protocol.wire.opening import AcceptChannel, FundingCreated
+
+SIGNED, ACCEPT = 35, 33
+ATTACKER = ChannelSecrets(b"a" * 32, 1)
+
+
+def _say(world: World, sender: str, receiver: str, message: Message | bytes) -> None:
+    raw = message if isinstance(message, bytes) else message.encode()
+    world._ticket += 1
+    world.wires[sender, receiver].append((world._ticket, raw))
+
+
+def _take(world: World, sender: str, receiver: str, kind: int) -> bytes:
+    """The message off the wire: whoever sent it keeps it back."""
+    queue = world.wires[sender, receiver]
+    ((ticket, raw),) = [one for one in queue if int.from_bytes(one[1][:2], "big") == kind]
+    queue.remove((ticket, raw))
+    return raw
+
+
+def _fake(world: World, sender: str, receiver: str, number: int = 0) -> Any:
+    """open_channel of the attacker, accepted; -> what makes its funding_created."""
+    asked = opening.open_channel(
+        network="regtest", temporary_id=bytes([number]) * 32, amount_sat=100_000, push_msat=0,
+        feerate_per_kw=1000, kind=frozenset({12, 22}), announce=False,
+        party=opening.our_party(Policy(), ATTACKER, 100_000),
+        first_point=ATTACKER.commitment_point(0), upfront=b"",
+    )  # fmt: skip
+    _say(world, sender, receiver, asked)
+    step_until(world, lambda w: on_wire(w, receiver, sender, ACCEPT))
+    accepted = registry.decode(_take(world, receiver, sender, ACCEPT))
+    assert isinstance(accepted, AcceptChannel)
+    peer = world.nodes[sender].id
+
+    def created(funding: Outpoint) -> FundingCreated:
+        channel = opening.first_channel(
+            opened=asked, accepted=accepted, funding=funding, we_opened=True, peer=peer,
+            key_index=1, ours=opening.our_party(Policy(), ATTACKER, 100_000), minimum_depth=1,
+        )  # fmt: skip
+        return FundingCreated(
+            temporary_channel_id=asked.temporary_channel_id,
+            funding_txid=funding.txid,
+            funding_output_index=funding.vout,
+            signature=opening.sign_first(channel, ATTACKER),
+        )
+
+    return created
+
+
+def _asked() -> tuple[World, Node, Node]:
+    """bob has signed alice's opening, and his signature is on its way."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.connect(alice, bob)
+    return world, alice, bob
+
+
+def _ask(world: World, alice: Node, bob: Node) -> None:
+    world.ask(
+        alice, "funding", "fundchannel", number="first",
+        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
+    )  # fmt: skip
+    step_until(world, lambda w: on_wire(w, "bob", "alice", SIGNED))
+
+
+@pytest.mark.parametrize("order", ["fake first", "signature first"])
+def test_nobody_opens_a_channel_on_an_output_of_ours(order: str) -> None:
+    """The peer knows the output as soon as it hears funding_created: it must not be its channel."""
+    world, alice, bob = _asked()
+    created = _fake(world, "bob", "alice")
+    _ask(world, alice, bob)
+    signed = _take(world, "bob", "alice", SIGNED)
+    (ours,) = [row for row in alice.rows("funding", "~nego").values() if row.we_opened]
+    said = [created(ours.channel.setup.funding).encode(), signed]
+
+    for message in said if order == "fake first" else said[::-1]:
+        _say(world, "bob", "alice", message)
+    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+
+    (record,) = alice.rows("funding", "opening").values()
+    assert record.we_opened
+    core = alice.row("monitors", f"core/{record.channel_id.hex()}")
+    assert core.our_signature == registry.decode(signed).signature  # type: ignore[union-attr]
+
+
+def test_two_fakes_on_one_output_are_one() -> None:
+    world, alice, _ = _asked()
+    first = _fake(world, "bob", "alice")
+    output = Outpoint(b"\x11" * 32, 0)
+    _say(world, "bob", "alice", first(output))
+    world.settle()
+
+    for number in range(1, 4):
+        both = [_fake(world, "bob", "alice", 2 * number + one)(output) for one in (0, 1)]
+        for created in both:
+            _say(world, "bob", "alice", created)
+        world.settle()
+
+    kept = {key.removeprefix("watch/") for key in alice.rows("monitors", "watch")}
+    assert kept == {key.removeprefix("opening/") for key in alice.rows("funding", "opening")}
+
+
+def test_a_strangers_opening_takes_no_watch_of_ours_away() -> None:
+    """On another output of a real channel's transaction, where there is none."""
+    world = World()
+    for name in ("alice", "bob", "carol"):
+        world.node(name)
+    world.advance()
+    alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
+    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT)
+    txid = alice.row("monitors", f"setup/{cid}").funding_txid
+    stories.connect(carol, alice)
+    created = _fake(world, "carol", "alice")
+
+    _say(world, "carol", "alice", created(Outpoint(txid, 7)))
+    for _ in range(4):
+        world.mine()
+    stories.close(bob, cid)
+
+    stories.until(
+        world, lambda: alice.row("monitors", f"watch/{cid}").ended == "mutual", "alice has seen it"
+    )
+
+
+def test_a_signature_that_is_taken_back_at_once_is_none() -> None:
+    """An error right behind funding_signed: nothing is sent, the coins are free, alice is told."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    (ours,) = alice.rows("funding", "~nego").values()
+
+    _say(world, "bob", "alice", setup.Error(channel_id=ours.channel.id, data=b"I cannot"))
+    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+
+    assert "I cannot" in alice.answers["first"].text
+    assert not world.chain.mempool
+    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+
+
+def test_a_wire_that_breaks_while_the_monitors_are_away_costs_no_channel() -> None:
+    """The peer speaks of a channel that is not born yet: it is told to come later."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    world.stop(alice, "monitors")
+    step_until(world, lambda w: alice.rows("funding", "opening"))
+    world.cut(alice, bob)
+    for _ in range(20):
+        world.advance()
+    world.start_again(alice, "monitors")
+    (record,) = alice.rows("funding", "opening").values()
+
+    stories.confirm(world, alice)
+    cid = record.channel_id.hex()
+
+    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
+    stories.pay(alice, bob, 1_000_000, "over it")
+
+
+def test_channel_ready_before_the_others_have_signed_is_kept() -> None:
+    """bob, who trusts alice, is ready at once; carol takes her time."""
+    world = several.begin()
+    alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
+    for peer in (bob, carol):
+        stories.connect(alice, peer)
+    world.ask(
+        alice, "funding", "multifundchannel", number="both",
+        destinations=several.destinations(world),
+    )  # fmt: skip
+    step_until(world, lambda w: on_wire(w, "carol", "alice", SIGNED))
+    late = _take(world, "carol", "alice", SIGNED)
+    world.settle()
+    _say(world, "carol", "alice", late)
+
+    result = stories.answered(alice, "both")
+
+    assert len(result["channel_ids"]) == 2
+    cid = several.channels(world)["bob"]
+    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_coin_is_never_chosen_for_two_openings(order: int) -> None:
+    """Also when a release comes between the library's choice and its row."""
+    world = tale.begin()
+    alice = world.nodes["alice"]
+    world.stop(alice, "funding")  # which would give back what it has not asked for
+    wallet = alice.drivers["wallet"]
+    wallet.hear("chain", 0, alice.row("chain", "~tip"))
+
+    def asks(purpose: str) -> ReserveCoins:
+        outputs = ((b"\x00\x20" + bytes(32), 1_000_000),)
+        return ReserveCoins(purpose=purpose, outputs=outputs, feerate_per_kw=1000)
+
+    wallet.hear("funding", 0, asks("c"))
+    wallet.flush()
+    world.settle()
+    batch = [asks("a"), ReleaseCoins(purpose="c")]
+    for item in batch if order == 0 else batch[::-1]:
+        wallet.hear("funding", 0, item)
+    wallet.flush()
+    world.settle()
+    wallet.hear("funding", 0, asks("b"))
+    wallet.flush()
+    world.settle()
+
+    rows = [parse(row.raw) for row in alice.rows("wallet", "reservation").values()]
+    coins = [spent.outpoint for tx in rows for spent in tx.inputs]
+    assert len(rows) == 2
+    assert len(coins) == len(set(coins))
+
+
+def test_a_monitor_that_refuses_one_of_a_group_ends_all_of_it() -> None:
+    """Told by hand: nothing is sent, coins are free, the question is answered, peers are told."""
+    from protocol.monitor.items import ChannelEnded
+
+    world = several.begin()
+    alice = world.nodes["alice"]
+    for name in several.AMOUNTS:
+        stories.connect(alice, world.nodes[name])
+    world.ask(
+        alice, "funding", "multifundchannel", number="both",
+        destinations=several.destinations(world),
+    )  # fmt: skip
+    world.stop(alice, "monitors")
+    step_until(world, lambda w: len(alice.rows("funding", "opening")) == 2)
+    record = next(iter(alice.rows("funding", "opening").values()))
+
+    ended = ChannelEnded(channel_id=record.channel_id, reason="duplicate")
+    alice.drivers["funding"].hear("monitors", 0, ended)
+    while alice.drivers["funding"].busy:
+        alice.drivers["funding"].flush()
+    world.start_again(alice, "monitors")
+    world.settle()
+
+    assert alice.answers["both"].code == -1
+    assert not world.chain.mempool
+    assert not alice.rows("funding", "opening")
+    assert not alice.rows("wallet", "reservation")
