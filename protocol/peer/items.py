@@ -72,7 +72,8 @@ class Disconnected(Value, frozen=True, kw_only=True):
 class Peer(Value, frozen=True, kw_only=True):
     """Row "~peer/<node>": a connection. `negotiations`: openings that hang on it.
 
-    `undigested`: bytes of gossip that the gossiper has not dealt with; `held`: too many.
+    `undigested`: bytes of gossip that the gossiper has not dealt with; `held`: too many. `filter`:
+    its gossip_timestamp_filter, which it says once.
     """
 
     node_id: bytes
@@ -86,6 +87,7 @@ class Peer(Value, frozen=True, kw_only=True):
     negotiations: tuple[bytes, ...] = ()
     undigested: int = 0
     held: bool = False
+    filter: bytes = b""
 
     @property
     def address(self) -> tuple[str, int] | None:

@@ -48,6 +48,7 @@ from protocol.peer.items import (
     Write,
 )
 from protocol.wire import registry, setup
+from protocol.wire.gossip import GossipTimestampFilter
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady, OpenChannel
 
@@ -89,6 +90,8 @@ class Machine:
                 self._digested(step, peer.node_id, peer.undigested)
                 if peer.ready:
                     step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
+                    if peer.filter:
+                        step.say("gossiper", FromWire(peer=peer.node_id, message=peer.filter))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
             for peer in step.scan("~peer/").values():
@@ -198,6 +201,8 @@ class Machine:
 
     def _gossip(self, step: Step, peer: Peer, message: bytes) -> None:
         """To the gossiper; who sends faster than it can check is left unread for a while."""
+        if int.from_bytes(message[:2], "big") == GossipTimestampFilter.TYPE:
+            peer = peer.but(filter=message)
         size = peer.undigested + len(message)
         held = peer.held or size > MAX_UNDIGESTED
         if held and not peer.held:

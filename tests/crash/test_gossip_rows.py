@@ -190,6 +190,21 @@ def test_F19_who_is_asked_for_a_policy_dies_with_the_question(name: str) -> None
     assert public.knows_all(world, name)
 
 
+@NAMES
+def test_a_filter_outlives_the_gossiper_that_heard_it(name: str) -> None:
+    """A peer says it once on a connection, and relies on it."""
+    world = _announced()
+    other = world.nodes["bob" if name == "alice" else "alice"]
+    key = f"~filter/{other.id.hex()}"
+    before = world.nodes[name].row("gossiper", key)
+
+    world.kill(world.nodes[name], "gossiper")
+    world.settle()
+
+    assert before is not None
+    assert before == world.nodes[name].row("gossiper", key)
+
+
 def test_F20_an_edge_without_its_signatures_counts_as_missing() -> None:
     world = _announced()
     alice = world.nodes["alice"]
