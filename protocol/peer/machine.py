@@ -55,7 +55,7 @@ from protocol.wire.opening import ChannelReady, OpenChannel
 _OPENING = frozenset({32, 33, 34, 35})
 _SESSION = frozenset({1, 16, 17, 18, 19})
 MAX_DEFECTS = 3
-MAX_UNDIGESTED = 128 << 10
+MAX_UNDIGESTED, MAX_FILTER = 128 << 10, 200
 
 
 class Machine:
@@ -201,7 +201,8 @@ class Machine:
 
     def _gossip(self, step: Step, peer: Peer, message: bytes) -> None:
         """To the gossiper; who sends faster than it can check is left unread for a while."""
-        if int.from_bytes(message[:2], "big") == GossipTimestampFilter.TYPE:
+        kind = int.from_bytes(message[:2], "big")
+        if kind == GossipTimestampFilter.TYPE and len(message) <= MAX_FILTER:
             peer = peer.but(filter=message)
         size = peer.undigested + len(message)
         held = peer.held or size > MAX_UNDIGESTED
