@@ -81,5 +81,6 @@ def go_on(step: Step, at: Moment) -> None:
         for key, edge in step.each("edge")
         if edge.spent_height is None and not edge.barred
     )
+    barred = tuple(bytes.fromhex(key) for key, seen in step.each("node") if seen.barred)
     epoch, serial = step.get("epoch").value, step.get("~serial") or 0
-    step.say("router", UpToDate(epoch=epoch, serial=serial, scids=alive))
+    step.say("router", UpToDate(epoch=epoch, serial=serial, scids=alive, barred=barred))

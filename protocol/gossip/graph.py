@@ -11,7 +11,17 @@ from protocol import features
 from protocol.errors import Malformed
 from protocol.gossip import addresses, announce
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import Change, ChannelGone, ChannelIs, Edge, PolicyIs, Relay, Said, Seen
+from protocol.gossip.items import (
+    Change,
+    ChannelGone,
+    ChannelIs,
+    Edge,
+    NodeIs,
+    PolicyIs,
+    Relay,
+    Said,
+    Seen,
+)
 from protocol.machine import Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -195,7 +205,12 @@ def put_update(
 
 def put_node(step: Step, raw: bytes, message: NodeAnnouncement, origin: bytes = b"") -> None:
     """A node_announcement that has been checked."""
-    step.put(node_key(message.node_id), Seen(timestamp=message.timestamp))
+    barred = bool(features.unknown_even(features.decode(message.features)))
+    before = step.get(node_key(message.node_id))
+    if barred != (before is not None and before.barred):
+        news = NodeIs(node_id=message.node_id, barred=barred)
+        step.put(f"~news/{message.node_id.hex()}", news)
+    step.put(node_key(message.node_id), Seen(timestamp=message.timestamp, barred=barred))
     step.put(said_key(message.node_id), Said(raw=raw))
     _relay(step, origin, raw)
 

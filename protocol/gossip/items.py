@@ -129,7 +129,14 @@ class ChannelGone(Value, frozen=True, kw_only=True):
     scid: bytes
 
 
-Change = ChannelIs | PolicyIs | ChannelGone
+class NodeIs(Value, frozen=True, kw_only=True):
+    """`barred`: nothing may be routed through it."""
+
+    node_id: bytes
+    barred: bool
+
+
+Change = ChannelIs | PolicyIs | ChannelGone | NodeIs
 
 
 class News(Value, frozen=True, kw_only=True):
@@ -143,11 +150,13 @@ class News(Value, frozen=True, kw_only=True):
 
 
 class UpToDate(Value, frozen=True, kw_only=True):
-    """To router: that was all up to this serial number. `scids`: every channel, 8 bytes each."""
+    """To router: that was all up to this serial number. `scids`: every channel, 8 bytes each;
+    `barred`: the nodes that nothing may be routed through."""
 
     epoch: bytes
     serial: int
     scids: bytes
+    barred: tuple[bytes, ...] = ()
 
 
 # ---- rows on disk ------------------------------------------------------------------------------
@@ -193,9 +202,10 @@ class Edge(Value, frozen=True, kw_only=True):
 
 
 class Seen(Value, frozen=True, kw_only=True):
-    """Row "node/<node id>": the timestamp of its newest announcement."""
+    """Row "node/<node id>": the timestamp of its newest announcement. `barred`: as in `Edge`."""
 
     timestamp: int
+    barred: bool = False
 
 
 class Said(Value, frozen=True, kw_only=True):

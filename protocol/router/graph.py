@@ -67,6 +67,7 @@ class Graph:
         self._ends = np.zeros((0, 2), np.int64)
         self._edges = {name: np.zeros(0, np.int64) for name in COLUMNS}
         self._order: _Order | None = None
+        self.barred: frozenset[bytes] = frozenset()  # nodes that nothing may be routed through
 
     def __deepcopy__(self, _memo: Any) -> Graph:
         return self  # changed only between `copy` and the first use
@@ -79,6 +80,7 @@ class Graph:
         twin._ends = self._ends.copy()
         twin._edges = {name: column.copy() for name, column in self._edges.items()}
         twin._order = self._order
+        twin.barred = self.barred
         return twin
 
     # ---- what is known ----
@@ -211,7 +213,7 @@ class Graph:
         for scid, direction in request.exclude:
             if scid in self._channels:
                 weights[order.position[2 * self._channels[scid] + direction]] = np.inf
-        for node in request.without:
+        for node in request.without | self.barred - {request.target}:
             if node in self._nodes:
                 weights[order.froms == self._nodes[node]] = np.inf
         return weights

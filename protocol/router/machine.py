@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from protocol.channel.state import scid_text
 from protocol.errors import Refusal
-from protocol.gossip.items import Change, ChannelGone, ChannelIs, News, PolicyIs, Since, UpToDate
+from protocol.gossip.items import (
+    Change,
+    ChannelGone,
+    ChannelIs,
+    News,
+    NodeIs,
+    PolicyIs,
+    Since,
+    UpToDate,
+)
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.router import pages
 from protocol.router.graph import Graph, NoRoute, Request, excluded
@@ -101,6 +110,7 @@ class Machine:
         alive = {item.scids[at : at + 8] for at in range(0, len(item.scids), 8)}
         for scid in graph.scids() - alive:
             graph.remove_channel(scid)
+        graph.barred = frozenset(item.barred)
         step.put("~graph", graph)
         saved = step.get("known")
         step.put("~known", Known(epoch=item.epoch, serial=item.serial, pages=0))
@@ -165,3 +175,6 @@ def _change(graph: Graph, change: Change) -> None:
                 graph.set_policy(change.scid, change.direction, change.policy)
         case ChannelGone():
             graph.remove_channel(change.scid)
+        case NodeIs():
+            others = graph.barred - {change.node_id}
+            graph.barred = others | {change.node_id} if change.barred else others

@@ -58,9 +58,9 @@ def update(scid: bytes, way: int, timestamp: int = NOW - 100, policy: Policy = P
     return announce.update(CHAIN, scid, way, timestamp, policy, SECRETS[way])
 
 
-def node(way: int, timestamp: int = NOW, addresses: bytes = b"") -> bytes:
+def node(way: int, timestamp: int = NOW, addresses: bytes = b"", features: bytes = b"") -> bytes:
     message = NodeAnnouncement(
-        signature=bytes(64), features=b"", timestamp=timestamp, node_id=NODES[way],
+        signature=bytes(64), features=features, timestamp=timestamp, node_id=NODES[way],
         rgb_color=b"abc", alias=b"x".ljust(32, b"\0"), addresses=addresses,
     )  # fmt: skip
     return announce.node_announcement(message, SECRETS[way])

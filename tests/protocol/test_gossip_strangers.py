@@ -10,7 +10,16 @@ from protocol.chain.items import Found, LookUp, LostBlock, NewBlock, NextBlock, 
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.gossip import asking, graph, strangers
-from protocol.gossip.items import ChannelGone, ChannelIs, Complain, News, PolicyIs, Since, UpToDate
+from protocol.gossip.items import (
+    ChannelGone,
+    ChannelIs,
+    Complain,
+    News,
+    NodeIs,
+    PolicyIs,
+    Since,
+    UpToDate,
+)
 from protocol.wire import gossip
 from protocol.wire.gossip import (
     GossipTimestampFilter,
@@ -463,6 +472,18 @@ def test_a_channel_with_a_feature_that_we_must_know_is_not_routed_over() -> None
     assert not [item for item in said if isinstance(item, News)]
     up_to_date = listener.hear(Since(epoch=b"another.", serial=0), "router")[-1]
     assert up_to_date.scids == b""
+
+
+def test_a_node_with_a_feature_that_we_must_know_is_not_routed_through() -> None:
+    listener = _heard()
+    listener.found(SCID, channel(SCID))
+
+    said = listener.wire(node(0, features=b"\x01" + bytes(12)))
+
+    (news,) = (item for item in said if isinstance(item, News))
+    assert news.changes == (NodeIs(node_id=NODES[0], barred=True),)
+    up_to_date = listener.hear(Since(epoch=b"another.", serial=0), "router")[-1]
+    assert up_to_date.barred == (NODES[0],)
 
 
 def test_a_node_with_two_hostnames_is_not_believed() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.table import Table
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import ChannelGone, ChannelIs, News, PolicyIs, Since, UpToDate
+from protocol.gossip.items import ChannelGone, ChannelIs, News, NodeIs, PolicyIs, Since, UpToDate
 from protocol.machine import Answer, Ask, Moment, Say, Step, Wake
 from protocol.router import pages
 from protocol.router.graph import Graph
@@ -145,6 +145,17 @@ def test_what_the_gossiper_does_not_have_is_forgotten() -> None:
 
     assert _path(bench.route("B")) == "B"
     assert bench.route("C").code == 205
+
+
+def test_nothing_is_routed_through_a_barred_node_but_to_it() -> None:
+    bench = Bench()
+    bench.learn("AB", "BC", "AD", "DC")
+    bench.hear(News(serial=2, changes=(NodeIs(node_id=NODES["B"], barred=True),)))
+
+    assert _path(bench.route("C")) == "DC"
+    assert _path(bench.route("B")) == "B"
+    bench.hear(UpToDate(epoch=EPOCH, serial=3, scids=b"", barred=()))
+    assert bench.rows.get("~graph").barred == frozenset()
 
 
 def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
