@@ -162,8 +162,12 @@ class Opening(Value, frozen=True, kw_only=True):
     ask: str = ""
     several: bool = False
     failed: tuple[Failure, ...] = ()
-    zeroconf: bool = False
     close_to: bytes | None = None
+
+    @property
+    def zeroconf(self) -> bool:
+        """Usable before the transaction is mined."""
+        return self.minimum_depth == 0
 
 
 class KeyIndex(Value, frozen=True, kw_only=True):

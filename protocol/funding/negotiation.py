@@ -130,7 +130,6 @@ class Table:
             funding_index=terms.funding_index,
             private=terms.private,
             anchors=terms.anchors,
-            zeroconf=terms.minimum_depth == 0,
             close_to=terms.close_to,
             since=tip.height if tip is not None else 0,
         )

@@ -172,7 +172,7 @@ def _getroute(place: Place, source: int, target: int) -> Any:
 
 def _restarts(place: Place, network: Gossip) -> dict[str, Any]:
     until(lambda: _route(place), "a route")
-    time.sleep(8)  # the router writes its copy
+    until(lambda: _commits(place, "router") > 1, "the router has written its copy")
     took = {}
     for name in ("router", "gossiper"):
         pid = place.node.pid(name)
@@ -193,6 +193,10 @@ def _restarts(place: Place, network: Gossip) -> dict[str, Any]:
     took["cold start to first route s"] = round(time.perf_counter() - began, 2)
     took |= _routes(place)
     return took
+
+
+def _commits(place: Place, name: str) -> int:
+    return sum(row["commits"] for row in place.node.tree() if row["name"] == name)
 
 
 def _routes(place: Place) -> dict[str, Any]:

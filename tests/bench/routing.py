@@ -15,8 +15,8 @@ import statistics
 import time
 import tracemalloc
 
-from protocol.gossip.announce import Policy
 from protocol.router.graph import Graph, NoRoute, Request
+from tests.bench.network import policy
 from tests.bench.payments import percentile
 
 AMOUNTS_MSAT = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
@@ -25,18 +25,6 @@ PAIRS = 1000
 
 def node(number: int) -> bytes:
     return b"\x02" + number.to_bytes(32, "big")
-
-
-def _policy(row: dict[str, str], which: int) -> Policy:
-    number = {name[:-1]: int(value) for name, value in row.items() if name.endswith(str(which))}
-    return Policy(
-        cltv_expiry_delta=number["cltv_delta"],
-        htlc_minimum_msat=number["htlc_min_msat"],
-        htlc_maximum_msat=number["htlc_max_msat"],
-        fee_base_msat=number["fee_base_msat"],
-        fee_proportional_millionths=number["fee_ppm"],
-        disabled=not number["enabled"],
-    )
 
 
 def load(path: str) -> tuple[Graph, list[int]]:
@@ -49,9 +37,9 @@ def load(path: str) -> tuple[Graph, list[int]]:
             scid = number.to_bytes(8, "big")
             graph.add_channel(scid, (node(one), node(two)), int(row["capacity_sat"]))
             for which, ends in ((0, (one, two)), (1, (two, one))):
-                policy = _policy(row, which)
-                graph.set_policy(scid, which, policy)
-                if not policy.disabled:
+                terms = policy(row, which)
+                graph.set_policy(scid, which, terms)
+                if not terms.disabled:
                     paying.add(ends[0])
                     paid.add(ends[1])
     return graph, sorted(paying & paid)
