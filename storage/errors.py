@@ -21,6 +21,10 @@ class Foreign(StoreError):
     """It belongs to another node or actor."""
 
 
+class InUse(StoreError):
+    """Another process has it open."""
+
+
 class TooNew(StoreError):
     """Written by a later release."""
 

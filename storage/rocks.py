@@ -7,6 +7,7 @@ beside it, outside, the mirror of its mark.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,12 @@ from rocksdict import (
     WriteOptions,
 )
 
-from storage.errors import Corrupt, Foreign, Missing, Stale, StoreError, WriteFailed
+from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, WriteFailed
 from storage.mirror import Mirror
 from storage.store import NOTHING, Changes, Mark, mark_from
 
 META, IDENTITY = b"\x00mark", b"\x00identity"
+LOCK_SECONDS = 2.0
 
 
 def _options(*, create: bool) -> Any:
@@ -93,17 +95,21 @@ class RocksStore:
             raise Missing(
                 f"the {self.what} store is missing ({self.folder}): restore it from a backup"
             )
-        try:
-            return Rdict(self.folder, _options(create=fresh or self.remade))
-        except Exception as error:  # rocksdict raises nothing more precise
-            raise self._explained(error) from None
+        # a killed process may hold its locks until the last of its threads has gone
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return Rdict(self.folder, _options(create=fresh or self.remade))
+            except Exception as error:  # rocksdict raises nothing more precise
+                explained = self._explained(error)
+                if not isinstance(explained, InUse) or time.monotonic() > deadline:
+                    raise explained from None
+            time.sleep(0.01)
 
     def _explained(self, error: Exception) -> StoreError:
         text = str(error)
         if "lock hold by" in text or "While lock file" in text:
-            return StoreError(
-                f"the {self.what} store is in use by another process: stop that one first"
-            )
+            return InUse(f"the {self.what} store is in use by another process: stop that one first")
         cure = f"remove {self.folder}" if self.remakeable else "restore it from a backup"
         return Corrupt(f"the {self.what} store is damaged ({text.splitlines()[0][:120]}): {cure}")
 

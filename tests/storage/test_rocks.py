@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage.errors import Corrupt, Foreign, Missing, Stale, StoreError
+from storage.errors import Foreign, InUse, Missing, Stale, StoreError
 
 _FORK = multiprocessing.get_context("spawn")
 
@@ -35,8 +36,11 @@ def _work(folder: str, script: str, answers: Any) -> None:
         answers.put((store.generation, store.mark.commits, store.load().get(b"last")))
         if script.startswith("crash"):
             os._exit(0)
-        if script == "twice":
-            opened()
+        if script == "dying":
+            threading.Timer(0.2, store.close).start()
+        if script in ("twice", "dying"):
+            store = opened()
+            answers.put(store.generation)
         store.close()
     except Exception as error:
         answers.put(error)
@@ -47,7 +51,7 @@ def _do(folder: Path, script: str) -> Any:
     process = _FORK.Process(target=_work, args=(str(folder), script, answers))
     process.start()
     answer = answers.get()
-    if script == "twice":
+    if script in ("twice", "dying"):
         answer = answers.get()
     process.join()
     return answer
@@ -159,5 +163,9 @@ def test_another_nodes_store_is_refused(tmp_path: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     answer = _do(tmp_path, "twice")
 
-    assert isinstance(answer, StoreError) and not isinstance(answer, Corrupt)
+    assert isinstance(answer, InUse)
     assert "in use" in str(answer)
+
+
+def test_a_store_that_a_dying_process_still_holds_is_waited_for(tmp_path: Path) -> None:
+    assert _do(tmp_path, "dying") == 2
