@@ -21,7 +21,7 @@ from protocol.wire.gossip import (
 )
 from protocol.wire.message import Message
 
-TURN_BYTES, TURNS_AT_ONCE, NAMES_A_TURN = 12_000, 16, 10_000
+TURN_BYTES, TURNS_AT_ONCE, NAMES_A_TURN = 6_000, 16, 10_000
 IDS_IN_A_REPLY = 1000
 ORDER_SECONDS = 10.0
 EVERYTHING = 31
