@@ -6,7 +6,9 @@ A batch that has nothing to say waits a little for the next one: nobody can know
 senders, who were not answered, would say it all again.
 
 Every sender numbers what it tells a receiver, from 1, without gaps. The receiver keeps the highest
-number that it has on disk, drops what it has seen, and acknowledges; the sender forgets then.
+number that it has on disk, drops what it has seen, and acknowledges; the sender forgets then. An
+acknowledgement of what was never said shows that the sender's store is an old copy. A store that
+was made anew begins to count above all that it can have said before.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors import vocabulary
+from actors.shards import Groups, group_of, receivers
 from actors.table import Table
 from protocol.machine import (
     Answer,
@@ -36,6 +39,7 @@ from storage.schema import Registry
 from storage.store import Store
 
 POISON_LIMIT = 3
+EPOCH = 1 << 40  # numbers of a store that was made anew begin at its generation times this
 LAZY_SECONDS = 0.02
 _ROW, _OUT, _IN, _SEQ, _SUSPECT = b"r/", b"o/", b"i/", b"n/", b"q/"
 
@@ -78,6 +82,7 @@ class Driver:
         *,
         switches: Switches | None = None,
         on_commit: Callable[[str], None] | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.machine = machine
         self.name = machine.name
@@ -86,6 +91,7 @@ class Driver:
         self.host = host
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
+        self.groups = groups or {}
         self.rows = Table(schemas.cold, self._fetch)
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
@@ -99,6 +105,7 @@ class Driver:
         self._acks: set[str] = set()
         self._wakes: list[float] = []
         self._heard = False
+        self._first = store.remade * EPOCH if store is not None else 0
 
     # ---- start ----
 
@@ -146,7 +153,9 @@ class Driver:
             if sequence <= seen:
                 self._acks.add(sender)
                 return
-            if sequence != seen + 1:
+            begins_anew = sequence % EPOCH == 1 and sequence // EPOCH > seen // EPOCH
+            lost = not seen and self._first  # we were made anew: it goes on where it was
+            if sequence != seen + 1 and not begins_anew and not lost:
                 raise Gap(f"{sender} said {sequence} after {seen}")
         if sequence:
             self._marks[sender] = sequence
@@ -174,13 +183,17 @@ class Driver:
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
+        if self._marks.get(name):
+            self._acks.add(name)
         for number, item in sorted(self.outbox.get(name, {}).items()):
             self.host.out(name, number, item)
         if self.switches.resume:
-            self._run(lambda step, at: self.machine.resume(step, name, at))
+            self._run(lambda step, at: self.machine.resume(step, group_of(name), at))
 
     def acknowledged(self, name: str, sequence: int) -> None:
         """Everything up to this number is durable at `name`: forgotten with the next write."""
+        if sequence > self._numbers.get(name, self._first):
+            raise Gap(f"{name} has heard {sequence} of ours, more than we have said: an old copy")
         waiting = self.outbox.get(name, {})
         for number in [number for number in waiting if number <= sequence]:
             del waiting[number]
@@ -225,12 +238,16 @@ class Driver:
                 if effect.unix_seconds not in self._wakes:
                     self._wakes.append(effect.unix_seconds)
                 continue
-            number = self._number(effect) if isinstance(effect, Tell) else 0
-            self._acts.append((number, effect))
+            if isinstance(effect, Do):
+                self._acts.append((0, effect))
+                continue
+            for name in receivers(self.groups, effect.to, effect.item):
+                one = effect if name == effect.to else effect.but(to=name)
+                self._acts.append((self._number(one) if isinstance(one, Tell) else 0, one))
 
     def _number(self, effect: Tell) -> int:
         """In the outbox from now on; -> its number."""
-        number = self._numbers.get(effect.to, 0) + 1
+        number = self._numbers.get(effect.to, self._first) + 1
         self._numbers[effect.to] = number
         self.outbox.setdefault(effect.to, {})[number] = effect.item
         self._stage(_SEQ + effect.to.encode(), number.to_bytes(8, "big"))

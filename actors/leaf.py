@@ -28,10 +28,11 @@ from actors.links import Hub
 from actors.notes import Directory, Ping, Pong, Refused, Settings, Start, Started
 from actors.ports.base import CannotStart
 from actors.roles import make_machine
-from actors.tree import ORDER, TREE
+from actors.shards import group_of, members
+from actors.tree import MONITORS, ORDER, TREE
 from protocol.crypto.keys import node_id
 from protocol.machine import Log, Moment
-from storage.errors import StoreError
+from storage.errors import Missing, StoreError
 
 
 class Leaf(SafeActor):
@@ -91,9 +92,10 @@ class Loop:
         self.driver = Driver(
             _machine(self.name, self.settings),
             store,
-            vocabulary.SCHEMAS[self.name],
+            vocabulary.SCHEMAS[group_of(self.name)],
             self,
             on_commit=_crash_hook(self.name),
+            groups={"monitors": members("monitors", MONITORS)},
         )
         self.driver.load()  # here and not in the thread: a store that is refused is told upwards
         self.hub.on_up = self.driver.linked
@@ -111,9 +113,16 @@ class Loop:
         identity = _identity(self.settings, self.name)
         mirror = os.path.join(self.folder, "marks", f"{self.name}.mark")
         folder = os.path.join(stores, self.name)
-        again = self.child.remakeable
-        store = RocksStore(folder, mirror, identity, self.name, remakeable=again)
-        if store.remade:
+        wanted = self.child.rebuildable and self.name in self.settings.rebuild
+        again = self.child.remakeable or wanted
+        try:
+            store = RocksStore(folder, mirror, identity, self.name, remakeable=again)
+        except Missing as error:
+            if not self.child.rebuildable:
+                raise
+            text = f"{error}, or start once with --rebuild {self.name}: the channels know the rest"
+            raise Missing(text) from None
+        if store.just_remade:
             self.warn(f"the {self.name} store was missing ({folder}) and is made anew")
         return store
 
@@ -259,6 +268,7 @@ def _machine(name: str, settings: Settings) -> Any:
         host=settings.host,
         port=settings.port,
         folder=settings.folder,
+        monitors=MONITORS,
     )
 
 
@@ -268,9 +278,9 @@ def _identity(settings: Settings, name: str) -> bytes:
 
 def _crash_hook(name: str) -> Any:
     """DARUMA_CRASH=<actor>:<n>:<before|after>[:node] kills that process, or the whole node, at the
-    actor's n-th durable commit since the node was started; once."""
+    n-th durable commit of the actor (or of its group) since the node was started; once."""
     actor, _, rest = os.environ.get("DARUMA_CRASH", "").partition(":")
-    if actor != name:
+    if actor not in (name, group_of(name)):
         return None
     number, when, *victim = rest.split(":")
     counter = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"crash.{os.environ[FIRST_PID]}")

@@ -10,7 +10,8 @@ from actors.hardened import Note
 
 @dataclass(frozen=True, repr=False)
 class Settings(Note):
-    """Where a node lives, and what every leaf needs of it. `seed` never leaves the machine."""
+    """Where a node lives, and what every leaf needs of it. `seed` never leaves the machine.
+    `rebuild`: actors whose missing store is made anew from what the others have."""
 
     folder: str
     network: str
@@ -22,6 +23,7 @@ class Settings(Note):
     rpc: dict[str, Any]
     seed: bytes
     first_pid: int
+    rebuild: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

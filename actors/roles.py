@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.shards import group_of
 from protocol import features, opening
 from protocol.api.machine import Machine as Api
 from protocol.chain.machine import Machine as Chain
@@ -23,8 +24,10 @@ from protocol.wallet.machine import Machine as Wallet
 def make_machine(
     name: str, network: str, seed: bytes, *, policy: Policy | None = None, **shown: Any
 ) -> Any:
-    """`shown`: what the API tells of the node (alias, host, port, folder)."""
-    match name:
+    """`shown`: what the API tells of the node (alias, host, port, folder), and `monitors`, how
+    many share the channels."""
+    monitors = shown.get("monitors", 1)
+    match group_of(name):
         case "chain":
             return Chain()
         case "wallet":
@@ -43,12 +46,13 @@ def make_machine(
         case "router":
             return Router(node_id(seed))
         case "monitors":
-            return Monitors()
+            return Monitors(name, monitors)
         case "peers":
             return Peers(network, derive(seed, "channels"), node_secret(seed))
         case "payments":
             return Payments(network, node_secret(seed))
         case "api":
             shown.pop("zeroconf_peers", None)
-            return Api(network=network, node_id=node_id(seed).hex(), **shown)
+            shown.pop("monitors", None)
+            return Api(monitors=monitors, network=network, node_id=node_id(seed).hex(), **shown)
     raise AssertionError(name)

@@ -29,6 +29,7 @@ from actors.notes import (
     Started,
     Status,
 )
+from actors.shards import group_of
 from actors.tree import BACKOFF_SECONDS, HEARTBEAT_SECONDS, HUNG_SECONDS, TREE, Child
 
 
@@ -205,7 +206,7 @@ class Supervisor(SafeActor):
                 rows.append(
                     {
                         "name": seat.child.name,
-                        "role": seat.child.name,
+                        "role": group_of(seat.child.name),
                         "parent": "supervisor",
                         "pid": seat.entry.pid,
                         "generation": seat.entry.generation,

@@ -60,6 +60,9 @@ class Node:
         self.config = config
         self.folder = config.folder
         self.lock = lock(self.folder)
+        if (self.folder / "stores" / "monitors").exists():
+            text = f"{self.folder} was made by an earlier development version: use another folder"
+            raise ConfigError(text)
         run = self.folder / "run"
         run.mkdir(mode=0o700, exist_ok=True)
         for old in run.glob("*.sock"):
@@ -78,6 +81,7 @@ class Node:
             rpc=config.rpc or (self.chain.rpc if self.chain else {}),
             seed=secret,
             first_pid=os.getpid(),
+            rebuild=config.rebuild,
         )
         self.system: Any = None
         self.supervisor: Any = None

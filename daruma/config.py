@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "alias": ("daruma", "name of the node"),
     "announce-addr": ("", "host:port (with commas) that the world is told for connecting"),
     "zeroconf-peers": ("", "node ids (with commas) trusted to open channels without confirmation"),
+    "rebuild": ("", "payments: make its missing store anew from the channels; invoices are lost"),
     "bitcoin-rpcconnect": (None, "host of a bitcoind"),
     "bitcoin-rpcport": (None, "port of its RPC"),
     "bitcoin-rpcuser": (None, "user of its RPC"),
@@ -50,6 +51,7 @@ class Config:
     zeroconf_peers: tuple[str, ...]
     announced: tuple[tuple[str, str, int], ...]
     rpc: dict[str, Any] | None
+    rebuild: tuple[str, ...] = ()
     origins: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -145,6 +147,7 @@ def _checked(
         port=port,
         alias=alias,
         zeroconf_peers=_node_ids(str(values["zeroconf-peers"])),
+        rebuild=_rebuild(str(values["rebuild"])),
         announced=_addresses(str(values["announce-addr"])),
         rpc=rpc,
         origins=origins,
@@ -161,6 +164,12 @@ def _addresses(text: str) -> tuple[tuple[str, str, int], ...]:
     if sum(item.type == "dns" for item in found) > 1:
         raise ConfigError("announce-addr: only one hostname may be announced (BOLT 7)")
     return tuple(found)
+
+
+def _rebuild(text: str) -> tuple[str, ...]:
+    if text not in ("", "payments"):
+        raise ConfigError(f"rebuild: {text[:40]!r} cannot be made anew: only payments can")
+    return (text,) if text else ()
 
 
 def _node_ids(text: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from protocol.bitcoin.transaction import parse
 CAPACITY_SAT, DEPTH, ANNOUNCE_DEPTH = 1_000_000, 1, 6
 TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
 WHOLE = "the whole node"
-VICTIMS = ("monitors", "peers", "funding", "payments", "api")
+VICTIMS = ("monitors-1", "monitors-2", "peers", "funding", "payments", "api")
 
 
 class Differs(Exception):

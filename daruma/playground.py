@@ -165,12 +165,17 @@ class NodeProcess:
         return next((row["pid"] for row in self.tree() if row["name"] == name), None)
 
     def kill_actor(self, name: str) -> float:
-        """SIGKILL by pid; -> seconds until its next incarnation is in the tree and answers."""
-        old = self.pid(name)
-        assert old is not None, f"{name} is not running"
+        """SIGKILL by pid of an actor, or of all with that role; -> seconds until their next
+        incarnations are in the tree and answer."""
+        old = {row["name"]: row["pid"] for row in self.tree() if name in (row["name"], row["role"])}
+        assert old, f"{name} is not running"
         began = time.monotonic()
-        os.kill(old, signal.SIGKILL)
-        until(lambda: self.pid(name) not in (None, old), f"{name} came back")
+        for pid in old.values():
+            os.kill(pid, signal.SIGKILL)
+        until(
+            lambda: all(self.pid(one) not in (None, pid) for one, pid in old.items()),
+            f"{name} came back",
+        )
         return time.monotonic() - began
 
     # ---- sentences ----

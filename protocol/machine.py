@@ -156,6 +156,7 @@ class Answer(Value, frozen=True, kw_only=True):
     result: Any = None
     code: int | None = None
     text: str = ""
+    data: Any = None
 
 
 class Quarantined(Value, frozen=True, kw_only=True):

@@ -22,12 +22,19 @@ class Disk:
         self.mirror: Mark = NOTHING
         self.fail_at: int | None = None
         self.how = "error"
+        self.remade = 0
 
     def copy(self) -> Disk:
         twin = Disk()
         twin.data, twin.generation = dict(self.data), self.generation
         twin.mark, twin.mirror = self.mark, self.mirror
+        twin.remade = self.remade
         return twin
+
+    def lose(self) -> None:
+        """All of it; the next start makes it anew."""
+        self.data = {}
+        self.remade = self.generation + 1
 
 
 class MemoryStore:
@@ -40,6 +47,7 @@ class MemoryStore:
         disk.generation += 1
         self.generation = disk.generation
         self.mark = disk.mark
+        self.remade = disk.remade
 
     def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         data, unread = self.disk.data, tuple(but)

@@ -25,7 +25,7 @@ from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, 
 from storage.mirror import Mirror
 from storage.store import NOTHING, Changes, Mark, mark_from
 
-META, IDENTITY = b"\x00mark", b"\x00identity"
+META, IDENTITY, REMADE = b"\x00mark", b"\x00identity", b"\x00remade"
 LOCK_SECONDS = 2.0
 
 
@@ -72,25 +72,27 @@ class RocksStore:
         remakeable: bool = False,
     ) -> None:
         self.folder, self.what, self.remakeable = folder, what, remakeable
-        self.remade = False
         self._mirror = Mirror(mirror_path)
         self._sync = WriteOptions()
         self._sync.sync = True
         mirrored = self._mirror.read()
+        self.just_remade = False
         self._db = self._open(fresh=mirrored == NOTHING)
         self.mark, stored = self._read_meta()
-        if self.remade:
+        if self.just_remade:
             # every earlier life has made a commit: its generation was lower
             self.mark, stored = Mark(mirrored.commits, NOTHING.hash), mirrored.commits
         else:
             self._check(mirrored, identity, fresh=stored is None)
         self.generation = (stored or 0) + 1
+        anew = {REMADE: self.generation.to_bytes(8, "big")} if self.just_remade else {}
         # the fence: from this commit on an older incarnation is known by its generation
-        self.commit({IDENTITY: identity})
+        self.commit({IDENTITY: identity, **anew})
+        self.remade = int.from_bytes(self.get(REMADE) or b"", "big")
 
     def _open(self, *, fresh: bool) -> Any:
         exists = os.path.exists(os.path.join(self.folder, "CURRENT"))
-        self.remade = not exists and not fresh and self.remakeable
+        self.just_remade = not exists and not fresh and self.remakeable
         if not exists and not fresh and not self.remakeable:
             raise Missing(
                 f"the {self.what} store is missing ({self.folder}): restore it from a backup"
@@ -99,7 +101,7 @@ class RocksStore:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                return Rdict(self.folder, _options(create=fresh or self.remade))
+                return Rdict(self.folder, _options(create=fresh or self.just_remade))
             except Exception as error:  # rocksdict raises nothing more precise
                 explained = self._explained(error)
                 if not isinstance(explained, InUse) or time.monotonic() > deadline:

@@ -39,10 +39,14 @@ def mark_from(data: bytes) -> Mark:
 
 
 class Store(Protocol):
-    """One actor's own store, open for one incarnation."""
+    """One actor's own store, open for one incarnation.
+
+    `remade`: the generation in which it was last made anew because it was missing, or 0.
+    """
 
     generation: int
     mark: Mark
+    remade: int
 
     def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         """Everything but keys that begin with one of `but`, in order of key. Raises `Corrupt`."""

@@ -158,6 +158,8 @@ class ApiPort:
         shown: dict[str, Any] = {"jsonrpc": "2.0", "id": reply.id}
         if reply.code is not None:
             shown["error"] = {"code": reply.code, "message": reply.text}
+            if reply.data is not None:
+                shown["error"]["data"] = reply.data
         else:
             shown["result"] = reply.result
         client.send(shown)
@@ -207,7 +209,7 @@ class ApiPort:
         if self.host.settings.network != "regtest":
             return {"code": -1, "text": "kill is for regtest only"}
         for row in self._tree():
-            if row["name"] == name and row["name"] != "node":
+            if row["name"] == name and name != "node":
                 if row["pid"] == os.getpid():
                     self.flush()
                 os.kill(row["pid"], signal.SIGKILL)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from actors import vocabulary
 from actors.driver import Driver
 from actors.roles import make_machine
+from actors.shards import keeper, members
 from actors.testkit import ports
-from actors.tree import TREE
+from actors.tree import tree
 from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import node_id
 from protocol.machine import Answer, Ask, Moment
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from actors.testkit.world import World
 
 # the questions of the API are put by the story itself
-ROLES = tuple(child.name for child in TREE if child.name != "api")
-DURABLE = tuple(child.name for child in TREE if child.durable)
+ROLES = tuple(child.name for child in tree(1) if child.name != "api")
 
 
 class Killed(Exception):
@@ -39,7 +39,7 @@ class Host:
 
     def out(self, to: str, sequence: int, item: Any) -> None:
         if to == "api":
-            self.node.answer(item)
+            self.world.answered(self.node, self.name, item)
             return
         data = vocabulary.encode(item)
         self.world.post((self.node.name, self.name, to), ("item", sequence, data))
@@ -64,7 +64,10 @@ class Node:
         self.world, self.name = world, name
         self.seed = sha256(b"seed of " + name.encode())
         self.id = node_id(self.seed)
-        self.disks = {role: Disk() for role in DURABLE}
+        children = [child for child in tree(world.monitors) if child.name != "api"]
+        self.roles = tuple(child.name for child in children)
+        self.monitors = members("monitors", world.monitors)
+        self.disks = {child.name: Disk() for child in children if child.durable}
         self.drivers: dict[str, Driver] = {}
         self.purse = ports.SimWallet(self.seed)
         self.policy = Policy(minimum_depth=3)
@@ -74,15 +77,26 @@ class Node:
         self.questions: dict[str, int] = {}
 
     def machine(self, role: str) -> Any:
-        return make_machine(role, "regtest", self.seed, policy=self.policy)
+        count = len(self.monitors)
+        return make_machine(role, "regtest", self.seed, policy=self.policy, monitors=count)
 
     def answer(self, item: Any) -> None:
         if isinstance(item, Answer):
             self.answers[item.id] = item
             self.asked.pop(item.id, None)
 
+    def keeper(self, cid: str) -> str:
+        """Which monitor has this channel."""
+        return keeper(self.monitors, bytes.fromhex(cid))
+
     def row(self, role: str, key: str) -> Any:
-        return self.drivers[role].rows.get(key)
+        """A row of an actor, or of any of its group."""
+        tables = [self.drivers[name].rows for name in self._members(role)]
+        return next((row for rows in tables if (row := rows.get(key)) is not None), None)
 
     def rows(self, role: str, segment: str) -> dict[str, Any]:
-        return dict(self.drivers[role].rows.segment(segment))
+        tables = [self.drivers[name].rows for name in self._members(role)]
+        return {key: row for rows in tables for key, row in rows.segment(segment).items()}
+
+    def _members(self, role: str) -> tuple[str, ...]:
+        return self.monitors if role == "monitors" else (role,)

@@ -11,9 +11,11 @@ from typing import Any
 
 from actors import vocabulary
 from actors.driver import Driver, Switches
+from actors.shards import group_of, receivers
 from actors.testkit import ports
 from actors.testkit.chain import SimChain
-from actors.testkit.node import DURABLE, ROLES, Host, Killed, Node
+from actors.testkit.node import Host, Killed, Node
+from actors.testkit.wires import Wires
 from protocol.crypto.hashes import sha256
 from protocol.machine import Ask, Log, Moment
 from protocol.peer import items as peer
@@ -27,10 +29,16 @@ START = 1_700_000_000.0
 Link = tuple[str, str, str]
 
 
-class World:
-    """All nodes of a story. `seed` None delivers in order of posting; a number shuffles links."""
+class World(Wires):
+    """All nodes of a story. `seed` None delivers in order of posting; a number shuffles links.
 
-    def __init__(self, *, seed: int | None = None, switches: Switches | None = None) -> None:
+    `monitors`: how many share the channels of a node.
+    """
+
+    def __init__(
+        self, *, seed: int | None = None, switches: Switches | None = None, monitors: int = 1
+    ) -> None:
+        self.monitors = monitors
         self.nodes: dict[str, Node] = {}
         self.chain = SimChain()
         self.now = START
@@ -59,9 +67,9 @@ class World:
             self.chain.mine(1, node.purse.script(150 + index))
         raws = self.chain.blocks[-coins:] if coins else []
         self._give(node, raws)
-        for role in ROLES:
+        for role in node.roles:
             self.start(node, role)
-        for role in ROLES:
+        for role in node.roles:
             self._announce(node, role)
         self.settle()
         return node
@@ -86,14 +94,15 @@ class World:
     def start(self, node: Node, role: str) -> None:
         """A new incarnation from the disk."""
         host = Host(self, node, role)
-        store = MemoryStore(node.disks[role]) if role in DURABLE else None
+        store = MemoryStore(node.disks[role]) if role in node.disks else None
         driver = Driver(
             node.machine(role),
             store,
-            vocabulary.SCHEMAS[role],
+            vocabulary.SCHEMAS[group_of(role)],
             host,
             switches=self.switches if self.crashes else self._before_the_first,
             on_commit=host.on_commit,
+            groups={"monitors": node.monitors},
         )
         node.drivers[role] = driver
         if role == "peers":
@@ -105,7 +114,7 @@ class World:
         """Restarted(role): everybody hears of the new incarnation, and it of everybody."""
         if not self.switches.announce_restarts and self.crashes:
             return
-        for other in ROLES:
+        for other in node.roles:
             if other != role and other in node.drivers and role in node.drivers:
                 self._guarded(node, other, lambda d: d.linked(role))
                 self._guarded(node, role, lambda d, o=other: d.linked(o))
@@ -114,8 +123,8 @@ class World:
     def _ask_again(self, node: Node, role: str) -> None:
         """What the API does: open questions are asked again after a restart."""
         for where, ask in list(node.asked.values()):
-            if where == role:
-                self.post((node.name, "api", where), ("item", 0, vocabulary.encode(ask)))
+            if where == group_of(role):
+                self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
 
     # ---- what happens ----
 
@@ -138,8 +147,12 @@ class World:
             number = f"{method}:{node.questions[method]}"
         ask = Ask(id=number, method=method, params=params)
         node.asked[ask.id] = (role, ask)
-        self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
+        for name in receivers({"monitors": node.monitors}, role, ask):
+            self.post((node.name, "api", name), ("item", 0, vocabulary.encode(ask)))
         return ask.id
+
+    def answered(self, node: Node, role: str, item: Any) -> None:
+        node.answer(item)
 
     def at_port(self, node: Node, role: str, item: Any) -> None:
         """An order to a port: done at once, its answers wait for delivery."""
@@ -153,59 +166,6 @@ class World:
         )
         for answer in answers:
             self.hear_port(node, role, answer)
-
-    def hear_port(self, node: Node, role: str, item: Any) -> None:
-        self._ticket += 1
-        self.ports.setdefault((node.name, role), deque()).append((self._ticket, item))
-
-    # ---- wires between nodes ----
-
-    def _wire_order(self, node: Node, item: Any) -> None:
-        match item:
-            case peer.Listen():
-                node.listening = True
-            case peer.Dial():
-                self._dial(node, item)
-            case peer.Write():
-                other = self._by_id(item.node_id)
-                if other is not None and (node.name, other.name) in self.wires:
-                    self._ticket += 1
-                    self.wires[node.name, other.name].append((self._ticket, item.message))
-            case peer.WhenDrained():
-                self.hear_port(node, "peers", peer.Drained(node_id=item.node_id))
-            case peer.Hangup():
-                other = self._by_id(item.node_id)
-                if other is not None:
-                    self._cut_wire(node, other, tell_first=False)
-
-    def _by_id(self, node_id: bytes) -> Node | None:
-        return next((node for node in self.nodes.values() if node.id == node_id), None)
-
-    def _dial(self, node: Node, item: peer.Dial) -> None:
-        other = self._by_id(item.node_id)
-        if other is None or not other.listening or "peers" not in other.drivers:
-            self.hear_port(node, "peers", peer.Disconnected(node_id=item.node_id, reason="refused"))
-            return
-        if (node.name, other.name) in self.wires:
-            self._cut_wire(node, other)
-        self.wires[node.name, other.name] = deque()
-        self.wires[other.name, node.name] = deque()
-        for one, two, inbound in ((node, other, False), (other, node, True)):
-            news = peer.Connected(node_id=two.id, inbound=inbound, host=two.name, port=9735)
-            self.hear_port(one, "peers", news)
-
-    def _cut_wire(self, one: Node, two: Node, *, tell_first: bool = True) -> None:
-        if self.wires.pop((one.name, two.name), None) is None:
-            return
-        self.wires.pop((two.name, one.name), None)
-        gone = "the connection broke"
-        if tell_first:
-            self.hear_port(one, "peers", peer.Disconnected(node_id=two.id, reason=gone))
-        self.hear_port(two, "peers", peer.Disconnected(node_id=one.id, reason=gone))
-
-    def cut(self, one: Node, two: Node) -> None:
-        """The connection breaks; what is on its way is lost."""
-        self._cut_wire(one, two)
 
     # ---- moving ----
 
@@ -338,7 +298,7 @@ class World:
         """
         self.crashes += 1
         self._switch()
-        victims = ROLES if role == "*" else (role,)
+        victims = node.roles if role == "*" else (role,)
         if heard:
             self._last_words(node, victims)
         for name in victims:

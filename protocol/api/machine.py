@@ -32,6 +32,7 @@ class Reply(Value, frozen=True, kw_only=True):
     result: Any = None
     code: int | None = None
     text: str = ""
+    data: Any = None
 
 
 class Local(Value, frozen=True, kw_only=True):
@@ -42,20 +43,24 @@ class Local(Value, frozen=True, kw_only=True):
 
 
 class Call(Value, frozen=True, kw_only=True):
-    """Row "~call/<id>": an open request. `answers` has a place for each question asked so far."""
+    """Row "~call/<id>": an open request. `answers` has a place for each question asked so far;
+    `shares`: (question, who answered) -> the rows that one of several monitors has."""
 
     request: Request
     values: Values
     stage: int = 0
     asked: tuple[tuple[str, Ask], ...] = ()
     answers: tuple[Any, ...] = ()
+    shares: dict[tuple[int, str], list[Any]] = {}
 
 
 class Machine:
     name = "api"
 
-    def __init__(self, **constants: Any) -> None:
-        """network, node_id (hex), alias, host, port, folder: what replies show of them."""
+    def __init__(self, *, monitors: int = 1, **constants: Any) -> None:
+        """network, node_id (hex), alias, host, port, folder: what replies show of them.
+        `monitors`: so many answer a question that is about no single channel."""
+        self.monitors = monitors
         self.constants = {f"~{name}": value for name, value in constants.items()}
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
@@ -79,7 +84,7 @@ class Machine:
             case Request():
                 self._request(step, item)
             case Answer():
-                self._answer(step, item)
+                self._answer(step, sender, item)
             case _:
                 raise AssertionError(type(item).__name__)
 
@@ -130,27 +135,38 @@ class Machine:
         call = call.but(asked=tuple(asked), answers=tuple(answers))
         step.put(f"~call/{number}", call)
 
-    def _answer(self, step: Step, answer: Answer) -> None:
+    def _answer(self, step: Step, sender: str, answer: Answer) -> None:
         number, _, index = answer.id.rpartition(".")
         call = step.get(f"~call/{number}")
         if call is None or call.answers[int(index)] is not None:
             return  # answered twice, or by the second of two
         if answer.code is not None:
             step.drop(f"~call/{number}")
-            self._refuse(step, call.request, answer.code, answer.text)
+            self._refuse(step, call.request, answer.code, answer.text, answer.data)
             return
+        call, result = self._gathered(call, int(index), sender, answer.result)
         answers = list(call.answers)
-        answers[int(index)] = {"result": answer.result}
+        answers[int(index)] = result
         call = call.but(answers=tuple(answers))
         step.put(f"~call/{number}", call)
         if None not in answers:
             self._go_on(step, number, call)
+
+    def _gathered(self, call: Call, index: int, sender: str, result: Any) -> tuple[Call, Any]:
+        """Lists of several monitors become one, in their order; None while one is missing."""
+        actor, ask = call.asked[index]
+        if actor != "monitors" or self.monitors == 1 or "channel_id" in ask.params:
+            return call, {"result": result}
+        shares = call.shares | {(index, sender): result}
+        said = sorted(key for key in shares if key[0] == index)
+        rows = [row for key in said for row in shares[key]]
+        return call.but(shares=shares), {"result": rows} if len(said) == self.monitors else None
 
     def _reply(self, step: Step, number: str, call: Call, result: Any) -> None:
         step.drop(f"~call/{number}")
         request = call.request
         step.do(Reply(connection=request.connection, id=request.id, result=result))
 
-    def _refuse(self, step: Step, request: Request, code: int, text: str) -> None:
-        reply = Reply(connection=request.connection, id=request.id, code=code, text=text)
-        step.do(reply)
+    def _refuse(self, step: Step, request: Request, code: int, text: str, data: Any = None) -> None:
+        connection, number = request.connection, request.id
+        step.do(Reply(connection=connection, id=number, code=code, text=text, data=data))

@@ -64,10 +64,12 @@ class Withdraw(Value, frozen=True, kw_only=True):
 
 
 class Settle(Value, frozen=True, kw_only=True):
-    """How an HTLC of theirs ends: exactly one of the three is given."""
+    """How an HTLC of theirs ends: exactly one of the three is given. `payment_id`: of the claim
+    that it is a part of."""
 
     channel_id: bytes
     htlc_id: int
+    payment_id: bytes = b""
     preimage: bytes | None = None
     failure: bytes | None = None
     malformed: tuple[bytes, int] | None = None
@@ -95,10 +97,26 @@ class FundingBuried(Value, frozen=True, kw_only=True):
     scid: bytes
 
 
+class Held(Value, frozen=True, kw_only=True):
+    """The blocking action: from now on no revoke_and_ack is applied, until `Unheld`."""
+
+    channel_id: bytes
+    hold: str
+
+
+class Unheld(Value, frozen=True, kw_only=True):
+    """This hold has no reason any more."""
+
+    channel_id: bytes
+    hold: str
+
+
 class Born(Value, frozen=True, kw_only=True):
-    """Everything that a channel needs to live again, from its monitor."""
+    """Everything that a channel needs to live again, from its monitor. `holds` are derived anew
+    each time, from the claims and preimages that it has."""
 
     channel: Channel
+    holds: tuple[str, ...] = ()
     offers: tuple[Offer, ...] = ()
     settles: tuple[Settle, ...] = ()
     close: CloseRequest | None = None
@@ -112,4 +130,19 @@ class Ended(Value, frozen=True, kw_only=True):
     channel_id: bytes
 
 
-ToChannel = Durable | Offer | Settle | CloseRequest | FundingLocked | FundingBuried | Born | Ended
+ToChannel = (
+    Durable | Offer | Settle | Held | Unheld
+    | CloseRequest | FundingLocked | FundingBuried | Born | Ended
+)  # fmt: skip
+
+FORWARD = "forward/"  # an origin that begins so is an HTLC that we relay
+
+
+def forward_hold(htlc_id: int) -> str:
+    """The hold of a forwarded HTLC that was fulfilled: its preimage is not durable upstream."""
+    return f"ours/{htlc_id}"
+
+
+def claim_hold(payment_id: bytes) -> str:
+    """The hold of a claim that is not durable in all its monitors."""
+    return f"claim/{payment_id.hex()}"

@@ -44,7 +44,8 @@ class Live(Value, frozen=True, kw_only=True):
 
     `unacked`: updates given and not known to be durable. `held`: messages, each with the update
     that it waits for. `fresh`: messages of this turn. `offers` and `settles` are the monitor's
-    wishes that are not carried out irrevocably. `half_said`, `half_owed`: our
+    wishes that are not carried out irrevocably. `holds`: why no revoke_and_ack is applied now;
+    `inbox`: one that was not, and what the peer has said after it. `half_said`, `half_owed`: our
     announcement_signatures on this connection.
     """
 
@@ -57,6 +58,8 @@ class Live(Value, frozen=True, kw_only=True):
     offers: dict[str, Offer] = {}
     settles: dict[int, Settle] = {}
     refused: Refusals = ()
+    holds: frozenset[str] = frozenset()
+    inbox: tuple[Message, ...] = ()
     close: CloseRequest | None = None
     feerate_wanted: int | None = None
     negotiation: Negotiation | None = None
@@ -108,6 +111,7 @@ def born(snapshot: Born) -> Live:
         durable_id=channel.core.update_id,
         offers={offer.origin: offer for offer in snapshot.offers},
         settles={settle.htlc_id: settle for settle in snapshot.settles},
+        holds=frozenset(snapshot.holds),
         close=snapshot.close,
     )
 
@@ -118,6 +122,7 @@ def disconnected(turn: Turn) -> None:
         channel=commitments.forget_uncommitted(turn.channel),
         held=(),
         fresh=(),
+        inbox=(),  # unapplied, so that the peer says it again
         negotiation=None,
         online=False,
         established=False,

@@ -13,14 +13,19 @@ from protocol.channel.items import (
     Ended,
     FundingBuried,
     FundingLocked,
+    Held,
     Offer,
     Settle,
     ToChannel,
+    Unheld,
 )
-from protocol.channel.live import Turn
+from protocol.channel.live import Live, Turn
 from protocol.errors import PeerFault
 from protocol.wire import closing, commitment, gossip, opening, setup
 from protocol.wire.message import Message
+
+# what a peer may say before it needs an answer of ours: 483 additions, as many removals, and more
+MAX_INBOX = 1_500
 
 
 def hear_monitor(turn: Turn, item: ToChannel) -> None:
@@ -34,6 +39,10 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
                 turn.live = live.but(offers=live.offers | {item.origin: item})
         case Settle():
             turn.live = live.but(settles=live.settles | {item.htlc_id: item})
+        case Held():
+            turn.live = live.but(holds=live.holds | {item.hold})
+        case Unheld():
+            turn.live = live.but(holds=live.holds - {item.hold})
         case CloseRequest():
             turn.live = live.but(close=item)
         case FundingLocked():
@@ -68,7 +77,11 @@ def _locked(turn: Turn, item: FundingLocked) -> None:
 
 
 def _heard_again(turn: Turn, item: Born) -> None:
-    """The monitor came back while the channel lived: only its wishes can be new to us."""
+    """The monitor came back while the channel lived: only its wishes can be new to us, and of
+    its holds those that it has not let go of yet."""
+    # of a fulfilled forward it may not have heard; it answers when we say the preimage again
+    ours = {hold for hold in turn.live.holds if hold.startswith("ours/")}
+    turn.live = turn.live.but(holds=frozenset(item.holds) | ours)
     for offer in item.offers:
         hear_monitor(turn, offer)
     for settle in item.settles:
@@ -101,7 +114,20 @@ def hear_peer(turn: Turn, message: Message) -> None:
         return
     if not turn.live.established:
         raise PeerFault("a channel message before channel_reestablish", fatal=False)
+    live = turn.live
+    if live.inbox or live.holds and isinstance(message, commitment.RevokeAndAck):
+        if len(live.inbox) >= MAX_INBOX:
+            raise PeerFault("too much was said without a revoke_and_ack of ours", fatal=False)
+        turn.live = live.but(inbox=(*live.inbox, message))
+        return
     _operate(turn, message)
+
+
+def unheld(live: Live) -> tuple[Live, tuple[Message, ...]]:
+    """What waited behind a hold, if there is none any more; it is to be heard now, in order."""
+    if live.holds or not live.inbox:
+        return live, ()
+    return live.but(inbox=()), live.inbox
 
 
 def _operate(turn: Turn, message: Message) -> None:

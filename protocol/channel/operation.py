@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.channel import commitments, limits, stages
-from protocol.channel.items import LearnedPreimage, Offer, Settle
+from protocol.channel.items import FORWARD, LearnedPreimage, Offer, Settle, forward_hold
 from protocol.channel.live import Turn, require
 from protocol.channel.room import Room
 from protocol.channel.stages import Move
@@ -89,6 +89,9 @@ def on_fulfill(turn: Turn, message: UpdateFulfillHtlc) -> None:
             channel_id=turn.channel.id, htlc_id=htlc.id, preimage=message.payment_preimage
         )
     )
+    if htlc.origin.startswith(FORWARD):
+        # the revoke_and_ack that lets us forget it waits until upstream has the preimage
+        turn.live = turn.live.but(holds=turn.live.holds | {forward_hold(htlc.id)})
 
 
 def on_fail(turn: Turn, message: UpdateFailHtlc) -> None:

@@ -31,9 +31,25 @@ class OwnChannel(Value, frozen=True, kw_only=True):
 
 
 class OwnChannels(Value, frozen=True, kw_only=True):
-    """From monitors, when the link to them is new: all of them; others of ours are no more."""
+    """From a monitor, when the link to it is new: all that it keeps. When all `of` monitors have
+    said it, others of ours are no more."""
 
     all: tuple[OwnChannel, ...]
+    of: int = 1
+
+
+class OwnTerms(Value, frozen=True, kw_only=True):
+    """To payments: what we ask for relaying over a channel of ours, and what its peer asks for the
+    other way, if it has said so. `scid`: where it is, or our alias; `called`: what the peer calls
+    it, by which others may reach us over it."""
+
+    channel_id: bytes
+    scid: bytes
+    called: bytes
+    peer: bytes
+    public: bool
+    ours: Policy
+    theirs: Policy | None = None
 
 
 # ---- peers -------------------------------------------------------------------------------------

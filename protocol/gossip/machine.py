@@ -84,6 +84,8 @@ class Machine:
             case "peers":
                 for _, up in list(step.each("~up")):
                     self._peer_down(step, up.peer, at)
+            case "payments":
+                self.own.tell_payments(step)
             case "chain":
                 strangers.ask_again(step)
                 self._follow(step)
@@ -132,7 +134,7 @@ class Machine:
                 self.own.one(step, item, at)
                 self._hear_kept(step, item.theirs.node_id, at)
             case OwnChannels():
-                self.own.all(step, item, at)
+                self.own.all(step, sender, item, at)
             case ChannelEnded():
                 self.own.ended(step, item.channel_id)
             case PeerUp():

@@ -6,14 +6,12 @@ been away for a while says so (disabled), and says again when it is back.
 
 from __future__ import annotations
 
-from typing import Any
-
 from protocol.channel.state import alias_of, scid_text
 from protocol.crypto import secp
 from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.errors import Malformed
-from protocol.gossip import announce, asking, graph
-from protocol.gossip.announce import Policy, Side
+from protocol.gossip import announce, asking, graph, terms
+from protocol.gossip.announce import Side
 from protocol.gossip.graph import Refused
 from protocol.gossip.items import Own, OwnChannel, OwnChannels, Reconnect, Said, ToWire
 from protocol.machine import Answer, Ask, Moment, Step
@@ -28,7 +26,6 @@ from protocol.wire.gossip import (
 
 REFRESH_SECONDS = 12 * 24 * 3600
 DISABLE_SECONDS = 20 * 60
-DELTA, BASE_MSAT, PPM = 80, 1000, 10
 MAX_KEPT, MAX_KEPT_BYTES = 8, 400
 RECONNECT_AFTER, RECONNECT_EVERY = 2, 120  # ticks of the gossiper
 
@@ -50,9 +47,11 @@ class Owner:
 
     # ---- what monitors say ----
 
-    def all(self, step: Step, item: OwnChannels, at: Moment) -> None:
-        alive = {facts.channel_id for facts in item.all}
-        for own in step.scan("own/").values():
+    def all(self, step: Step, monitor: str, item: OwnChannels, at: Moment) -> None:
+        step.put(f"~keeps/{monitor}", item)
+        said = step.scan("~keeps/").values()
+        alive = {facts.channel_id for one in said for facts in one.all}
+        for own in step.scan("own/").values() if len(said) >= item.of else ():
             if own.facts.channel_id not in alive:
                 self.ended(step, own.facts.channel_id)
         for facts in item.all:
@@ -63,11 +62,12 @@ class Owner:
         known = step.get(key)
         if known is not None and known.facts.scid != facts.scid:
             graph.forget_edge(step, known.facts.scid)  # a reorganisation put it elsewhere
-        own = Own(facts=facts, policy=default_policy(facts))
+        own = Own(facts=facts, policy=terms.default_policy(facts))
         if known is not None:
             own = known.but(facts=facts)
         if own != known:
             step.put(key, own)
+            terms.tell_payments(step, own)
         self.check(step, own, at)
 
     def ended(self, step: Step, channel_id: bytes) -> None:
@@ -79,6 +79,10 @@ class Owner:
                     step.drop(graph.said_key(own.facts.scid, way))
             tip = step.get("~tip")
             graph.spend(step, own.facts.scid, tip.height if tip is not None else 0)
+
+    def tell_payments(self, step: Step) -> None:
+        for own in step.scan("own/").values():
+            terms.tell_payments(step, own)
 
     # ---- the comparison ----
 
@@ -156,7 +160,9 @@ class Owner:
             if not theirs.htlc_minimum_msat <= theirs.htlc_maximum_msat <= most_msat:
                 raise Refused
             if theirs != own.theirs:
-                step.put(f"own/{facts.channel_id.hex()}", own.but(theirs=theirs))
+                own = own.but(theirs=theirs)
+                step.put(f"own/{facts.channel_id.hex()}", own)
+                terms.tell_payments(step, own)
             if message.short_channel_id == facts.scid and not message.message_flags & DONT_FORWARD:
                 step.put(graph.said_key(facts.scid, way), Said(raw=raw))
             return True
@@ -173,10 +179,11 @@ class Owner:
             names = (facts.channel_id.hex(), scid_text(facts.scid), facts.theirs.node_id.hex())
             if wanted != "all" and wanted not in names:
                 continue
-            own = own.but(policy=_changed(own, ask.params))
+            own = own.but(policy=terms.changed(own, ask.params))
             step.put(key, own)
+            terms.tell_payments(step, own)
             self.check(step, own, at)
-            rows.append(_shown(own))
+            rows.append(terms.shown(own))
         if not rows:
             text = "id: there is no such usable channel"
             return Answer(id=ask.id, code=-32602, text=text)
@@ -194,10 +201,10 @@ class Owner:
             row: dict[str, object] = {
                 "fee_base_msat": own.policy.fee_base_msat,
                 "fee_proportional_millionths": own.policy.fee_proportional_millionths,
-                "updates": {"local": _terms(own.policy)},
+                "updates": {"local": terms.listed(own.policy)},
             }
             if theirs is not None:
-                row["updates"] = {"local": _terms(own.policy), "remote": _terms(theirs)}
+                row["updates"] = {"local": terms.listed(own.policy), "remote": terms.listed(theirs)}
             found[own.facts.channel_id.hex()] = row
         return found
 
@@ -308,52 +315,6 @@ class Owner:
                 for own in step.scan("own/").values():
                     if own.facts.theirs.node_id.hex() == name and own.facts.their_half:
                         self._renew_update(step, own, at)
-
-
-def _changed(own: Own, params: dict[str, Any]) -> Policy:
-    """What is not given stays as it is; limits stay within the channel's."""
-    least = max(params.get("htlcmin", own.policy.htlc_minimum_msat), own.facts.least_msat)
-    most = params.get("htlcmax", own.policy.htlc_maximum_msat)
-    most = min(most, own.facts.most_msat, own.facts.capacity_sat * 1000)
-    return own.policy.but(
-        fee_base_msat=params.get("feebase", own.policy.fee_base_msat),
-        fee_proportional_millionths=params.get("feeppm", own.policy.fee_proportional_millionths),
-        htlc_minimum_msat=min(least, most),
-        htlc_maximum_msat=most,
-    )
-
-
-def _shown(own: Own) -> dict[str, object]:
-    return {
-        "peer_id": own.facts.theirs.node_id.hex(),
-        "channel_id": own.facts.channel_id.hex(),
-        "short_channel_id": scid_text(own.facts.scid),
-        "fee_base_msat": own.policy.fee_base_msat,
-        "fee_proportional_millionths": own.policy.fee_proportional_millionths,
-        "ignore_fee_limits": True,
-        "minimum_htlc_out_msat": own.policy.htlc_minimum_msat,
-        "maximum_htlc_out_msat": own.policy.htlc_maximum_msat,
-    }
-
-
-def _terms(policy: Policy) -> dict[str, int]:
-    return {
-        "htlc_minimum_msat": policy.htlc_minimum_msat,
-        "htlc_maximum_msat": policy.htlc_maximum_msat,
-        "cltv_expiry_delta": policy.cltv_expiry_delta,
-        "fee_base_msat": policy.fee_base_msat,
-        "fee_proportional_millionths": policy.fee_proportional_millionths,
-    }
-
-
-def default_policy(facts: OwnChannel) -> Policy:
-    return Policy(
-        cltv_expiry_delta=DELTA,
-        htlc_minimum_msat=facts.least_msat,
-        htlc_maximum_msat=min(facts.most_msat, facts.capacity_sat * 1000),
-        fee_base_msat=BASE_MSAT,
-        fee_proportional_millionths=PPM,
-    )
 
 
 def _is_right(step: Step, scid: bytes, funding: tuple[bytes, int]) -> bool:

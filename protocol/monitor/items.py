@@ -25,11 +25,13 @@ class Guarding(Value, frozen=True, kw_only=True):
 
 
 class ChannelUsable(Value, frozen=True, kw_only=True):
-    """To funding and payments: both channel_ready were exchanged."""
+    """To funding and payments: both channel_ready were exchanged. To payments again when the
+    channel's place has changed. `hidden`: it is never named by its place."""
 
     channel_id: bytes
     peer: bytes
     scid: bytes
+    hidden: bool = False
 
 
 class ChannelEnded(Value, frozen=True, kw_only=True):
@@ -54,6 +56,8 @@ class HtlcEnded(Value, frozen=True, kw_only=True):
     """To payments: how an HTLC of ours ended, exactly one of the three."""
 
     origin: str
+    channel_id: bytes
+    htlc_id: int
     preimage: bytes | None = None
     failure: bytes | None = None
     malformed: tuple[bytes, int] | None = None
@@ -68,13 +72,24 @@ class HtlcRefused(Value, frozen=True, kw_only=True):
 
 
 class Claim(Value, frozen=True, kw_only=True):
-    """From payments: these parts are ours to claim. Each part is (channel id, HTLC id)."""
+    """From payments, to each monitor of the set: these parts are ours to claim, all or none.
 
+    A fact, without a number. `parts`: (channel id, HTLC id) of the whole set, over all channels;
+    `payment_id` (32 bytes) names the set. The rest is what the user's event says, so that any one
+    monitor can bring a payment back that payments has lost.
+    """
+
+    channel_id: bytes
     payment_id: bytes
     preimage: bytes
     parts: tuple[tuple[bytes, int], ...]
     amount_msat: int
     label: str
+    description: str = ""
+
+    @property
+    def channels(self) -> tuple[bytes, ...]:
+        return tuple(dict.fromkeys(channel for channel, _ in self.parts))
 
 
 class ClaimKept(Value, frozen=True, kw_only=True):
@@ -84,8 +99,41 @@ class ClaimKept(Value, frozen=True, kw_only=True):
     channel_id: bytes
 
 
+class ClaimFound(Value, frozen=True, kw_only=True):
+    """To payments, at its start: a claim whose parts are not all gone from this channel."""
+
+    claim: Claim
+    released: bool
+
+
+class KeptClaim(Value, frozen=True, kw_only=True):
+    """Row "claim/<channel>/<payment id>". `released`: it is durable in all its monitors, and
+    payments has written that it is done."""
+
+    claim: Claim
+    released: bool = False
+
+
+class SettleKept(Value, frozen=True, kw_only=True):
+    """To payments: the preimage for this HTLC of theirs is durable, or it is not needed."""
+
+    channel_id: bytes
+    htlc_id: int
+
+
+class Release(Value, frozen=True, kw_only=True):
+    """From payments: `hold` (see `holds`) has no reason any more."""
+
+    channel_id: bytes
+    hold: str
+
+
+class WhatStands(Value, frozen=True, kw_only=True):
+    """From payments that has lost its snapshot: which HTLCs of theirs wait for an answer?"""
+
+
 class PeerAddress(Value, frozen=True, kw_only=True):
-    """From peers: where this node answered; row "address/<node>"."""
+    """From peers: where this node answered; row "address/<node>". To peers: dial it."""
 
     node_id: bytes
     host: str
@@ -99,9 +147,11 @@ class Reborn(Value, frozen=True, kw_only=True):
 
 
 class Addresses(Value, frozen=True, kw_only=True):
-    """To peers, after all channels were born: nothing more will come, and where to dial."""
+    """To peers, after all channels of this monitor were born: nothing more will come, and where
+    to dial. `of`: so many monitors have to say it before there is nothing more at all."""
 
     known: tuple[PeerAddress, ...]
+    of: int = 1
 
 
 class Secret(Value, frozen=True, kw_only=True):
@@ -112,9 +162,11 @@ class Secret(Value, frozen=True, kw_only=True):
 
 
 class Preimage(Value, frozen=True, kw_only=True):
-    """Row "preimage/<channel>/<htlc id>": they fulfilled our HTLC."""
+    """Row "preimage/<channel>/<htlc id>": they fulfilled our HTLC. `released`: of a forward, the
+    preimage is durable upstream too."""
 
     value: bytes
+    released: bool = False
 
 
 class Watch(Value, frozen=True, kw_only=True):

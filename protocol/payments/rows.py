@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from protocol.gossip.announce import Policy
+from protocol.gossip.items import OwnTerms
+from protocol.invoice import RouteHop
 from protocol.monitor.items import HtlcArrived
+from protocol.router.items import Limit, Route
 from protocol.values import Value
+
+# ---- invoices, and what is received -------------------------------------------------------------
 
 
 class InvoiceRow(Value, frozen=True, kw_only=True):
     """Row "invoice/<label>", and its label under "hash/<payment hash>".
 
     `ask` is the question that made it: asked again after a restart, it gets the same answer.
+    `preimage` is None while only the holder of a hold invoice knows it; `held`: the user decides
+    when it is claimed. `claim` is the payment id of the set that was claimed, from the intent on.
     """
 
     label: str
     bolt11: str
     payment_hash: bytes
-    preimage: bytes
+    preimage: bytes | None
     payment_secret: bytes
     amount_msat: int | None
     description: str
@@ -25,6 +35,8 @@ class InvoiceRow(Value, frozen=True, kw_only=True):
     created_index: int
     ask: str = ""
     status: str = "unpaid"
+    held: bool = False
+    claim: bytes = b""
     pay_index: int | None = None
     paid_at: int | None = None
     received_msat: int | None = None
@@ -37,15 +49,19 @@ class Label(Value, frozen=True, kw_only=True):
 
 
 class Counters(Value, frozen=True, kw_only=True):
-    """Row "counters": last used numbers; none is ever given twice."""
+    """Row "counters": last used numbers; none is ever given twice. `first_paid`: of a snapshot
+    that was made anew, the first pay_index that it gave."""
 
     created: int = 0
     paid: int = 0
     sent: int = 0
+    forwarded: int = 0
+    events: int = 0
+    first_paid: int = 1
 
 
 class Part(Value, frozen=True, kw_only=True):
-    """One HTLC of a set; `forward_msat` is what its onion said, `amount_msat` what it carries."""
+    """One HTLC of theirs; `forward_msat` is what its onion said, `amount_msat` what it carries."""
 
     channel_id: bytes
     htlc_id: int
@@ -56,18 +72,19 @@ class Part(Value, frozen=True, kw_only=True):
 
 
 class PartSet(Value, frozen=True, kw_only=True):
-    """Row "set/<payment hash>": parts that do not yet make up the whole."""
+    """Row "set/<payment hash>": parts that do not yet make up the whole; or, `whole`, that wait
+    for the user's word."""
 
     parts: tuple[Part, ...]
     total_msat: int
     since: float
+    whole: bool = False
 
 
 class ClaimRow(Value, frozen=True, kw_only=True):
-    """Row "claim/<payment id>": the preimage may leave; `waiting` monitors do not have it yet."""
+    """Row "claim/<payment id>": the preimage may leave; `waiting` channels do not have it yet."""
 
     payment_id: bytes
-    payment_hash: bytes
     preimage: bytes
     parts: tuple[tuple[bytes, int], ...]
     amount_msat: int
@@ -75,12 +92,38 @@ class ClaimRow(Value, frozen=True, kw_only=True):
     waiting: tuple[bytes, ...]
 
 
+class Early(Value, frozen=True, kw_only=True):
+    """Row "early/<channel>/<htlc>": an HTLC that arrived before the height was known."""
+
+    item: HtlcArrived
+
+
+class Begun(Value, frozen=True, kw_only=True):
+    """Row "begun": this snapshot has asked the monitors what stands."""
+
+    at: int
+
+
+class Event(Value, frozen=True, kw_only=True):
+    """Row "event/<index, 16 digits>": something that users wait for, written with its cause."""
+
+    index: int
+    at: int
+    kind: str
+    about: dict[str, Any]
+
+
+# ---- what is sent -------------------------------------------------------------------------------
+
+
 class Payment(Value, frozen=True, kw_only=True):
     """Row "payment/<payment hash>". It is written before the first HTLC is offered.
 
-    `origin` is the HTLC that is under way, "" if none; `session_key` is its onion's.
-    `tried`: channels that refused in this round, after `rounds` whole ones.
-    `never`: channels that cannot carry it at all. `deadline`: no new attempt after it.
+    `live`: numbers of the parts that are under way. `limits` and `without`: what its failures have
+    shown about channels and nodes. `direct`: channels with the payee that were tried in this round,
+    after `rounds` whole ones; `never`: those that cannot carry it. `doomed`: no more is tried, and
+    it fails when nothing is under way. `manual`: its parts are ordered by `sendpay`.
+    `deadline`: no new part after it. `sent_msat`: with fees, of the parts that did not fail.
     """
 
     payment_hash: bytes
@@ -96,28 +139,67 @@ class Payment(Value, frozen=True, kw_only=True):
     created_at: int
     created_index: int
     deadline: float
+    most_fee_msat: int = 0
+    most_delay: int = 2016
+    most_parts: int = 1
+    hints: tuple[tuple[RouteHop, ...], ...] = ()
+    manual: bool = False
     status: str = "pending"
     keysend_preimage: bytes | None = None
-    attempt: int = 0
-    origin: str = ""
-    channel_id: bytes = b""
-    session_key: bytes = b""
-    tried: tuple[bytes, ...] = ()
-    rounds: int = 0
+    groupid: int = 1
+    last_part: int = 0
+    live: tuple[int, ...] = ()
+    failed_parts: int = 0
+    done_parts: int = 0
+    limits: tuple[Limit, ...] = ()
+    without: tuple[bytes, ...] = ()
+    direct: tuple[bytes, ...] = ()
     never: tuple[bytes, ...] = ()
+    rounds: int = 0
     retry_at: float | None = None
-    withdrawn: bool = False
+    doomed: bool = False
+    sent_msat: int = 0
     preimage: bytes | None = None
     completed_at: int | None = None
     code: int | None = None
     reason: str = ""
 
 
+class Sent(Value, frozen=True, kw_only=True):
+    """Row "part/<payment hash>/<group>/<part>": one HTLC of ours, or its wish.
+
+    `session_key` (32 bytes) is its onion's. `failed_at`: the hop that failed it, counted from 0,
+    which is us; `failed_with`: its failure message.
+    """
+
+    payment_hash: bytes
+    groupid: int
+    partid: int
+    route: Route
+    session_key: bytes
+    created_at: int
+    created_index: int
+    since: float
+    status: str = "pending"
+    withdrawn: bool = False
+    completed_at: int | None = None
+    code: int | None = None
+    reason: str = ""
+    failed_at: int | None = None
+    failed_with: bytes = b""
+
+    @property
+    def origin(self) -> str:
+        return f"{self.payment_hash.hex()}/{self.groupid}/{self.partid}"
+
+
 class ChannelRow(Value, frozen=True, kw_only=True):
-    """Row "channel/<channel id>": a channel over which a payment may go."""
+    """Row "channel/<channel id>": a channel over which HTLCs may go. `hidden`: it is not to be
+    named by its place (option_scid_alias)."""
 
     peer: bytes
     scid: bytes
+    hidden: bool = False
 
 
 class Keysend(Value, frozen=True, kw_only=True):
@@ -126,7 +208,56 @@ class Keysend(Value, frozen=True, kw_only=True):
     payment_hash: bytes
 
 
-class Early(Value, frozen=True, kw_only=True):
-    """Row "early/<channel>/<htlc>": an HTLC that arrived before the height was known."""
+# ---- what is relayed ----------------------------------------------------------------------------
 
-    item: HtlcArrived
+
+class TermsRow(Value, frozen=True, kw_only=True):
+    """Row "terms/<channel id>": what we ask for relaying over it; until `until` what we asked
+    before will do too, for not everybody can have heard."""
+
+    now: OwnTerms
+    before: Policy | None = None
+    until: float = 0.0
+
+
+class Forward(Value, frozen=True, kw_only=True):
+    """Row "forward/<channel>/<htlc>" of the HTLC that came in: written before it is offered on.
+
+    `status`: offered, settled, failed (downstream), local_failed (here). `channel_id`: where it was
+    offered last, for the `tries`th time; `tried`: channels with that peer that refused it.
+    `onion` (1366 bytes) is dropped at the end.
+    """
+
+    part: Part
+    payment_hash: bytes
+    index: int
+    wanted: bytes
+    peer: bytes
+    out_msat: int
+    out_expiry: int
+    onion: bytes
+    received_at: float
+    status: str = "offered"
+    channel_id: bytes = b""
+    tries: int = 0
+    tried: tuple[bytes, ...] = ()
+    withdrawn: bool = False
+    resolved_at: float | None = None
+    failcode: int | None = None
+    failreason: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.part.channel_id.hex()}/{self.part.htlc_id}"
+
+    @property
+    def fee_msat(self) -> int:
+        return self.part.amount_msat - self.out_msat
+
+
+class Owed(Value, frozen=True, kw_only=True):
+    """Row "owed/<channel>/<htlc>" of an HTLC that came in: its preimage is on the way to its
+    monitor. The HTLC named here, downstream, is held until it is there."""
+
+    channel_id: bytes
+    htlc_id: int

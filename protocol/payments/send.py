@@ -1,22 +1,35 @@
 """Sending: a payment is a durable machine. It is known at any time whether it succeeded, failed,
-or is pending; it is never sent twice for one hash, and a preimage is never forgotten."""
+or is pending; it is never sent twice for one hash, and a preimage is never forgotten.
+
+What is not under way goes over a channel with the payee, if there is one, else over routes that
+the router finds (`find`). Each part that fails teaches something, and what it carried is tried
+again, until the time, the fee or the hope is used up.
+"""
 
 from __future__ import annotations
 
-from protocol.channel.items import Offer, Withdraw
-from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
+from protocol.errors import Refusal
+from protocol.features import has
+from protocol.gossip.announce import direction
 from protocol.invoice import Invoice, InvoiceError, decode
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused
-from protocol.payments import waiters
-from protocol.payments.rows import ChannelRow, Counters, Keysend, Payment
+from protocol.payments import blame, events, parts, waiters
+from protocol.payments.channels import channels_to, count
+from protocol.payments.rows import Counters, Keysend, Payment, Sent
 from protocol.payments.waiters import refuse
-from protocol.wire import failures, payload
-from protocol.wire.payload import HopPayload
+from protocol.router.items import FindRoutes, Hop, Limit, Route, RoutesFound
 
 RETRY_SECONDS, MAX_RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 5.0, 60
-KEYSEND_CLTV, EXTRA_CLTV = 42, 1
+DIRECT_SECONDS = 2.0
+KEYSEND_CLTV = 42
+MOST_PARTS, MOST_TRIES = 16, 200
+MOST_DELAY_BLOCKS = 2016
+EXEMPT_FEE_MSAT, MAX_FEE_PERCENT = 5_000, 0.5
+
+
+# ---- questions of users -------------------------------------------------------------------------
 
 
 def ask_pay(step: Step, network: str, us: bytes, ask: Ask, at: Moment) -> None:
@@ -33,50 +46,62 @@ def ask_pay(step: Step, network: str, us: bytes, ask: Ask, at: Moment) -> None:
     if known is not None and known.status == "pending":
         waiters.wait(step, f"pay/{invoice.payment_hash.hex()}", ask)
         return
-    refusal = _refusal(invoice, network, us, ask, at)
-    if refusal is not None:
-        refuse(step, ask, *refusal)
+    try:
+        row = _payment(invoice, network, us, ask, at)
+    except Refusal as refusal:
+        refuse(step, ask, refusal.code, str(refusal))
         return
-    amount = invoice.amount_msat or ask.params.get("amount_msat") or 0
-    _begin(
-        step,
-        ask,
-        at,
-        Payment(
-            payment_hash=invoice.payment_hash,
-            destination=invoice.payee,
-            amount_msat=amount,
-            payment_secret=invoice.payment_secret,
-            total_msat=amount,
-            final_cltv=invoice.min_final_cltv_expiry,
-            metadata=invoice.metadata,
-            bolt11=ask.params["bolt11"],
-            label=ask.params.get("label"),
-            description=ask.params.get("description"),
-            created_at=int(at.unix_seconds),
-            created_index=0,
-            deadline=at.unix_seconds + ask.params.get("retry_for", DEFAULT_RETRY_FOR),
-            attempt=known.attempt if known is not None else 0,
-        ),
+    if known is not None:  # numbers of parts are never given twice
+        row = row.but(groupid=known.groupid + 1)
+    _begin(step, us, ask, at, row)
+
+
+def _payment(invoice: Invoice, network: str, us: bytes, ask: Ask, at: Moment) -> Payment:
+    """Raises `Refusal` if this invoice cannot be paid at all."""
+    params, given = ask.params, ask.params.get("amount_msat")
+    if invoice.network != network:
+        text = f"Invalid bolt11: the invoice is for {invoice.network}, we are on {network}"
+        raise Refusal(text, code=-32602)
+    if invoice.expired(at.unix_seconds):
+        raise Refusal("Invoice expired", code=207)
+    if invoice.amount_msat is None and not given:
+        raise Refusal("amount_msat parameter required", code=-32602)
+    if invoice.amount_msat is not None and given not in (None, invoice.amount_msat):
+        raise Refusal("amount_msat parameter unnecessary", code=-32602)
+    if invoice.payee == us:
+        raise Refusal("Self-payment: the invoice is our own", code=205)
+    amount = invoice.amount_msat or given or 0
+    return Payment(
+        payment_hash=invoice.payment_hash,
+        destination=invoice.payee,
+        amount_msat=amount,
+        payment_secret=invoice.payment_secret,
+        total_msat=amount,
+        final_cltv=invoice.min_final_cltv_expiry,
+        metadata=invoice.metadata,
+        bolt11=params["bolt11"],
+        label=params.get("label"),
+        description=params.get("description"),
+        created_at=int(at.unix_seconds),
+        created_index=0,
+        deadline=at.unix_seconds + params.get("retry_for", DEFAULT_RETRY_FOR),
+        most_fee_msat=most_fee(ask.method, params, amount),
+        most_delay=params.get("maxdelay", MOST_DELAY_BLOCKS),
+        most_parts=MOST_PARTS if has(invoice.features, "basic_mpp") else 1,
+        hints=invoice.routes,
     )
 
 
-def _refusal(
-    invoice: Invoice, network: str, us: bytes, ask: Ask, at: Moment
-) -> tuple[int, str] | None:
-    """Why this invoice cannot be paid at all: (code, text)."""
-    given = ask.params.get("amount_msat")
-    if invoice.network != network:
-        return -32602, f"Invalid bolt11: the invoice is for {invoice.network}, we are on {network}"
-    if invoice.expired(at.unix_seconds):
-        return 207, "Invoice expired"
-    if invoice.amount_msat is None and not given:
-        return -32602, "amount_msat parameter required"
-    if invoice.amount_msat is not None and given not in (None, invoice.amount_msat):
-        return -32602, "amount_msat parameter unnecessary"
-    if invoice.payee == us:
-        return 205, "Self-payment: the invoice is our own"
-    return None
+def most_fee(method: str, params: dict[str, object], amount_msat: int) -> int:
+    """As Core Lightning: maxfee, or for pay the larger of maxfeepercent and exemptfee, or for
+    xpay the larger of 1 % and 5 sat."""
+    given = params.get("maxfee")
+    if isinstance(given, int):
+        return given
+    percent = params.get("maxfeepercent", 1.0 if method == "xpay" else MAX_FEE_PERCENT)
+    exempt = params.get("exemptfee", EXEMPT_FEE_MSAT)
+    assert isinstance(percent, float | int) and isinstance(exempt, int)
+    return max(int(amount_msat * percent / 100), exempt)
 
 
 def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
@@ -110,195 +135,263 @@ def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
         created_at=int(at.unix_seconds),
         created_index=0,
         deadline=at.unix_seconds + ask.params.get("retry_for", DEFAULT_RETRY_FOR),
+        most_fee_msat=most_fee("keysend", ask.params, amount),
+        most_delay=ask.params.get("maxdelay", MOST_DELAY_BLOCKS),
         keysend_preimage=preimage,
     )
-    _begin(step, ask, at, row)
+    _begin(step, us, ask, at, row)
 
 
-def _begin(step: Step, ask: Ask, at: Moment, row: Payment) -> None:
+def _begin(step: Step, us: bytes, ask: Ask, at: Moment, row: Payment) -> None:
     counters = step.get("counters") or Counters()
     step.put("counters", counters.but(sent=counters.sent + 1))
-    row = row.but(created_index=counters.sent + 1)
     waiters.wait(step, f"pay/{row.payment_hash.hex()}", ask)
-    if not channels_to(step, row.destination):
-        text = "no route: we have no usable channel with the destination"
-        _fail(step, row, 205, text, at)
-        return
-    attempt(step, row, at)
+    go_on(step, us, row.but(created_index=counters.sent + 1), at)
 
 
-def channels_to(step: Step, destination: bytes) -> list[bytes]:
-    """Ids of our channels with this node, in a fixed order."""
-    return [
-        bytes.fromhex(key.removeprefix("channel/"))
-        for key, row in _channels(step)
-        if row.peer == destination
-    ]
+# ---- the machine --------------------------------------------------------------------------------
 
 
-def _channels(step: Step) -> list[tuple[str, ChannelRow]]:
-    index = step.get("~channels")
-    if index is None:
-        index = tuple(step.scan("channel/").items())
-        step.put("~channels", index)
-    return list(index)
-
-
-def attempt(step: Step, row: Payment, at: Moment) -> None:
-    """Offer one HTLC over the next channel of this round, or wait for the next round."""
-    tip = step.get("~tip")
-    possible = [c for c in channels_to(step, row.destination) if c not in row.never]
-    left = [c for c in possible if c not in row.tried]
-    if tip is None or not left:
-        if at.unix_seconds >= row.deadline or not possible:
-            _fail(step, row, 205, row.reason or "no channel could carry the payment", at)
-            return
-        pause = min(RETRY_SECONDS * 2 ** min(row.rounds, 8), MAX_RETRY_SECONDS)
-        retry = at.unix_seconds + pause
-        again = row.but(tried=(), origin="", retry_at=retry, rounds=row.rounds + 1)
-        _put(step, again)
-        step.wake(retry)
-        return
-    number = row.attempt + 1
-    expiry = tip.height + row.final_cltv + EXTRA_CLTV
-    session_key = sha256(b"session" + at.entropy + row.payment_hash)
-    hop = HopPayload(
-        amount_msat=row.amount_msat,
-        cltv_expiry=expiry,
-        payment_secret=row.payment_secret,
-        total_msat=row.total_msat if row.payment_secret else None,
-        payment_metadata=row.metadata,
-        keysend_preimage=row.keysend_preimage,
-    )
-    onion, _ = sphinx.wrap(session_key, [(row.destination, payload.encode(hop))], row.payment_hash)
-    origin = f"{row.payment_hash.hex()}/{number}"
-    _put(
-        step,
-        row.but(
-            attempt=number,
-            origin=origin,
-            channel_id=left[0],
-            session_key=session_key,
-            retry_at=None,
-        ),
-    )
-    step.wake(row.deadline)
-    step.tell(
-        "monitors",
-        Offer(
-            channel_id=left[0],
-            origin=origin,
-            amount_msat=row.amount_msat,
-            payment_hash=row.payment_hash,
-            cltv_expiry=expiry,
-            onion=onion,
-        ),
-    )
-
-
-def _put(step: Step, row: Payment) -> None:
-    """`~pending` names the payments that the clock may have to look at."""
-    key = f"payment/{row.payment_hash.hex()}"
-    step.put(key, row)
-    if row.status == "pending":
-        step.put(f"~pending/{row.payment_hash.hex()}", True)
+def go_on(step: Step, us: bytes, row: Payment, at: Moment) -> None:
+    """Whatever is not under way is brought on its way, or the payment ends."""
+    missing = row.amount_msat - parts.flying_msat(step, row)
+    if row.status != "pending" or missing <= 0:
+        put(step, row)
+    elif row.manual or row.doomed or at.unix_seconds >= row.deadline or row.last_part >= MOST_TRIES:
+        put(step, row) if row.live else _fail(step, row, at)
+    elif step.get("~tip") is None:
+        _later(step, row, at)
     else:
-        step.drop(f"~pending/{row.payment_hash.hex()}")
+        direct = _direct(step, us, row) if not row.live else None
+        if direct is not None:
+            row = row.but(direct=(*row.direct, direct.channel_id))
+            _offer(step, row, [direct], at)
+        elif count(step) == 0:
+            _fail(step, row.but(code=205, reason="no route: we have no usable channel"), at)
+        else:
+            _find(step, row, missing)
 
 
-def _of(step: Step, origin: str) -> Payment | None:
-    row = step.get(f"payment/{origin.partition('/')[0]}")
-    assert row is None or isinstance(row, Payment)
-    return row
+def _direct(step: Step, us: bytes, row: Payment) -> Route | None:
+    """The whole over one of our channels with the payee: nobody has to be asked."""
+    for channel in channels_to(step, row.destination):
+        if channel not in row.direct and channel not in row.never:
+            hop = Hop(
+                scid=step.get(f"channel/{channel.hex()}").scid,
+                direction=direction(us, row.destination),
+                node_id=row.destination,
+                amount_msat=row.amount_msat,
+                delay=row.final_cltv,
+            )
+            return Route(channel_id=channel, hops=(hop,))
+    return None
 
 
-def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
-    row = _of(step, item.origin)
-    if row is None or row.origin != item.origin or row.status != "pending":
+def _find(step: Step, row: Payment, missing: int) -> None:
+    """Ask for routes; the answer is `found`. A question that is lost is asked again by `resume`."""
+    name = row.payment_hash.hex()
+    put(step, row.but(retry_at=None))
+    number = (step.get("~questions") or 0) + 1
+    step.put("~questions", number)
+    step.put(f"~finding/{name}", number)
+    live = parts.living(step, row)
+    fees = sum(part.route.sent_msat - part.route.amount_msat for part in live)
+    flying = [hop for part in live for hop in part.route.hops[1:]]
+    question = FindRoutes(
+        payment=name,
+        number=number,
+        target=row.destination,
+        amount_msat=missing,
+        most_fee_msat=max(0, row.most_fee_msat - fees),
+        final_cltv=row.final_cltv,
+        most_delay=row.most_delay,
+        most_parts=max(1, row.most_parts - len(live)),
+        limits=row.limits,
+        flying=tuple(limit_of(hop) for hop in flying),
+        without=row.without,
+        hints=row.hints,
+    )
+    step.say("peers", question)
+
+
+def limit_of(hop: Hop, less: int = 0) -> Limit:
+    return Limit(scid=hop.scid, direction=hop.direction, amount_msat=hop.amount_msat - less)
+
+
+def found(step: Step, us: bytes, item: RoutesFound, at: Moment) -> None:
+    """The router's answer."""
+    row, key = step.get(f"payment/{item.payment}"), f"~finding/{item.payment}"
+    if row is None or step.get(key) != item.number:
         return
-    if row.withdrawn or at.unix_seconds >= row.deadline:
-        reason = row.reason if item.reason == "withdrawn" else item.reason
-        text = reason or "the time to retry is over, and nothing is in flight"
-        _fail(step, row, 205 if row.reason else 210, text, at)
+    step.drop(key)
+    missing = row.amount_msat - parts.flying_msat(step, row)
+    if row.status != "pending" or missing <= 0:
         return
-    again = row.but(tried=(*row.tried, row.channel_id), origin="", reason=item.reason)
-    if item.final:
-        again = again.but(never=(*row.never, row.channel_id))
-    attempt(step, again, at)
+    if item.routes and sum(route.amount_msat for route in item.routes) == missing:
+        _offer(step, row, list(item.routes), at)
+    elif not item.hopeless and at.unix_seconds < row.deadline:
+        _later(step, row.but(code=item.code, reason=item.reason), at)
+    else:
+        # what is under way may still be enough of an answer: nothing fails before it has ended
+        again = row.but(doomed=True, code=row.code or item.code, reason=row.reason or item.reason)
+        go_on(step, us, again, at)
 
 
-def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
-    row = _of(step, item.origin)
-    if row is None or row.status == "complete":
+def _later(step: Step, row: Payment, at: Moment) -> None:
+    """The next round, in which everything may be tried again."""
+    pause = min(RETRY_SECONDS * 2 ** min(row.rounds, 8), MAX_RETRY_SECONDS)
+    retry = min(at.unix_seconds + pause, max(row.deadline, at.unix_seconds + 0.05))
+    put(step, row.but(direct=(), limits=(), without=(), retry_at=retry, rounds=row.rounds + 1))
+    step.wake(retry)
+
+
+def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
+    for route in routes:
+        row = parts.offer(step, row, route, at)
+    put(step, row.but(retry_at=None))
+    direct = len(routes) == 1 and len(routes[0].hops) == 1 and count(step) > 1
+    step.wake(at.unix_seconds + DIRECT_SECONDS if direct else row.deadline)
+
+
+def put(step: Step, row: Payment) -> None:
+    """`~pending` names the payments that the clock may have to look at."""
+    name = row.payment_hash.hex()
+    step.put(f"payment/{name}", row)
+    if row.status == "pending":
+        step.put(f"~pending/{name}", True)
+    else:
+        step.drop(f"~pending/{name}")
+        step.drop(f"~finding/{name}")
+
+
+# ---- what became of a part ----------------------------------------------------------------------
+
+
+def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
+    """It was never offered: our channel could not take it."""
+    part = parts.of(step, item.origin)
+    if part is None or part.status != "pending":
         return
+    row = parts.failed(step, part, at, 204, item.reason)
+    first = part.route.hops[0]
+    if len(part.route.hops) > 1:
+        row = row.but(limits=(*row.limits, limit_of(first, 1)))
+    elif item.final:
+        row = row.but(never=(*row.never, part.route.channel_id))
+    if item.reason != "withdrawn":
+        row = row.but(reason=item.reason, code=205)
+    if at.unix_seconds >= row.deadline and not row.reason:
+        row = row.but(code=210, reason="the time to retry is over, and nothing is in flight")
+    waiters.part_done(step, step.get(parts.key(part)), row)
+    go_on(step, us, row, at)
+
+
+def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
+    part = parts.of(step, item.origin)
     if item.preimage is not None:
         # however late, and whatever we thought: a preimage means that it was paid
-        done = row.but(
+        _fulfilled(step, item, part, at)
+        return
+    if part is None or part.status != "pending":
+        return
+    verdict = blame.read(part, item)
+    row = parts.failed(step, part, at, verdict.code, verdict.text, verdict)
+    if verdict.learned is not None:
+        step.say("router", verdict.learned)
+    waiters.part_done(step, step.get(parts.key(part)), row)
+    if row.status != "pending":
+        put(step, row)
+        return
+    row = row.but(
+        limits=(*row.limits, *verdict.limits),
+        without=(*row.without, *verdict.without),
+        doomed=row.doomed or verdict.final,
+        code=verdict.code,
+        reason=verdict.text,
+    )
+    go_on(step, us, row, at)
+
+
+def _fulfilled(step: Step, item: HtlcEnded, part: Sent | None, at: Moment) -> None:
+    row = step.get(f"payment/{item.origin.partition('/')[0]}")
+    if row is None:
+        return  # the snapshot that knew it was lost
+    if part is not None and part.status != "complete":
+        row = parts.fulfilled(step, part, at)
+    if row.status != "complete":
+        row = row.but(
             status="complete",
             preimage=item.preimage,
             completed_at=int(at.unix_seconds),
-            origin="",
             code=None,
             reason="",
         )
-        _put(step, done)
-        waiters.payment_done(step, done)
-        return
-    if row.origin != item.origin:
-        return
-    code, text, final = _blame(row, item)
-    if final or at.unix_seconds >= row.deadline:
-        _fail(step, row, code, text, at)
-    else:
-        attempt(step, row.but(tried=(*row.tried, row.channel_id), origin="", reason=text), at)
+        about = {"payment_hash": row.payment_hash.hex(), "amount_msat": row.amount_msat}
+        events.happened(step, at, "payment_sent", **about)
+    put(step, row)
+    if part is not None:
+        waiters.part_done(step, step.get(parts.key(part)), row)
+    waiters.payment_done(step, row)
 
 
-def _blame(row: Payment, item: HtlcEnded) -> tuple[int, str, bool]:
-    """-> (Core Lightning's code, text, whether trying again is pointless)."""
-    if item.failure is None:
-        return 202, "the peer could not read our onion", True
-    secrets, _ = sphinx.shared_secrets(row.session_key, [row.destination])
-    read = sphinx.read_failure(secrets, item.failure)
-    if read is None:
-        return 202, "an unreadable failure came back", True
-    failure = failures.decode(read[1])
-    text = f"the destination answered {failure.name}"
-    return 203, text, failure.permanent or failure.name.startswith(("final", "mpp"))
-
-
-def _fail(step: Step, row: Payment, code: int, text: str, at: Moment) -> None:
+def _fail(step: Step, row: Payment, at: Moment) -> None:
     """Only when nothing is in flight: the user may take the money back now."""
-    done = row.but(
+    assert not row.live
+    reason = row.reason or "the time to retry is over, and nothing is in flight"
+    row = row.but(
         status="failed",
-        code=code,
-        reason=text,
-        origin="",
+        code=row.code or 210,
+        reason=reason,
         retry_at=None,
         completed_at=int(at.unix_seconds),
     )
-    _put(step, done)
-    waiters.payment_done(step, done)
+    put(step, row)
+    about = {"payment_hash": row.payment_hash.hex(), "code": row.code}
+    events.happened(step, at, "payment_failed", **about)
+    waiters.payment_done(step, row)
 
 
-def on_clock(step: Step, at: Moment) -> None:
+# ---- the clock ----------------------------------------------------------------------------------
+
+
+def on_clock(step: Step, us: bytes, at: Moment) -> None:
     """Retries that are due; offers that nobody took before the deadline are withdrawn."""
     for key in step.scan("~pending/"):
         row = step.get(f"payment/{key.removeprefix('~pending/')}")
-        if row.origin:
-            if at.unix_seconds >= row.deadline and not row.withdrawn:
-                _put(step, row.but(withdrawn=True))
-                withdraw = Withdraw(channel_id=row.channel_id, origin=row.origin)
-                step.tell("monitors", withdraw)
-            else:
-                step.wake(row.deadline if not row.withdrawn else at.unix_seconds + 1)
-        elif row.retry_at is not None and row.retry_at <= at.unix_seconds:
-            attempt(step, row.but(retry_at=None), at)
+        _withdraw(step, row, at)
+        if row.retry_at is not None and row.retry_at <= at.unix_seconds:
+            go_on(step, us, row.but(retry_at=None), at)
         elif row.retry_at is not None:
             step.wake(row.retry_at)
+        elif not row.live and at.unix_seconds >= row.deadline:
+            go_on(step, us, row, at)
 
 
-def resume(step: Step) -> None:
+def _withdraw(step: Step, row: Payment, at: Moment) -> None:
+    """A peer that is away would hold a part for ever; with other channels there are other ways."""
+    over = at.unix_seconds >= row.deadline
+    for part in parts.living(step, row) if not row.manual or over else []:
+        direct = len(part.route.hops) == 1 and count(step) > 1
+        due = min(row.deadline, part.since + DIRECT_SECONDS) if direct else row.deadline
+        if part.withdrawn:
+            continue
+        if at.unix_seconds >= due:
+            parts.withdraw(step, part)
+        else:
+            step.wake(due)
+
+
+def resume(step: Step, at: Moment) -> None:
     """After a restart the clock must know again which payments are pending."""
     for key, row in step.scan("payment/").items():
         if row.status == "pending":
             step.put(f"~pending/{key.removeprefix('payment/')}", True)
+    step.wake(at.unix_seconds)
+
+
+def find_again(step: Step, us: bytes, at: Moment) -> None:
+    """Who finds routes has restarted, or we have: open questions may be lost."""
+    for key in step.scan("~pending/"):
+        row = step.get(f"payment/{key.removeprefix('~pending/')}")
+        if row.retry_at is None and step.get("~tip") is not None:
+            go_on(step, us, row, at)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.payments.rows import InvoiceRow, Payment
+from protocol.channel.state import scid_text
+from protocol.payments.rows import Forward, InvoiceRow, PartSet, Payment, Sent
+from protocol.wire import failures
 
 
 def invoice(row: InvoiceRow, now: float) -> dict[str, Any]:
@@ -26,8 +28,33 @@ def invoice(row: InvoiceRow, now: float) -> dict[str, Any]:
             "pay_index": row.pay_index,
             "amount_received_msat": row.received_msat,
             "paid_at": row.paid_at,
-            "payment_preimage": row.preimage.hex(),
+            "payment_preimage": row.preimage.hex() if row.preimage is not None else "",
         }
+    return shown
+
+
+def scid(name: bytes) -> str:
+    return scid_text(name)
+
+
+def held(row: InvoiceRow, waiting: PartSet | None) -> dict[str, Any]:
+    """A hold invoice: open, accepted (the user decides), settled or canceled."""
+    whole = waiting is not None and waiting.whole
+    state = "settled" if row.claim else "accepted" if whole else "open"
+    shown: dict[str, Any] = {
+        "label": row.label,
+        "payment_hash": row.payment_hash.hex(),
+        "bolt11": row.bolt11,
+        "description": row.description,
+        "expires_at": row.expires_at,
+        "state": "canceled" if row.status == "cancelled" else state,
+    }
+    if row.amount_msat is not None:
+        shown["amount_msat"] = row.amount_msat
+    if whole and waiting is not None:
+        shown["htlc_expiry"] = min(part.cltv_expiry for part in waiting.parts)
+    if row.claim and row.preimage is not None:
+        shown["preimage"] = row.preimage.hex()
     return shown
 
 
@@ -37,9 +64,9 @@ def pay(row: Payment) -> dict[str, Any]:
         "destination": row.destination.hex(),
         "payment_hash": row.payment_hash.hex(),
         "created_at": row.created_at,
-        "parts": 1,
+        "parts": max(1, row.done_parts + len(row.live)),
         "amount_msat": row.amount_msat,
-        "amount_sent_msat": row.amount_msat,
+        "amount_sent_msat": row.sent_msat,
         "payment_preimage": row.preimage.hex(),
         "status": "complete",
     }
@@ -49,10 +76,10 @@ def xpay(row: Payment) -> dict[str, Any]:
     assert row.preimage is not None
     return {
         "payment_preimage": row.preimage.hex(),
-        "failed_parts": row.attempt - 1,
-        "successful_parts": 1,
+        "failed_parts": row.failed_parts,
+        "successful_parts": max(1, row.done_parts + len(row.live)),
         "amount_msat": row.amount_msat,
-        "amount_sent_msat": row.amount_msat,
+        "amount_sent_msat": row.sent_msat,
     }
 
 
@@ -65,7 +92,7 @@ def listpays(row: Payment) -> dict[str, Any]:
         "created_index": row.created_index,
     }
     if row.status != "failed":
-        shown |= {"amount_msat": row.amount_msat, "amount_sent_msat": row.amount_msat}
+        shown |= {"amount_msat": row.amount_msat, "amount_sent_msat": row.sent_msat}
     for name, value in (
         ("bolt11", row.bolt11 or None),
         ("label", row.label),
@@ -75,27 +102,98 @@ def listpays(row: Payment) -> dict[str, Any]:
         if value is not None:
             shown[name] = value
     if row.status == "complete" and row.preimage is not None:
-        shown |= {"preimage": row.preimage.hex(), "number_of_parts": 1}
+        parts = max(1, row.done_parts + len(row.live))
+        shown |= {"preimage": row.preimage.hex(), "number_of_parts": parts}
     return shown
 
 
-def listsendpays(row: Payment) -> dict[str, Any]:
+def sendpay(row: Payment, part: Sent | None) -> dict[str, Any]:
+    if part is None:  # paid by other parts
+        shown = {"payment_hash": row.payment_hash.hex(), "status": row.status}
+        preimage = {"payment_preimage": row.preimage.hex()} if row.preimage is not None else {}
+        return shown | preimage
+    message = "Monitor status with listpays or waitsendpay"
+    return listsendpays(part, row) | ({"message": message} if part.status == "pending" else {})
+
+
+def listsendpays(part: Sent, row: Payment) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "id": row.created_index,
-        "created_index": row.created_index,
-        "payment_hash": row.payment_hash.hex(),
-        "groupid": row.attempt,
-        "partid": 0,
-        "status": row.status,
-        "created_at": row.created_at,
-        "amount_msat": row.amount_msat,
-        "amount_sent_msat": row.amount_msat,
+        "id": part.created_index,
+        "created_index": part.created_index,
+        "payment_hash": part.payment_hash.hex(),
+        "groupid": part.groupid,
+        "partid": part.partid,
+        "status": part.status,
+        "created_at": part.created_at,
+        "amount_msat": part.route.amount_msat,
+        "amount_sent_msat": part.route.sent_msat,
         "destination": row.destination.hex(),
     }
     if row.bolt11:
         shown["bolt11"] = row.bolt11
     if row.label is not None:
         shown["label"] = row.label
-    if row.preimage is not None:
-        shown |= {"payment_preimage": row.preimage.hex(), "completed_at": row.completed_at}
+    if part.completed_at is not None:
+        shown["completed_at"] = part.completed_at
+    if part.status == "complete" and row.preimage is not None:
+        shown["payment_preimage"] = row.preimage.hex()
+    return shown
+
+
+def failed_part(part: Sent, row: Payment) -> dict[str, Any]:
+    """What Core Lightning says of a part that failed: who failed it, and how."""
+    shown = listsendpays(part, row)
+    if part.failed_at is None or len(part.failed_with) < 2:
+        return shown
+    hops = part.route.hops
+    failing = hops[min(part.failed_at, len(hops) - 1)]
+    failure = failures.decode(part.failed_with)
+    return shown | {
+        "erring_index": part.failed_at,
+        "failcode": failure.code,
+        "failcodename": "WIRE_" + failure.name.upper(),
+        "erring_node": hops[part.failed_at - 1].node_id.hex() if part.failed_at else "",
+        "erring_channel": scid_text(failing.scid),
+        "erring_direction": failing.direction,
+        "raw_message": part.failed_with.hex(),
+    }
+
+
+def paystatus(row: Payment, parts: list[Sent]) -> dict[str, Any]:
+    return {
+        "bolt11": row.bolt11,
+        "amount_msat": row.amount_msat,
+        "destination": row.destination.hex(),
+        "attempts": [
+            {
+                "strategy": f"{len(part.route.hops)} hops",
+                "start_time": part.created_at,
+                "state": {"complete": "completed"}.get(part.status, part.status),
+                "partid": part.partid,
+                "amount_msat": part.route.amount_msat,
+            }
+            for part in parts
+        ],
+    }
+
+
+def forward(row: Forward, names: dict[str, str]) -> dict[str, Any]:
+    """`names`: short channel ids (text) of our channels by id (hex)."""
+    arrived = row.part
+    shown: dict[str, Any] = {
+        "created_index": row.index,
+        "in_channel": names.get(arrived.channel_id.hex(), arrived.channel_id.hex()),
+        "in_htlc_id": arrived.htlc_id,
+        "in_msat": arrived.amount_msat,
+        "out_channel": names.get(row.channel_id.hex(), scid_text(row.wanted)),
+        "status": row.status,
+        "received_time": row.received_at,
+        "style": "tlv",
+    }
+    if row.status in ("offered", "settled"):
+        shown |= {"out_msat": row.out_msat, "fee_msat": row.fee_msat}
+    if row.resolved_at is not None:
+        shown["resolved_time"] = row.resolved_at
+    if row.failcode is not None:
+        shown |= {"failcode": row.failcode, "failreason": row.failreason}
     return shown

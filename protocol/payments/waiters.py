@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol.machine import Answer, Ask, Step
 from protocol.payments import view
-from protocol.payments.rows import InvoiceRow, Payment
+from protocol.payments.rows import InvoiceRow, PartSet, Payment, Sent
 from protocol.values import Value
 
 
@@ -23,8 +23,8 @@ def answer(step: Step, ask: Ask, result: Any) -> None:
     step.say("api", Answer(id=ask.id, result=result))
 
 
-def refuse(step: Step, ask: Ask, code: int, text: str) -> None:
-    step.say("api", Answer(id=ask.id, code=code, text=text))
+def refuse(step: Step, ask: Ask, code: int, text: str, data: Any = None) -> None:
+    step.say("api", Answer(id=ask.id, code=code, text=text, data=data))
 
 
 def wait(step: Step, topic: str, ask: Ask, until: float | None = None, **refusal: Any) -> None:
@@ -47,6 +47,12 @@ def invoice_paid(step: Step, row: InvoiceRow) -> None:
         answer(step, ask, view.invoice(row, 0))
 
 
+def invoice_held(step: Step, row: InvoiceRow, waiting: PartSet) -> None:
+    """The whole payment is there, and waits for the user's word."""
+    for ask in take(step, f"held/{row.payment_hash.hex()}"):
+        answer(step, ask, view.held(row, waiting.but(whole=True)))
+
+
 def invoice_deleted(step: Step, row: InvoiceRow) -> None:
     for ask in take(step, f"invoice/{row.payment_hash.hex()}"):
         refuse(step, ask, -1, "Invoice deleted during wait")
@@ -63,6 +69,18 @@ def payment_result(step: Step, ask: Ask, row: Payment) -> None:
         answer(step, ask, shape(row))
     else:
         refuse(step, ask, row.code or 210, row.reason)
+
+
+def part_done(step: Step, part: Sent, row: Payment) -> None:
+    for ask in take(step, f"part/{part.origin}"):
+        part_result(step, ask, part, row)
+
+
+def part_result(step: Step, ask: Ask, part: Sent, row: Payment) -> None:
+    if part.status == "complete":
+        answer(step, ask, view.listsendpays(part, row))
+    else:
+        refuse(step, ask, part.code or 204, part.reason, view.failed_part(part, row))
 
 
 def time_out(step: Step, now: float) -> None:

@@ -35,17 +35,26 @@ class Connections:
         self.node_id = node_id
         self.channels = channels
 
-    def adopted(self, step: Step, item: Addresses) -> None:
-        """All channels are born: the world may come in."""
-        step.do(Listen())
-        with_channels = {row.channel.setup.peer for row in step.scan("~live/").values()}
-        for known in item.known:
-            node, host, port = known.node_id, known.host, known.port
-            if node in with_channels:
-                self.want(step, node, host, port)
-            elif step.get(f"~dial/{node.hex()}") is None:
-                target = Target(node_id=node, host=host, port=port)
-                step.put(f"~dial/{node.hex()}", target)
+    def adopted(self, step: Step, monitor: str, item: Addresses) -> None:
+        """Once all channels of all monitors are born the world may come in."""
+        step.put(f"~adopted/{monitor}", item)
+        said = list(step.scan("~adopted/").values())
+        if len(said) < item.of:
+            return
+        first = step.get("~listening") is None
+        step.put("~listening", True)
+        if first:
+            step.do(Listen())
+        for known in [known for one in (said if first else [item]) for known in one.known]:
+            self.known(step, known)
+
+    def known(self, step: Step, item: PeerAddress) -> None:
+        """Dialled if we have a channel with it, else kept."""
+        node, host, port = item.node_id, item.host, item.port
+        if self.channels.of_peer(step, node):
+            self.want(step, node, host, port)
+        elif step.get(f"~dial/{node.hex()}") is None:
+            step.put(f"~dial/{node.hex()}", Target(node_id=node, host=host, port=port))
 
     def want(self, step: Step, node: bytes, host: str, port: int) -> None:
         """Keep a connection to this node, beginning now."""

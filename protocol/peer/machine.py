@@ -32,8 +32,9 @@ from protocol.gossip.items import (
     WireDrained,
 )
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor.items import Addresses, Reborn
+from protocol.monitor.items import Addresses, PeerAddress, Reborn
 from protocol.opening import CHAIN_HASH
+from protocol.peer import rooms
 from protocol.peer.channels import Channels
 from protocol.peer.connections import TICK_SECONDS, Connections
 from protocol.peer.items import (
@@ -47,6 +48,7 @@ from protocol.peer.items import (
     WhenDrained,
     Write,
 )
+from protocol.router.items import FindRoutes
 from protocol.wire import registry, setup
 from protocol.wire.gossip import GossipTimestampFilter
 from protocol.wire.message import Message
@@ -107,20 +109,23 @@ class Machine:
             case Disconnected():
                 self.connections.disconnected(step, item.node_id, item.reason, at)
             case items.Born():
-                self._born(step, item)
+                self._born(step, item, at)
             case items.Ended():
                 step.drop(f"~live/{item.channel_id.hex()}")
                 step.drop(f"~unborn/{item.channel_id.hex()}")
                 step.drop(f"~defects/{item.channel_id.hex()}")
             case (
-                items.Durable() | items.Offer() | items.Settle()
+                items.Durable() | items.Offer() | items.Settle() | items.Held() | items.Unheld()
                 | items.CloseRequest() | items.FundingLocked() | items.FundingBuried()
             ):  # fmt: skip
                 row = step.get(f"~live/{item.channel_id.hex()}")
                 if row is not None:
                     self._turn(step, at, row, lambda turn: machine.hear_monitor(turn, item))
+                    self._unheld(step, item.channel_id, at)
             case Addresses():
-                self.connections.adopted(step, item)
+                self.connections.adopted(step, sender, item)
+            case PeerAddress():
+                self.connections.known(step, item)
             case ToPeer():
                 self._to_peer(step, item)
             case IsThere():
@@ -131,6 +136,8 @@ class Machine:
                 self._for_gossip(step, item, at)
             case Drained():
                 step.say("gossiper", WireDrained(peer=item.node_id))
+            case FindRoutes():
+                rooms.fill_in(step, item)
             case Tip():
                 self._tip(step, item)
             case Ask():
@@ -138,12 +145,13 @@ class Machine:
             case _:
                 raise AssertionError(type(item).__name__)
 
-    def _born(self, step: Step, item: items.Born) -> None:
+    def _born(self, step: Step, item: items.Born, at: Moment) -> None:
         cid, node = item.channel.id.hex(), item.channel.setup.peer
         step.drop(f"~unborn/{cid}")
         row = step.get(f"~live/{cid}")
         if row is not None:
             self.channels.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
+            self._unheld(step, item.channel.id, at)
             return
         peer = step.get(f"~peer/{node.hex()}")
         row = live.born(item)
@@ -292,6 +300,25 @@ class Machine:
             step.say("funding", UnknownChannel(peer=peer.node_id, channel_id=channel_id))
             return
         self._turn(step, at, row, lambda turn: self._hear(turn, message))
+
+    def _unheld(self, step: Step, channel_id: bytes, at: Moment) -> None:
+        """What waited behind the blocking action is heard now, as if it had just come."""
+        row = step.get(f"~live/{channel_id.hex()}")
+        if row is None:
+            return
+        row, waiting = machine.unheld(row)
+        if not waiting:
+            return
+        step.put(f"~live/{channel_id.hex()}", row)
+        node = row.channel.setup.peer
+        for message in waiting:
+            peer = step.get(f"~peer/{node.hex()}")
+            if peer is None:
+                return  # it had to be told something else: on the next connection it begins anew
+            try:
+                self._channel_message(step, peer, message, at)
+            except PeerFault as fault:
+                self._complain(step, node, str(fault), at)
 
     def _turn(self, step: Step, at: Moment, row: Live, event: Callable[[Turn], None]) -> None:
         """A defect of ours ends one channel's life, not its neighbours': it is born again."""

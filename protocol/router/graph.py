@@ -19,20 +19,11 @@ from scipy.sparse.csgraph import dijkstra
 
 from protocol.channel.state import scid_from_text
 from protocol.gossip.announce import Policy
+from protocol.router.items import Hop, Room
 
 BLOCKS_PER_YEAR = 52_596
 MAX_HOPS, ATTEMPTS = 20, 20
 COLUMNS = ("enabled", "minimum", "maximum", "base", "ppm", "delta", "capacity")
-
-
-class Hop(NamedTuple):
-    """Over this channel so much is sent, with so many blocks left; `node_id` receives it."""
-
-    scid: bytes
-    direction: int
-    node_id: bytes
-    amount_msat: int
-    delay: int
 
 
 class NoRoute(Exception):
@@ -66,7 +57,7 @@ class Graph:
         self._free: list[int] = []
         self._ends = np.zeros((0, 2), np.int64)
         self._edges = {name: np.zeros(0, np.int64) for name in COLUMNS}
-        self._order: _Order | None = None
+        self._order: Order | None = None
         self.barred: frozenset[bytes] = frozenset()  # nodes that nothing may be routed through
 
     def __deepcopy__(self, _memo: Any) -> Graph:
@@ -182,7 +173,7 @@ class Graph:
         for node in (request.source, request.target):
             if node not in self._nodes:
                 raise NoRoute(f"node {node.hex()} has no public channel that we know of")
-        order = self._ordered()
+        order = self.ordered()
         source, target = self._nodes[request.source], self._nodes[request.target]
         weights = self._weights(order, source, request)
         for _ in range(ATTEMPTS):
@@ -195,15 +186,15 @@ class Graph:
             weights[order.position[misfit]] = np.inf
         raise NoRoute("no path carries the amount")
 
-    def _ordered(self) -> _Order:
+    def ordered(self) -> Order:
         if self._order is None:
-            self._order = _Order(self._ends, len(self._names))
+            self._order = Order(self._ends, len(self._names))
         return self._order
 
-    def _weights(self, order: _Order, source: int, request: Request) -> Any:
+    def _weights(self, order: Order, source: int, request: Request) -> Any:
         """What each edge costs at this amount, in millisatoshi; what cannot be used is infinite."""
-        at, amount = order.edges, request.amount_msat
-        column = {name: values[at] for name, values in self._edges.items()}
+        amount = request.amount_msat
+        column = self.columns()
         fee = column["base"] + amount * column["ppm"].astype(float) / 1_000_000
         fee[order.froms == source] = 0  # our own channels cost us nothing
         risk = request.riskfactor / (100 * BLOCKS_PER_YEAR) * amount
@@ -223,28 +214,67 @@ class Graph:
         amount, delay = request.amount_msat, request.final_cltv
         hops: list[Hop] = []
         for number, edge in reversed(list(enumerate(edges))):
-            column = {name: int(values[edge]) for name, values in self._edges.items()}
+            column = self.terms(edge)
             if not column["minimum"] <= amount <= column["maximum"]:
                 return [], edge
-            place, direction = divmod(edge, 2)
-            receiver = self._names[int(self._ends[place, 1 - direction])]
-            hops.append(Hop(self._scid(place), direction, receiver, amount, delay))
+            hops.append(self.hop(edge, amount, delay))
             if number:  # the first edge is our own
                 amount += column["base"] + amount * column["ppm"] // 1_000_000
                 delay += column["delta"]
         return hops[::-1], None
 
-    def _scid(self, place: int) -> bytes:
-        return self._scids()[place]
+    # ---- one edge ----
 
-    def _scids(self) -> dict[int, bytes]:
-        order = self._ordered()
+    def node(self, node_id: bytes) -> int | None:
+        return self._nodes.get(node_id)
+
+    def edge(self, scid: bytes, direction: int) -> int | None:
+        place = self._channels.get(scid)
+        return None if place is None else 2 * place + direction
+
+    def terms(self, edge: int) -> dict[str, int]:
+        return {name: int(values[edge]) for name, values in self._edges.items()}
+
+    def hop(self, edge: int, amount_msat: int, delay: int) -> Hop:
+        place, direction = divmod(edge, 2)
+        order = self.ordered()
         if order.scids is None:
             order.scids = {place: scid for scid, place in self._channels.items()}
-        return order.scids
+        return Hop(
+            scid=order.scids[place],
+            direction=direction,
+            node_id=self._names[int(self._ends[place, 1 - direction])],
+            amount_msat=amount_msat,
+            delay=delay,
+        )
+
+    def rooms(self, node_id: bytes) -> tuple[Room, ...]:
+        """The channels of any node, as full as they may be: what its routes begin with."""
+        order, number = self.ordered(), self._nodes.get(node_id)
+        edges = order.edges[order.froms == number] if number is not None else ()
+        found = []
+        for edge in (int(edge) for edge in edges):
+            terms = self.terms(edge)
+            hop = self.hop(edge, 0, 0)
+            found.append(
+                Room(
+                    channel_id=hop.scid,
+                    scid=hop.scid,
+                    peer=hop.node_id,
+                    spendable_msat=terms["maximum"],
+                    minimum_msat=terms["minimum"],
+                    ready=terms["enabled"] == 1,
+                )
+            )
+        return tuple(found)
+
+    def columns(self) -> dict[str, Any]:
+        """All columns in the order of `ordered()`."""
+        at = self.ordered().edges
+        return {name: values[at] for name, values in self._edges.items()}
 
 
-class _Order:
+class Order:
     """All edges ordered by the node that they lead to, then by the one that they come from."""
 
     def __init__(self, ends: Any, nodes: int) -> None:
@@ -262,17 +292,25 @@ class _Order:
         self.position[self.edges] = np.arange(len(self.edges))
         self.scids: dict[int, bytes] | None = None
 
+    def towards(self, weights: Any, target: int) -> tuple[Any, Any]:
+        """-> what it costs from every node to the target, and to which node each goes next."""
+        matrix = csr_array((weights, self.froms, self.starts), shape=(self.nodes, self.nodes))
+        distance, following = dijkstra(matrix, indices=target, return_predecessors=True)
+        return distance, following
+
     def path(self, weights: Any, source: int, target: int) -> list[int]:
         """The edges from source to target. Raises `NoRoute`."""
-        matrix = csr_array((weights, self.froms, self.starts), shape=(self.nodes, self.nodes))
-        distance, towards = dijkstra(matrix, indices=target, return_predecessors=True)
+        distance, following = self.towards(weights, target)
         if not np.isfinite(distance[source]):
             raise NoRoute("no path with enough capacity is known")
+        return self.edges_along(weights, following, source, target)
+
+    def edges_along(self, weights: Any, following: Any, source: int, target: int) -> list[int]:
         found, at = [], source
         while at != target:
-            following = int(towards[at])
-            found.append(self._cheapest(weights, following * self.nodes + at))
-            at = following
+            after = int(following[at])
+            found.append(self._cheapest(weights, after * self.nodes + at))
+            at = after
         return found
 
     def _cheapest(self, weights: Any, key: int) -> int:

@@ -1,12 +1,16 @@
 """The router: the graph in memory for path finding, fed by the gossiper.
 
-Owns: its copy of the graph, written now and then. Hears: gossiper (`News`, `UpToDate`), the API.
-Says: gossiper (`Since`).
+Owns: its copy of the graph and what payments taught it, written now and then. Hears: gossiper
+(`News`, `UpToDate`), peers (`FindRoutes`, with what our channels can take), payments (`Learned`),
+the API. Says: gossiper (`Since`), payments (`RoutesFound`).
 The copy on disk may be older than the gossiper's: at every start the gossiper is asked for what has
 changed since, so that it need not be written with every update.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 from protocol.channel.state import scid_text
 from protocol.errors import Refusal
@@ -21,12 +25,13 @@ from protocol.gossip.items import (
     UpToDate,
 )
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.router import pages
+from protocol.router import pages, paths
 from protocol.router.graph import Graph, NoRoute, Request, excluded
-from protocol.router.items import Known
+from protocol.router.items import FindRoutes, Known, Learned, Route
+from protocol.router.lore import remembered
 from protocol.values import Value
 
-SAVE_SECONDS, FIRST_SAVE_SECONDS = 600.0, 5.0
+SAVE_SECONDS, FIRST_SAVE_SECONDS, TEACH_SECONDS = 600.0, 5.0, 30.0
 APPLY_AT = 5_000
 ROUTE_NOT_FOUND = 205
 
@@ -49,6 +54,7 @@ class Machine:
         if name is None:
             known = step.get("known")
             step.put("~graph", pages.load(step, known.pages if known is not None else 0))
+            step.put("~lore", remembered(step.get("lore")))
         elif name == "gossiper":
             known = step.get("known") or Known(epoch=bytes(8), serial=0, pages=0)
             step.say("gossiper", Since(epoch=known.epoch, serial=known.serial))
@@ -60,6 +66,10 @@ class Machine:
             count = pages.save(step, self._apply(step), before.pages if before is not None else 0)
             step.put("known", step.get("~known").but(pages=count))
             step.drop("~save_at")
+        taught = step.get("~teach_at")
+        if taught is not None and at.unix_seconds >= taught:
+            step.put("lore", step.get("~lore").rows())
+            step.drop("~teach_at")
 
     def drain(self, step: Step, at: Moment) -> None:
         pass
@@ -74,8 +84,13 @@ class Machine:
                     self._save_later(step, at, SAVE_SECONDS)
             case UpToDate():
                 self._up_to_date(step, item, at)
+            case FindRoutes():
+                graph, lore = self._apply(step), step.get("~lore")
+                step.say("payments", paths.find(graph, self.node_id, item, lore, at.unix_seconds))
+            case Learned():
+                self._learn(step, item, at)
             case Ask():
-                self._ask(step, item)
+                self._ask(step, item, at)
             case _:
                 raise AssertionError(type(item).__name__)
 
@@ -123,16 +138,49 @@ class Machine:
             step.put("~save_at", due)
             step.wake(due)
 
+    def _learn(self, step: Step, item: Learned, at: Moment) -> None:
+        """Written after a while, with what follows it: best effort."""
+        step.put("~lore", step.get("~lore").learn(item, at.unix_seconds))
+        if step.get("~teach_at") is None:
+            step.put("~teach_at", at.unix_seconds + TEACH_SECONDS)
+            step.wake(at.unix_seconds + TEACH_SECONDS)
+
     # ---- questions ----
 
-    def _ask(self, step: Step, ask: Ask) -> None:
+    def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         try:
-            step.say("api", Answer(id=ask.id, result=self._getroute(step, ask)))
+            if ask.method == "getroutes":
+                result: Any = self._getroutes(step, ask, at)
+            else:
+                result = self._getroute(step, ask)
+            step.say("api", Answer(id=ask.id, result=result))
         except NoRoute as error:
             text = f"Could not find a route: {error}"
             step.say("api", Answer(id=ask.id, code=ROUTE_NOT_FOUND, text=text))
         except Refusal as refusal:
             step.say("api", Answer(id=ask.id, code=refusal.code, text=str(refusal)))
+
+    def _getroutes(self, step: Step, ask: Ask, at: Moment) -> dict[str, object]:
+        """From any node: its public channels are taken to be as full as they may be."""
+        params, graph = ask.params, self._apply(step)
+        source = bytes.fromhex(params["source"])
+        wanted = FindRoutes(
+            payment="",
+            number=0,
+            target=bytes.fromhex(params["destination"]),
+            amount_msat=params["amount_msat"],
+            most_fee_msat=params["maxfee_msat"],
+            final_cltv=params["final_cltv"],
+            most_delay=params.get("maxdelay", 2016),
+            most_parts=params.get("maxparts", 100),
+            rooms=graph.rooms(source),
+        )
+        found = paths.find(graph, source, wanted, step.get("~lore"), at.unix_seconds)
+        if not found.routes:
+            raise NoRoute(found.reason)
+        chance = math.prod(route.probability for route in found.routes)
+        rows = [_route_row(route, params["final_cltv"]) for route in found.routes]
+        return {"probability_ppm": int(chance * 1_000_000), "routes": rows}
 
     def _getroute(self, step: Step, ask: Ask) -> list[dict[str, object]]:
         params = ask.params
@@ -162,6 +210,23 @@ class Machine:
             }
             for hop in self._apply(step).route(request)
         ]
+
+
+def _route_row(route: Route, final_cltv: int) -> dict[str, object]:
+    return {
+        "probability_ppm": int(route.probability * 1_000_000),
+        "amount_msat": route.amount_msat,
+        "final_cltv": final_cltv,
+        "path": [
+            {
+                "short_channel_id_dir": f"{scid_text(hop.scid)}/{hop.direction}",
+                "next_node_id": hop.node_id.hex(),
+                "amount_msat": hop.amount_msat,
+                "delay": hop.delay,
+            }
+            for hop in route.hops
+        ],
+    }
 
 
 def _change(graph: Graph, change: Change) -> None:

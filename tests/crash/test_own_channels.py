@@ -9,6 +9,7 @@ import pytest
 from actors.testkit import World, public, stories, tale
 from protocol.gossip import announce as gossip
 from protocol.gossip import own as gossip_own
+from protocol.gossip import terms
 from protocol.gossip.items import FromWire
 from protocol.wire.gossip import DISABLED, ChannelUpdate
 
@@ -112,7 +113,7 @@ def test_the_peer_of_a_private_channel_is_told_of_our_policy_and_nobody_else(vic
         assert not node.rows("gossiper", "edge")
     shown = stories.ask(bob, "gossiper", "listpolicies")[cid]["updates"]
     assert shown["remote"]["fee_base_msat"] == 9
-    assert shown["local"]["fee_base_msat"] == gossip_own.BASE_MSAT
+    assert shown["local"]["fee_base_msat"] == terms.BASE_MSAT
 
 
 def test_a_channel_that_we_do_not_have_cannot_be_set() -> None:

@@ -22,6 +22,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from actors.shards import group_of
+from actors.tree import TREE
+from storage.mirror import read_mark
 from tests.processes.openings import Opening
 from tests.processes.scenario import Run, prepare
 
@@ -49,12 +52,12 @@ def count_commits(story: str, prepared: Path, coins: int) -> dict[tuple[str, str
 
 
 def _counted(durable: tuple[str, ...], folder: Path) -> dict[str, int]:
-    from storage.mirror import read_mark
-
-    counts = {}
-    for role in durable:
-        now = read_mark(str(folder / "regtest" / "marks" / f"{role}.mark"))
-        counts[role] = now.commits if now is not None else 0
+    """Of a group all its members together, as DARUMA_CRASH counts them."""
+    counts = dict.fromkeys(durable, 0)
+    for child in TREE:
+        now = read_mark(str(folder / "regtest" / "marks" / f"{child.name}.mark"))
+        if now is not None and group_of(child.name) in counts:
+            counts[group_of(child.name)] += now.commits
     return counts
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from actors import vocabulary
-from actors.testkit import parts, public, tale
+from actors.shards import group_of
+from actors.testkit import diamond, parts, public, tale
 from actors.testkit.world import World
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
@@ -52,14 +53,15 @@ def _rows(world: World) -> dict[tuple[str, str], bytes]:
         for actor, disk in node.disks.items():
             for key, data in disk.data.items():
                 if key[:2] == b"r/":
-                    found.setdefault((actor, key[2:].decode().partition("/")[0]), data)
+                    kind = key[2:].decode().partition("/")[0]
+                    found.setdefault((group_of(actor), kind), data)
     return found
 
 
 def collect() -> dict[tuple[str, str], bytes]:
     """Rows of every kind that the stories meet, at whatever moment they exist."""
     found: dict[tuple[str, str], bytes] = {}
-    for story in (tale.story(), parts.story(), public.story()):
+    for story in (tale.story(), parts.story(), public.story(), diamond.line(), diamond.claim(2)):
         world = story.begin()
 
         def look(now: World) -> bool:

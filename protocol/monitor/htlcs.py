@@ -1,0 +1,124 @@
+"""HTLCs of a channel: the wishes that are to be carried out, and what payments is told of each."""
+
+from __future__ import annotations
+
+from protocol.channel import items, stages
+from protocol.channel.state import Htlc
+from protocol.machine import Step
+from protocol.monitor import claims
+from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, Preimage
+
+# ---- wishes of payments -------------------------------------------------------------------------
+
+
+def offer(step: Step, item: items.Offer) -> None:
+    cid = item.channel_id.hex()
+    step.put(f"offer/{cid}/{item.origin}", item)
+    step.say("peers", item)
+    watch = step.get(f"watch/{cid}")
+    if watch is None or watch.ended is not None:
+        refuse(step, cid, item.origin, "the channel is closed")
+
+
+def withdraw(step: Step, item: items.Withdraw) -> None:
+    key = f"offer/{item.channel_id.hex()}/{item.origin}"
+    found = step.get(key)
+    if found is not None:
+        step.put(key, found.but(withdrawn=True))
+        step.say("peers", found.but(withdrawn=True))
+
+
+def settle(step: Step, item: items.Settle) -> None:
+    """The first answer stands: an HTLC whose preimage is known is never failed."""
+    cid = item.channel_id.hex()
+    known = step.get(f"settle/{cid}/{item.htlc_id}")
+    alive = step.get(f"htlc/{cid}/theirs/{item.htlc_id}") is not None
+    if alive and known is None:
+        step.put(f"settle/{cid}/{item.htlc_id}", item)
+        step.say("peers", item)
+
+
+def refuse(step: Step, cid: str, origin: str, reason: str, *, final: bool = True) -> None:
+    if step.get(f"offer/{cid}/{origin}") is not None:
+        step.drop(f"offer/{cid}/{origin}")
+        step.tell("payments", HtlcRefused(origin=origin, reason=reason, final=final))
+
+
+# ---- what becomes of them -----------------------------------------------------------------------
+
+
+def moved(step: Step, cid: str, htlc: Htlc) -> None:
+    """An HTLC is new, or stands elsewhere in its life."""
+    old = step.get(f"htlc/{cid}/{htlc.key}")
+    step.put(f"htlc/{cid}/{htlc.key}", htlc)
+    if htlc.ours and step.get(f"offer/{cid}/{htlc.origin}") is not None:
+        step.drop(f"offer/{cid}/{htlc.origin}")
+    was = old.stage if old is not None else stages.PROPOSED
+    if not htlc.ours and was < stages.COMMITTED <= htlc.stage:
+        step.tell("payments", arrived(cid, htlc))
+
+
+def arrived(cid: str, htlc: Htlc) -> HtlcArrived:
+    return HtlcArrived(
+        channel_id=bytes.fromhex(cid),
+        htlc_id=htlc.id,
+        amount_msat=htlc.amount_msat,
+        payment_hash=htlc.payment_hash,
+        cltv_expiry=htlc.cltv_expiry,
+        onion=htlc.onion,
+    )
+
+
+def unanswered(step: Step) -> None:
+    """Payments has lost its snapshot: it hears once more of all that waits for an answer."""
+    for key, htlc in step.scan("htlc/").items():
+        _, cid, whose, number = key.split("/")
+        waits = whose == "theirs" and htlc.stage == stages.COMMITTED
+        if waits and step.get(f"settle/{cid}/{number}") is None:
+            step.tell("payments", arrived(cid, htlc))
+        known = step.get(f"preimage/{cid}/{number}") if whose == "ours" else None
+        if known is not None and not known.released:
+            step.tell("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
+
+
+def gone(step: Step, cid: str, key: str) -> None:
+    """Irrevocably removed: tell how it ended, unless the preimage has been told already."""
+    htlc = step.get(f"htlc/{cid}/{key}")
+    step.drop(f"htlc/{cid}/{key}")
+    if htlc is None:
+        return
+    if not htlc.ours:
+        answer = step.get(f"settle/{cid}/{htlc.id}")
+        step.drop(f"settle/{cid}/{htlc.id}")
+        if answer is not None and answer.payment_id:
+            claims.forget(step, cid, answer.payment_id)
+    elif step.get(f"preimage/{cid}/{htlc.id}") is not None:
+        step.drop(f"preimage/{cid}/{htlc.id}")
+    elif htlc.stage > stages.COMMITTED:
+        step.tell("payments", _ended(cid, htlc))
+
+
+def _ended(cid: str, htlc: Htlc) -> HtlcEnded:
+    return HtlcEnded(
+        origin=htlc.origin,
+        channel_id=bytes.fromhex(cid),
+        htlc_id=htlc.id,
+        preimage=htlc.preimage,
+        failure=htlc.failure,
+        malformed=htlc.malformed,
+    )
+
+
+def learned(step: Step, item: items.LearnedPreimage) -> None:
+    """A fact, and money: durable before anything else follows from it."""
+    cid = item.channel_id.hex()
+    htlc = step.get(f"htlc/{cid}/ours/{item.htlc_id}")
+    key = f"preimage/{cid}/{item.htlc_id}"
+    known = step.get(key)
+    if htlc is None or known is not None:
+        if htlc is None or known.released:  # it asks again after a restart of ours
+            hold = items.forward_hold(item.htlc_id)
+            step.say("peers", items.Unheld(channel_id=item.channel_id, hold=hold))
+        return
+    step.put(key, Preimage(value=item.preimage))
+    step.tell("payments", _ended(cid, htlc.but(preimage=item.preimage, failure=None)))

@@ -1,0 +1,74 @@
+"""The channel itself: read whole from its rows, and written by numbered updates."""
+
+from __future__ import annotations
+
+from protocol.channel import items
+from protocol.channel.state import Channel, Core, Setup
+from protocol.crypto import shachain
+from protocol.machine import Step
+from protocol.monitor import claims, htlcs
+from protocol.monitor.items import ChannelUsable, Secret, Watch
+
+
+def channel(step: Step, cid: str) -> Channel | None:
+    """The whole channel from its rows."""
+    setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
+    if setup is None or core is None:
+        return None
+    assert isinstance(setup, Setup) and isinstance(core, Core)
+    secrets = list(shachain.EMPTY)
+    for key, secret in step.scan(f"secret/{cid}/").items():
+        secrets[int(key.rpartition("/")[2])] = (secret.index, secret.value)
+    found = {htlc.key: htlc for htlc in step.scan(f"htlc/{cid}/").values()}
+    return Channel(setup=setup, core=core, htlcs=found, secrets=tuple(secrets))
+
+
+def born(step: Step, cid: str, watch: Watch) -> items.Born:
+    whole = channel(step, cid)
+    assert whole is not None
+    locked = None
+    if watch.locked is not None:
+        locked = items.FundingLocked(channel_id=whole.id, scid=watch.locked)
+    buried = None
+    if watch.buried is not None:
+        buried = items.FundingBuried(channel_id=whole.id, scid=watch.buried)
+    return items.Born(
+        channel=whole,
+        holds=claims.holds(step, cid),
+        offers=tuple(step.scan(f"offer/{cid}/").values()),
+        settles=tuple(step.scan(f"settle/{cid}/").values()),
+        close=watch.close,
+        locked=locked,
+        buried=buried,
+    )
+
+
+def write(step: Step, cid: str, update: items.Update) -> None:
+    """All that one update changes."""
+    step.put(f"core/{cid}", update.core)
+    for htlc in update.htlcs:
+        htlcs.moved(step, cid, htlc)
+    for key in update.gone:
+        htlcs.gone(step, cid, key)
+    if update.secret is not None:
+        bucket, index, value = update.secret
+        step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))
+    for origin, reason, final in update.refused:
+        htlcs.refuse(step, cid, origin, reason, final=final)
+
+
+def usable(step: Step, cid: str) -> ChannelUsable:
+    setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
+    return ChannelUsable(
+        channel_id=setup.channel_id,
+        peer=setup.peer,
+        scid=core.scid or bytes(8),
+        hidden=setup.scid_alias,
+    )
+
+
+def tell_all(step: Step) -> None:
+    """Payments has lost its snapshot: it hears once more of all channels that it can use."""
+    for key, watch in step.scan("watch/").items():
+        if watch.usable_told and watch.ended is None:
+            step.tell("payments", usable(step, key.removeprefix("watch/")))

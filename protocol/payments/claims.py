@@ -1,0 +1,144 @@
+"""Claims: the intent is written first, then every monitor of the set, then it is done.
+
+An intent names its set (`payment_id`), never only the payment hash: a second payment with the same
+hash is another set. What is lost here any one monitor brings back (`found`).
+"""
+
+from __future__ import annotations
+
+from protocol.channel.items import claim_hold
+from protocol.crypto.hashes import sha256
+from protocol.machine import Moment, Step
+from protocol.monitor.items import Claim, ClaimFound, ClaimKept, Release
+from protocol.payments import events, waiters
+from protocol.payments.rows import ClaimRow, Counters, InvoiceRow, Label, Part
+
+
+def payment_id(payment_hash: bytes, places: tuple[tuple[bytes, int], ...]) -> bytes:
+    """32 bytes: the hash of what is paid and of the set of its parts."""
+    return sha256(payment_hash + b"".join(cid + n.to_bytes(8, "big") for cid, n in places))
+
+
+def begin(step: Step, row: InvoiceRow, parts: tuple[Part, ...]) -> None:
+    """The preimage leaves with the outbox, after the write of this intent."""
+    assert row.preimage is not None and not row.claim
+    places = tuple(sorted((part.channel_id, part.htlc_id) for part in parts))
+    claim = ClaimRow(
+        payment_id=payment_id(row.payment_hash, places),
+        preimage=row.preimage,
+        parts=places,
+        amount_msat=sum(part.amount_msat for part in parts),
+        label=row.label,
+        waiting=tuple(dict.fromkeys(channel for channel, _ in places)),
+    )
+    step.put(f"invoice/{row.label}", row.but(claim=claim.payment_id))
+    _intend(step, claim, row.description)
+
+
+def _intend(step: Step, claim: ClaimRow, description: str) -> None:
+    step.put(f"claim/{claim.payment_id.hex()}", claim)
+    for channel_id in claim.waiting:
+        told = Claim(
+            channel_id=channel_id,
+            payment_id=claim.payment_id,
+            preimage=claim.preimage,
+            parts=claim.parts,
+            amount_msat=claim.amount_msat,
+            label=claim.label,
+            description=description,
+        )
+        step.tell("monitors", told)
+
+
+def kept(step: Step, item: ClaimKept, at: Moment) -> None:
+    """One monitor has it; when all have it, the invoice is paid and its event may be told."""
+    key = f"claim/{item.payment_id.hex()}"
+    row = step.get(key)
+    if row is None:
+        return
+    waiting = tuple(channel for channel in row.waiting if channel != item.channel_id)
+    if waiting:
+        step.put(key, row.but(waiting=waiting))
+        return
+    step.drop(key)
+    _paid(step, row, at)
+    for channel_id in dict.fromkeys(channel for channel, _ in row.parts):
+        release(step, channel_id, row.payment_id)
+
+
+def release(step: Step, channel_id: bytes, payment_id: bytes) -> None:
+    hold = claim_hold(payment_id)
+    step.tell("monitors", Release(channel_id=channel_id, hold=hold))
+
+
+def found(step: Step, item: ClaimFound) -> None:
+    """A monitor has this claim. Usually it is known here, or done; after a loss it is begun anew:
+    one monitor is enough to bring the claim to all the others, and the payment back to the user."""
+    claim = item.claim
+    if step.get(f"claim/{claim.payment_id.hex()}") is not None:
+        return  # each monitor has been told, or will be
+    row = step.get(f"invoice/{claim.label}")
+    if row is not None and row.claim == claim.payment_id and row.status == "paid":
+        if not item.released:
+            release(step, claim.channel_id, claim.payment_id)
+        return
+    if row is None:
+        row = _invoice_again(step, claim)
+    intent = ClaimRow(
+        payment_id=claim.payment_id,
+        preimage=claim.preimage,
+        parts=claim.parts,
+        amount_msat=claim.amount_msat,
+        label=row.label,
+        waiting=claim.channels,
+    )
+    step.put(f"invoice/{row.label}", row.but(claim=claim.payment_id, preimage=claim.preimage))
+    _intend(step, intent, claim.description)
+
+
+def _invoice_again(step: Step, claim: Claim) -> InvoiceRow:
+    """What the monitor knows of an invoice that payments has lost."""
+    counters = step.get("counters") or Counters()
+    step.put("counters", counters.but(created=counters.created + 1))
+    payment_hash = sha256(claim.preimage)
+    step.put(f"hash/{payment_hash.hex()}", Label(label=claim.label))
+    return InvoiceRow(
+        label=claim.label,
+        bolt11="",
+        payment_hash=payment_hash,
+        preimage=claim.preimage,
+        payment_secret=b"",
+        amount_msat=claim.amount_msat,
+        description=claim.description,
+        created_at=0,
+        expires_at=0,
+        min_final_cltv=0,
+        created_index=counters.created + 1,
+    )
+
+
+def _paid(step: Step, claimed: ClaimRow, at: Moment) -> None:
+    row = step.get(f"invoice/{claimed.label}")
+    counters = step.get("counters") or Counters()
+    index = counters.paid + 1
+    step.put("counters", counters.but(paid=index))
+    row = row.but(
+        status="paid",
+        pay_index=index,
+        paid_at=int(at.unix_seconds),
+        received_msat=claimed.amount_msat,
+    )
+    step.put(f"invoice/{row.label}", row)
+    step.put(f"paid/{index:016d}", Label(label=row.label))
+    waiters.invoice_paid(step, row)
+    events.happened(
+        step,
+        at,
+        "invoice_paid",
+        label=row.label,
+        payment_hash=row.payment_hash.hex(),
+        payment_id=claimed.payment_id.hex(),
+        amount_received_msat=claimed.amount_msat,
+        parts=len(claimed.parts),
+        pay_index=index,
+    )

@@ -1,0 +1,52 @@
+"""The stream of events: each has an index, and is written with the change that caused it.
+
+Told at least once: who reads keeps the index of the last event it has dealt with, and asks for
+those after it (`waitevent`). The last ten thousand are kept; who comes later is told of the gap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.machine import Ask, Moment, Step
+from protocol.payments import waiters
+from protocol.payments.rows import Counters, Event
+
+KEPT = 10_000
+
+
+def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
+    counters = step.get("counters") or Counters()
+    index = counters.events + 1
+    step.put("counters", counters.but(events=index))
+    event = Event(index=index, at=int(at.unix_seconds), kind=kind, about=about)
+    step.put(_key(index), event)
+    if index > KEPT:
+        step.drop(_key(index - KEPT))
+    for ask in waiters.take(step, "event"):
+        waiters.answer(step, ask, shown(event))
+
+
+def wait(step: Step, ask: Ask, at: Moment) -> None:
+    """The first event after `lastevent`, now or when it happens."""
+    last = (step.get("counters") or Counters()).events
+    wanted = ask.params.get("lastevent", 0) + 1
+    first = max(1, last - KEPT + 1)
+    if wanted < first:
+        waiters.answer(step, ask, {"index": first - 1, "type": "gap", "first_kept": first})
+        return
+    event = step.get(_key(wanted))
+    if event is not None:
+        waiters.answer(step, ask, shown(event))
+        return
+    timeout = ask.params.get("timeout")
+    until = at.unix_seconds + timeout if timeout is not None else None
+    waiters.wait(step, "event", ask, until, text="Timed out while waiting for an event")
+
+
+def shown(event: Event) -> dict[str, Any]:
+    return {"index": event.index, "time": event.at, "type": event.kind, **event.about}
+
+
+def _key(index: int) -> str:
+    return f"event/{index:016d}"

@@ -1,0 +1,123 @@
+"""Payments whose parts somebody else orders: `sendpay` and `waitsendpay`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.channel.state import scid_from_text
+from protocol.errors import Refusal
+from protocol.gossip.announce import direction
+from protocol.machine import Ask, Moment, Step
+from protocol.payments import parts, send, view, waiters
+from protocol.payments.channels import channels_to, named
+from protocol.payments.rows import Counters, Payment
+from protocol.payments.waiters import answer, refuse
+from protocol.router.items import Hop, Route
+
+
+def sendpay(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
+    """Asked again (also after a restart), the same part is the same part."""
+    params = ask.params
+    name = params["payment_hash"]
+    known = step.get(f"payment/{name}")
+    group, number = params.get("groupid", 1), params.get("partid", 0)
+    part = step.get(f"part/{name}/{group}/{number}")
+    if known is not None and known.status == "complete":
+        answer(step, ask, view.sendpay(known, part))
+        return
+    if part is not None and part.status == "pending":
+        answer(step, ask, view.sendpay(known, part))
+        return
+    try:
+        if part is not None:
+            raise Refusal("This partid and groupid has failed: use the next groupid", code=-32602)
+        if step.get("~tip") is None:
+            raise Refusal("the height of the chain is not known yet: try again", code=-1)
+        route = _route(step, us, params["route"])
+        row = _payment(step, us, ask, at, known, route)
+    except Refusal as refusal:
+        refuse(step, ask, refusal.code, str(refusal))
+        return
+    row = parts.offer(step, row, route, at, number)
+    send.put(step, row)
+    answer(step, ask, view.sendpay(row, step.get(f"part/{name}/{group}/{number}")))
+
+
+def _payment(
+    step: Step, us: bytes, ask: Ask, at: Moment, known: Payment | None, route: Route
+) -> Payment:
+    """The payment that this part belongs to, perhaps a new one. Raises `Refusal`."""
+    params = ask.params
+    group, amount = params.get("groupid", 1), params.get("amount_msat", route.amount_msat)
+    if known is not None and known.status == "pending":
+        if not known.manual or group != known.groupid or not params.get("partid"):
+            raise Refusal("Payment is still in progress: wait for its parts", code=200)
+        if known.amount_msat != amount:
+            raise Refusal("amount_msat: not that of the parts in flight", code=-32602)
+        return known
+    if known is not None and group <= known.groupid:
+        raise Refusal("groupid: use a higher one than that of earlier attempts", code=-32602)
+    counters = step.get("counters") or Counters()
+    step.put("counters", counters.but(sent=counters.sent + 1))
+    secret, metadata = params.get("payment_secret"), params.get("payment_metadata")
+    return Payment(
+        payment_hash=bytes.fromhex(params["payment_hash"]),
+        destination=route.hops[-1].node_id,
+        amount_msat=amount,
+        payment_secret=bytes.fromhex(secret) if secret else None,
+        total_msat=amount,
+        final_cltv=route.hops[-1].delay,
+        metadata=bytes.fromhex(metadata) if metadata else None,
+        bolt11=params.get("bolt11", ""),
+        label=params.get("label"),
+        description=params.get("description"),
+        created_at=int(at.unix_seconds),
+        created_index=counters.sent + 1,
+        deadline=at.unix_seconds + send.DEFAULT_RETRY_FOR,
+        manual=True,
+        groupid=group,
+    )
+
+
+def _route(step: Step, us: bytes, given: list[dict[str, Any]]) -> Route:
+    """Raises `Refusal`."""
+    first = given[0]
+    scid = scid_from_text(first["channel"])
+    peer = bytes.fromhex(first["id"])
+    channel = named(step, scid) if scid is not None else None
+    mine = channels_to(step, peer)
+    if channel is None or channel not in mine:
+        channel = next(iter(mine), None)
+    if channel is None:
+        raise Refusal("route: its first hop is no usable channel of ours", code=204)
+    hops, source = [], us
+    for row in given:
+        scid, node = scid_from_text(row["channel"]), bytes.fromhex(row["id"])
+        if scid is None:
+            raise Refusal("route: channel should be a short channel id", code=-32602)
+        hop = Hop(
+            scid=scid,
+            direction=direction(source, node),
+            node_id=node,
+            amount_msat=row["amount_msat"],
+            delay=row["delay"],
+        )
+        hops.append(hop)
+        source = node
+    return Route(channel_id=channel, hops=tuple(hops))
+
+
+def waitsendpay(step: Step, ask: Ask, at: Moment) -> None:
+    params = ask.params
+    row = step.get(f"payment/{params['payment_hash']}")
+    group = params.get("groupid", row.groupid if row is not None else 1)
+    name = f"{params['payment_hash']}/{group}/{params.get('partid', 0)}"
+    part = step.get(f"part/{name}")
+    if row is None or part is None:
+        refuse(step, ask, 208, "Never attempted payment part")
+    elif part.status == "pending":
+        timeout = params.get("timeout")
+        until = at.unix_seconds + timeout if timeout is not None else None
+        waiters.wait(step, f"part/{name}", ask, until, code=200, text="Timed out while waiting")
+    else:
+        waiters.part_result(step, ask, part, row)

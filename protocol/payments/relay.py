@@ -1,0 +1,218 @@
+"""Relaying (BOLT 4, BOLT 7): an HTLC that comes in goes on to the next peer, or goes back.
+
+The row is written before the HTLC is offered on. Its origin names it, so that whatever becomes of
+the offer finds its way back even when the row is lost: a preimage goes upstream at once, a failure
+when it is irrevocable. Upstream has the preimage durably before downstream may forget it.
+"""
+
+from __future__ import annotations
+
+from protocol.channel.items import FORWARD, Offer, Settle, Withdraw, forward_hold
+from protocol.crypto import sphinx
+from protocol.gossip.announce import Policy
+from protocol.machine import Moment, Step
+from protocol.monitor.items import HtlcEnded, HtlcRefused, Release, SettleKept
+from protocol.payments import events
+from protocol.payments.channels import channels_to, named
+from protocol.payments.rows import Counters, Forward, Owed, Part
+from protocol.wire import failures
+from protocol.wire.payload import HopPayload
+
+MAX_EXPIRY_BLOCKS = 2016
+TOO_SOON_BLOCKS = 3
+PATIENCE_SECONDS = 10.0  # for a peer that is away
+
+
+def fail(step: Step, part: Part, message: bytes) -> None:
+    """Back to its sender, readable to nobody else."""
+    packet = sphinx.failure_packet(part.shared_secret, message)
+    _back(step, part, packet)
+
+
+def _back(step: Step, part: Part, packet: bytes) -> None:
+    wrapped = sphinx.obfuscate(part.shared_secret, packet)
+    step.tell("monitors", Settle(channel_id=part.channel_id, htlc_id=part.htlc_id, failure=wrapped))
+
+
+# ---- forth --------------------------------------------------------------------------------------
+
+
+def begin(
+    step: Step, part: Part, hop: HopPayload, payment_hash: bytes, onion: bytes, at: Moment
+) -> None:
+    channel = named(step, hop.short_channel_id or b"")
+    if channel is None:
+        fail(step, part, failures.encode("unknown_next_peer"))
+        return
+    counters = step.get("counters") or Counters()
+    step.put("counters", counters.but(forwarded=counters.forwarded + 1))
+    row = Forward(
+        part=part,
+        payment_hash=payment_hash,
+        index=counters.forwarded + 1,
+        wanted=hop.short_channel_id or b"",
+        peer=step.get(f"channel/{channel.hex()}").peer,
+        out_msat=hop.amount_msat,
+        out_expiry=hop.cltv_expiry,
+        onion=onion,
+        received_at=at.unix_seconds,
+    )
+    message = _refusal(step, row, channel, at)
+    if message is not None:
+        _local_failure(step, row, message, at)
+    else:
+        _offer(step, row, channel)
+        step.put(f"~open/{row.name}", True)
+        step.wake(at.unix_seconds + PATIENCE_SECONDS)
+
+
+def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | None:
+    """The failure message that BOLT 4 has for it, or None. A `channel_update` is not given: it
+    would say whose channel it is, and everybody can hear ours."""
+    terms = step.get(f"terms/{channel.hex()}")
+    height = step.get("~tip").height
+    if terms is None:
+        return failures.encode("temporary_channel_failure", channel_update=b"")
+    if row.out_expiry <= height + TOO_SOON_BLOCKS:
+        return failures.encode("expiry_too_soon", channel_update=b"")
+    if row.part.cltv_expiry > height + MAX_EXPIRY_BLOCKS:
+        return failures.encode("expiry_too_far")
+    refused = _breaks(terms.now.ours, row)
+    if refused is not None and terms.before is not None and at.unix_seconds < terms.until:
+        refused = _breaks(terms.before, row)
+    return refused
+
+
+def _breaks(policy: Policy, row: Forward) -> bytes | None:
+    fee = policy.fee_base_msat + row.out_msat * policy.fee_proportional_millionths // 1_000_000
+    if row.out_msat < policy.htlc_minimum_msat:
+        return failures.encode(
+            "amount_below_minimum", htlc_msat=row.part.amount_msat, channel_update=b""
+        )
+    if row.out_msat > policy.htlc_maximum_msat:
+        return failures.encode("temporary_channel_failure", channel_update=b"")
+    if row.fee_msat < fee:
+        return failures.encode(
+            "fee_insufficient", htlc_msat=row.part.amount_msat, channel_update=b""
+        )
+    if row.part.cltv_expiry - row.out_expiry < policy.cltv_expiry_delta:
+        return failures.encode(
+            "incorrect_cltv_expiry", cltv_expiry=row.part.cltv_expiry, channel_update=b""
+        )
+    return None
+
+
+def _offer(step: Step, row: Forward, channel: bytes) -> None:
+    row = row.but(channel_id=channel, tries=row.tries + 1, tried=(*row.tried, channel))
+    step.put(f"forward/{row.name}", row)
+    offer = Offer(
+        channel_id=channel,
+        origin=f"{FORWARD}{row.name}/{row.tries}",
+        amount_msat=row.out_msat,
+        payment_hash=row.payment_hash,
+        cltv_expiry=row.out_expiry,
+        onion=row.onion,
+    )
+    step.tell("monitors", offer)
+
+
+def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
+    """ "MAY use any channel with that peer": the next one, or back it goes."""
+    row = _open(step, item.origin)
+    if row is None:
+        return
+    others = [channel for channel in channels_to(step, row.peer) if channel not in row.tried]
+    if others and not row.withdrawn:
+        _offer(step, row, others[0])
+        return
+    message = failures.encode("temporary_channel_failure", channel_update=b"")
+    _local_failure(step, row, message, at, item.reason)
+
+
+# ---- and back -----------------------------------------------------------------------------------
+
+
+def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
+    """What downstream answered. The origin alone says where it has to go."""
+    cid, number = item.origin.removeprefix(FORWARD).split("/")[:2]
+    row = step.get(f"forward/{cid}/{number}")
+    if item.preimage is not None:
+        # whatever we thought: it is worth money, and upstream owes it to us
+        settle = Settle(channel_id=bytes.fromhex(cid), htlc_id=int(number), preimage=item.preimage)
+        owed = Owed(channel_id=item.channel_id, htlc_id=item.htlc_id)
+        step.put(f"owed/{cid}/{number}", owed)
+        step.tell("monitors", settle)
+        if row is not None and row.status != "settled":
+            _resolve(step, row.but(status="settled"), at)
+        return
+    if row is None or row.status != "offered":
+        return
+    if item.failure is not None:
+        _back(step, row.part, item.failure)
+    else:
+        digest, code = item.malformed or (bytes(32), failures.CODE["invalid_onion_hmac"])
+        fail(step, row.part, code.to_bytes(2, "big") + digest)
+    _resolve(step, row.but(status="failed"), at)
+
+
+def kept(step: Step, item: SettleKept) -> None:
+    """Upstream has the preimage: downstream may go on."""
+    key = f"owed/{item.channel_id.hex()}/{item.htlc_id}"
+    owed = step.get(key)
+    if owed is not None:
+        step.drop(key)
+        hold = forward_hold(owed.htlc_id)
+        step.tell("monitors", Release(channel_id=owed.channel_id, hold=hold))
+
+
+def on_clock(step: Step, at: Moment) -> None:
+    """What nobody has taken in time is taken back, if it has not been committed to."""
+    for key in step.scan("~open/"):
+        row = step.get(f"forward/{key.removeprefix('~open/')}")
+        due = row.received_at + PATIENCE_SECONDS
+        if at.unix_seconds < due:
+            step.wake(due)
+            continue
+        step.drop(key)
+        step.put(f"forward/{row.name}", row.but(withdrawn=True))
+        origin = f"{FORWARD}{row.name}/{row.tries}"
+        step.tell("monitors", Withdraw(channel_id=row.channel_id, origin=origin))
+
+
+def resume(step: Step, at: Moment) -> None:
+    for key, row in step.scan("forward/").items():
+        if row.status == "offered" and not row.withdrawn:
+            step.put(f"~open/{key.removeprefix('forward/')}", True)
+            step.wake(at.unix_seconds)
+
+
+def _open(step: Step, origin: str) -> Forward | None:
+    cid, number, tries = origin.removeprefix(FORWARD).split("/")
+    row = step.get(f"forward/{cid}/{number}")
+    if row is None or row.status != "offered" or str(row.tries) != tries:
+        return None
+    assert isinstance(row, Forward)
+    return row
+
+
+def _local_failure(step: Step, row: Forward, message: bytes, at: Moment, reason: str = "") -> None:
+    failure = failures.decode(message)
+    fail(step, row.part, message)
+    failed = row.but(
+        status="local_failed", failcode=failure.code, failreason=reason or failure.name
+    )
+    _resolve(step, failed, at)
+
+
+def _resolve(step: Step, row: Forward, at: Moment) -> None:
+    step.put(f"forward/{row.name}", row.but(resolved_at=at.unix_seconds, onion=b""))
+    step.drop(f"~open/{row.name}")
+    kind = "forward_settled" if row.status == "settled" else "forward_failed"
+    about = {
+        "payment_hash": row.payment_hash.hex(),
+        "in_channel": row.part.channel_id.hex(),
+        "in_htlc_id": row.part.htlc_id,
+        "in_msat": row.part.amount_msat,
+        "out_msat": row.out_msat,
+    }
+    events.happened(step, at, kind, **about)
