@@ -175,3 +175,38 @@ def diamond(switches: Switches | None = None) -> Story:
 
     say = [_pay("alice", "dave", amount, "in two parts")]
     return Story(begin=lambda: diamond_world(switches), sentences=say, check=check)
+
+
+# ---- two parts over one channel -----------------------------------------------------------------
+
+
+def claim_on_one(switches: Switches | None = None) -> Story:
+    """alice sends two parts over the only channel, each by an order of its own."""
+    amount = 60_000_000
+
+    def begin() -> World:
+        world = World(switches=switches)
+        world.node("alice")
+        world.node("bob")
+        linked(world, [("alice", "bob")])
+        return world
+
+    def say(world: World) -> None:
+        alice, bob = world.nodes["alice"], world.nodes["bob"]
+        invoice = stories.invoice(bob, amount, "two parts")
+        for number, share in ((1, amount // 3), (2, amount - amount // 3)):
+            stories.send_part(alice, bob, invoice, share, number)
+        stories.until(world, lambda: _paid(bob), "it is paid")
+        name = f"payment/{invoice['payment_hash']}"
+        done = lambda: alice.row("payments", name).done_parts == 2  # noqa: E731
+        stories.until(world, done, "both parts are known to be done")
+
+    def check(world: World) -> None:
+        at_rest(world)
+        assert balance_msat(world.nodes["bob"]) == amount
+
+    return Story(begin=begin, sentences=[say], check=check)
+
+
+def _paid(node: Node) -> bool:
+    return any(row.status == "paid" for row in node.rows("payments", "invoice").values())

@@ -99,4 +99,5 @@ class Node:
         return {key: row for rows in tables for key, row in rows.segment(segment).items()}
 
     def _members(self, role: str) -> tuple[str, ...]:
-        return self.monitors if role == "monitors" else (role,)
+        members = self.monitors if role == "monitors" else (role,)
+        return tuple(name for name in members if name in self.drivers)

@@ -7,6 +7,8 @@ from typing import Any
 
 from actors.testkit.node import Node
 from actors.testkit.world import World
+from protocol.channel.state import scid_text
+from protocol.invoice import decode
 
 
 class Refused(AssertionError):
@@ -138,15 +140,49 @@ def confirm(world: World, node: Node, blocks: int = 3) -> None:
         world.mine()
 
 
-def pay(one: Node, two: Node, amount_msat: int, label: str) -> dict[str, Any]:
-    """An invoice, and its payment; asked again, it is the same payment."""
+def invoice(node: Node, amount_msat: int, label: str) -> dict[str, Any]:
+    """Made, or the one with that label."""
     try:
-        invoice = ask(
-            two, "payments", "invoice", label=label, amount_msat=amount_msat, description=label
+        made: dict[str, Any] = ask(
+            node, "payments", "invoice", label=label, amount_msat=amount_msat, description=label
         )
     except Refused:
-        invoice = ask(two, "payments", "listinvoices", label=label)[0]
-    result: dict[str, Any] = ask(one, "payments", "pay", bolt11=invoice["bolt11"])
+        made = ask(node, "payments", "listinvoices", label=label)[0]
+    return made
+
+
+def send_part(
+    one: Node, two: Node, made: dict[str, Any], amount_msat: int, number: int, group: int = 1
+) -> None:
+    """`sendpay` of one part over a channel between the two; said again it is the same part."""
+    known = one.row("payments", f"part/{made['payment_hash']}/{group}/{number}")
+    if known is not None:
+        return
+    terms = decode(made["bolt11"])
+    (scid, *_) = [
+        scid_text(row.scid)
+        for row in one.rows("payments", "channel").values()
+        if row.peer == two.id
+    ]
+    hop = {"amount_msat": amount_msat, "id": two.id.hex(), "delay": 30, "channel": scid}
+    ask(
+        one,
+        "payments",
+        "sendpay",
+        route=[hop],
+        payment_hash=made["payment_hash"],
+        amount_msat=terms.amount_msat,
+        payment_secret=terms.payment_secret.hex(),
+        partid=number,
+        groupid=group,
+        bolt11=made["bolt11"],
+    )
+
+
+def pay(one: Node, two: Node, amount_msat: int, label: str) -> dict[str, Any]:
+    """An invoice, and its payment; asked again, it is the same payment."""
+    made = invoice(two, amount_msat, label)
+    result: dict[str, Any] = ask(one, "payments", "pay", bolt11=made["bolt11"])
     return result
 
 

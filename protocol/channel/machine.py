@@ -114,13 +114,19 @@ def hear_peer(turn: Turn, message: Message) -> None:
         return
     if not turn.live.established:
         raise PeerFault("a channel message before channel_reestablish", fatal=False)
-    live = turn.live
-    if live.inbox or live.holds and isinstance(message, commitment.RevokeAndAck):
-        if len(live.inbox) >= MAX_INBOX:
+    if waits(turn.live, message):
+        if len(turn.live.inbox) >= MAX_INBOX:
             raise PeerFault("too much was said without a revoke_and_ack of ours", fatal=False)
-        turn.live = live.but(inbox=(*live.inbox, message))
+        turn.live = turn.live.but(inbox=(*turn.live.inbox, message))
         return
     _operate(turn, message)
+
+
+def waits(live: Live, message: Message) -> bool:
+    """The blocking action: while a claim or a forwarded preimage is not durable wherever it has to
+    be, no revoke_and_ack is applied, nor anything behind it. Unapplied, it is as if it had not
+    come: a crash loses nothing, for the peer says it again."""
+    return bool(live.inbox or live.holds and isinstance(message, commitment.RevokeAndAck))
 
 
 def unheld(live: Live) -> tuple[Live, tuple[Message, ...]]:

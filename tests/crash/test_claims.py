@@ -57,4 +57,4 @@ def test_combinations_of_disks_of_a_claim_over_three_channels(share: int) -> Non
     report = subsets.every(diamond.claim(3), "bob", ROLES, share=share, shares=16)
 
     assert report.failures == []
-    assert report.possible == report.survived > 3
+    assert report.possible == report.survived > 0
