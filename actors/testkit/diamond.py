@@ -131,11 +131,15 @@ def fees(node: Node) -> list[int]:
 
 
 def line_world(switches: Switches | None = None) -> World:
-    world = World(switches=switches, monitors=2)
-    for name in ("alice", "bob", "carol"):
-        world.node(name)
-    linked(world, [("alice", "bob"), ("bob", "carol")])
-    return world
+    """bob's two channels are kept by different monitors."""
+    for sat in itertools.count(CAPACITY_SAT, 1_000):
+        world = World(switches=switches, monitors=2)
+        for name in ("alice", "bob", "carol"):
+            world.node(name)
+        cids = linked(world, [("alice", "bob")], sat) + linked(world, [("bob", "carol")])
+        if len({world.nodes["bob"].keeper(cid) for cid in cids}) == 2:
+            return world
+    raise AssertionError
 
 
 def line(switches: Switches | None = None) -> Story:

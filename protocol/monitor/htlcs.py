@@ -5,7 +5,6 @@ from __future__ import annotations
 from protocol.channel import items, stages
 from protocol.channel.state import Htlc
 from protocol.machine import Step
-from protocol.monitor import claims
 from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, Preimage
 
 # ---- wishes of payments -------------------------------------------------------------------------
@@ -81,21 +80,24 @@ def unanswered(step: Step) -> None:
             step.tell("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
 
 
-def gone(step: Step, cid: str, key: str) -> None:
-    """Irrevocably removed: tell how it ended, unless the preimage has been told already."""
+def gone(step: Step, cid: str, key: str) -> bytes:
+    """Irrevocably removed: tell how it ended, unless the preimage has been told already.
+
+    -> the payment id of the claim that it was a part of, if of any.
+    """
     htlc = step.get(f"htlc/{cid}/{key}")
     step.drop(f"htlc/{cid}/{key}")
     if htlc is None:
-        return
+        return b""
     if not htlc.ours:
         answer = step.get(f"settle/{cid}/{htlc.id}")
         step.drop(f"settle/{cid}/{htlc.id}")
-        if answer is not None and answer.payment_id:
-            claims.forget(step, cid, answer.payment_id)
-    elif step.get(f"preimage/{cid}/{htlc.id}") is not None:
+        return answer.payment_id if answer is not None else b""
+    if step.get(f"preimage/{cid}/{htlc.id}") is not None:
         step.drop(f"preimage/{cid}/{htlc.id}")
     elif htlc.stage > stages.COMMITTED:
         step.tell("payments", _ended(cid, htlc))
+    return b""
 
 
 def _ended(cid: str, htlc: Htlc) -> HtlcEnded:

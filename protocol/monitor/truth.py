@@ -49,7 +49,9 @@ def write(step: Step, cid: str, update: items.Update) -> None:
     for htlc in update.htlcs:
         htlcs.moved(step, cid, htlc)
     for key in update.gone:
-        htlcs.gone(step, cid, key)
+        payment_id = htlcs.gone(step, cid, key)
+        if payment_id:
+            claims.forget(step, cid, payment_id)
     if update.secret is not None:
         bucket, index, value = update.secret
         step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))

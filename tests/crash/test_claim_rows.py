@@ -9,14 +9,14 @@ import pytest
 
 from actors.testkit import diamond, stories, subsets
 from actors.testkit.explore import explore
-from actors.testkit.world import World
-from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
 from protocol.channel.items import claim_hold
 from protocol.machine import Step
-from protocol.monitor.items import Claim, ClaimKept
+from protocol.monitor import claims as monitor_claims
+from protocol.monitor.items import Claim, ClaimKept, Release
+from protocol.payments import claims as payment_claims
 from protocol.payments import parts
 from protocol.router.items import Hop, Route
-from tests.kit.claiming import Claiming
+from tests.kit.claiming import Claiming, spending
 
 VICTIMS = pytest.mark.parametrize("victim", ["*", "payments"])
 
@@ -207,7 +207,7 @@ def test_P10_a_channel_that_is_closed_on_chain_keeps_the_preimage() -> None:
     run = Claiming(held=True)
     _held(run)
     a, b = run.cids
-    spend = _commitment_of(run.world, a)
+    spend = spending(run.world, a)
     run.world.chain.submit(spend)
     run.world.mine(1)
     stories.until(run.world, lambda: _ended(run, a), "A is seen to be closed")
@@ -222,19 +222,6 @@ def test_P10_a_channel_that_is_closed_on_chain_keeps_the_preimage() -> None:
 def _ended(run: Claiming, cid: str) -> bool:
     watch = run.bob.row("monitors", f"watch/{cid}")
     return watch.ended is not None
-
-
-def _commitment_of(world: World, cid: str) -> bytes:
-    """Some transaction that spends the funding output: not a closing together."""
-    setup = world.nodes["alice"].row("monitors", f"setup/{cid}")
-    outpoint = Outpoint(setup.funding_txid, setup.funding_index)
-    tx = Transaction(
-        version=2,
-        inputs=(TxIn(outpoint, 0x80000000),),
-        outputs=(TxOut(setup.capacity_sat - 500, b"\x00\x14" + bytes(20)),),
-        locktime=0x20000000,
-    )
-    return serialize(tx)
 
 
 def test_P11_a_channel_that_is_no_more_does_not_hold_up_the_claim() -> None:
@@ -316,6 +303,33 @@ def test_P14_a_second_payment_of_the_same_hash_is_another_one() -> None:
     assert (event["parts"], event["amount_received_msat"]) == (len(first.parts), run.amount)
     second = [row for row in run.alice.rows("payments", "part").values() if row.groupid == 9]
     assert [row.status for row in second] == ["failed"]
+
+
+def second_set_is_held_for_itself() -> None:
+    """The first set of a hash is done, but not gone, when the second is claimed."""
+    run = Claiming()
+    _intended(run)
+    payment_hash, (a, b) = bytes.fromhex(run.hash), [bytes.fromhex(cid) for cid in run.cids]
+    run.step_until(lambda: run.incoming(run.cids[0]), "its HTLC is there")
+    driver = run.bob.drivers[run.keepers[0]]
+    step = Step(driver.rows)
+    htlc = run.incoming(run.cids[0])[0]
+    step.put(f"htlc/{run.cids[0]}/theirs/{htlc.id + 1}", htlc.but(id=htlc.id + 1))
+    for number in (htlc.id, htlc.id + 1):
+        places = ((a, number), (b, number))
+        name = payment_claims.payment_id(payment_hash, places)
+        preimage = run.claim().preimage
+        told = Claim(channel_id=a, payment_id=name, preimage=preimage, parts=places,
+                     amount_msat=1, label="")  # fmt: skip
+        monitor_claims.claim(step, told)
+        if number == htlc.id:
+            monitor_claims.release(step, Release(channel_id=a, hold=claim_hold(name)))
+
+    assert monitor_claims.holds(step, run.cids[0]) == (claim_hold(name),)
+
+
+def test_P14_each_set_of_a_hash_is_held_for_itself() -> None:
+    second_set_is_held_for_itself()
 
 
 def _another_part(run: Claiming, cid: str) -> None:

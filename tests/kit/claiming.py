@@ -7,7 +7,8 @@ from typing import Any
 
 from actors.driver import Switches
 from actors.testkit import diamond, stories
-from actors.testkit.node import Node
+from actors.testkit.world import World
+from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
 
 
 class Claiming:
@@ -96,6 +97,77 @@ class Claiming:
         return False
 
 
-def forward(node: Node) -> Any:
-    rows = list(node.rows("payments", "forward").values())
-    return rows[-1] if rows else None
+class Relaying:
+    """alice pays carol over bob; U is his channel with alice, D the one with carol."""
+
+    amount = 50_000_000
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.world = diamond.line_world()
+        self.alice, self.bob, self.carol = (self.world.nodes[n] for n in ("alice", "bob", "carol"))
+        self.u = next(v.id for v in stories.channels(self.bob) if v.setup.peer == self.alice.id)
+        self.d = next(v.id for v in stories.channels(self.bob) if v.setup.peer == self.carol.id)
+        self.before = diamond.balance_msat(self.bob)
+        asked = {"label": "x", "amount_msat": self.amount, "description": "x"}
+        method = "holdinvoice" if held else "invoice"
+        self.invoice = stories.ask(self.carol, "payments", method, **asked)
+        self.hash = self.invoice["payment_hash"]
+        self.question = self.world.ask(self.alice, "payments", "pay", bolt11=self.invoice["bolt11"])
+
+    @property
+    def row(self) -> Any:
+        rows = list(self.bob.rows("payments", "forward").values())
+        return rows[-1] if rows else None
+
+    def htlcs(self, cid: str) -> list[Any]:
+        found = self.bob.rows("monitors", "htlc").items()
+        return [row for key, row in found if key.startswith(f"htlc/{cid}/")]
+
+    def core(self, cid: str) -> Any:
+        return self.bob.row("monitors", f"core/{cid}")
+
+    def knows_preimage(self, cid: str) -> bool:
+        """U: it is to be settled with it; D: it was learned."""
+        learned = self.bob.rows("monitors", "preimage")
+        wishes = self.bob.rows("monitors", "settle").items()
+        return any(key.startswith(f"preimage/{cid}/") for key in learned) or any(
+            key.startswith(f"settle/{cid}/") and row.preimage for key, row in wishes
+        )
+
+    def live(self, cid: str) -> Any:
+        return stories.live(self.bob, cid)
+
+    step_until = Claiming.step_until
+    without, again = Claiming.without, Claiming.again
+
+    def settle(self) -> None:
+        """carol says yes to what she held."""
+        self.wait_for_carol()
+        stories.ask(self.carol, "payments", "holdinvoicesettle", payment_hash=self.hash)
+
+    def wait_for_carol(self) -> None:
+        key = f"set/{self.hash}"
+        stories.until(self.world, lambda: self.carol.row("payments", key), "it is there")
+
+    def paid(self) -> None:
+        """Once, with the fee, and nothing is left over."""
+        answers = self.alice.answers
+        stories.until(self.world, lambda: self.question in answers, "the payment is answered")
+        assert answers[self.question].code is None, answers[self.question].text
+        diamond.at_rest(self.world)
+        assert diamond.balance_msat(self.carol) == self.amount
+        earned = sum(diamond.fees(self.bob))
+        assert diamond.balance_msat(self.bob) - self.before == earned > 0
+
+
+def spending(world: World, cid: str) -> bytes:
+    """Some transaction that spends the funding output: not a closing together."""
+    setup = world.nodes["alice"].row("monitors", f"setup/{cid}")
+    outpoint = Outpoint(setup.funding_txid, setup.funding_index)
+    tx = Transaction(
+        version=2,
+        inputs=(TxIn(outpoint, 0x80000000),),
+        outputs=(TxOut(setup.capacity_sat - 500, b"\x00\x14" + bytes(20)),),
+        locktime=0x20000000,
+    )
+    return serialize(tx)
