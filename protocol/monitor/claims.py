@@ -2,7 +2,7 @@
 
 A claim is written by the monitor of every channel of its set. Until it is known to be durable in
 all of them, none of these channels applies a revoke_and_ack: so none forgets the preimage while
-another lacks it. A forward is the same with two channels: downstream holds until upstream has the
+another lacks it. On a single channel it is durable in all as soon as it is written. A forward is the same with two channels: downstream holds until upstream has the
 preimage. Holds are derived from these rows at every birth of a channel, and stored nowhere.
 """
 
@@ -20,7 +20,7 @@ def holds(step: Step, cid: str) -> tuple[str, ...]:
     claimed = [
         claim_hold(row.claim.payment_id)
         for row in step.scan(f"claim/{cid}/").values()
-        if not row.released and len(row.claim.channels) > 1
+        if not row.released
     ]
     forwarded = [
         forward_hold(int(key.rpartition("/")[2]))
@@ -45,8 +45,9 @@ def claim(step: Step, item: Claim) -> None:
         if channel == item.channel_id and step.get(f"htlc/{cid}/theirs/{number}") is not None
     ]
     if step.get(key) is None and alive:
-        step.put(key, KeptClaim(claim=item))
-        if len(item.channels) > 1:
+        alone = len(item.channels) == 1
+        step.put(key, KeptClaim(claim=item, released=alone))
+        if not alone:
             # before the preimage can leave: the peer's answer to it finds the channel held
             hold = claim_hold(item.payment_id)
             step.say("peers", items.Held(channel_id=item.channel_id, hold=hold))

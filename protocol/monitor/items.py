@@ -107,8 +107,8 @@ class ClaimFound(Value, frozen=True, kw_only=True):
 
 
 class KeptClaim(Value, frozen=True, kw_only=True):
-    """Row "claim/<channel>/<payment id>". `released`: it is durable in all its monitors, and
-    payments has written that it is done."""
+    """Row "claim/<channel>/<payment id>". `released`: it is durable in all its monitors (and if
+    there are several, payments has written so)."""
 
     claim: Claim
     released: bool = False

@@ -62,7 +62,8 @@ def kept(step: Step, item: ClaimKept, at: Moment) -> None:
         return
     step.drop(key)
     _paid(step, row, at)
-    for channel_id in dict.fromkeys(channel for channel, _ in row.parts):
+    channels = tuple(dict.fromkeys(channel for channel, _ in row.parts))
+    for channel_id in channels if len(channels) > 1 else ():
         release(step, channel_id, row.payment_id)
 
 
