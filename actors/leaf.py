@@ -280,6 +280,8 @@ def _crash_hook(name: str) -> Any:
     """DARUMA_CRASH=<actor>:<n>:<before|after>[:node] kills that process, or the whole node, at the
     n-th durable commit of the actor (or of its group) since the node was started; once."""
     actor, _, rest = os.environ.get("DARUMA_CRASH", "").partition(":")
+    if "DARUMA_BLOCK" in os.environ:
+        return _block_hook(name)
     if actor not in (name, group_of(name)):
         return None
     number, when, *victim = rest.split(":")
@@ -296,5 +298,16 @@ def _crash_hook(name: str) -> Any:
             if victim:
                 os.kill(int(os.environ[FIRST_PID]), 9)
             os.kill(os.getpid(), 9)
+
+    return hook
+
+
+def _block_hook(name: str) -> Any:
+    """DARUMA_BLOCK: while a file `run/<actor>.blocked` exists, the actor's disk takes no write."""
+    blocked = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"{name}.blocked")
+
+    def hook(now: str) -> None:
+        while now == "before" and os.path.exists(blocked):
+            time.sleep(0.01)
 
     return hook

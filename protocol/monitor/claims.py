@@ -2,8 +2,9 @@
 
 A claim is written by the monitor of every channel of its set. Until it is known to be durable in
 all of them, none of these channels applies a revoke_and_ack: so none forgets the preimage while
-another lacks it. On a single channel it is durable in all as soon as it is written. A forward is the same with two channels: downstream holds until upstream has the
-preimage. Holds are derived from these rows at every birth of a channel, and stored nowhere.
+another lacks it. On a single channel it is durable in all as soon as it is written. A forward is
+the same with two channels: downstream holds until upstream has the preimage. Holds are derived from
+these rows at every birth of a channel, and stored nowhere.
 """
 
 from __future__ import annotations

@@ -26,12 +26,17 @@ TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
 BOBS_SAT = PAYMENTS * (TO_BOB_MSAT - TO_ALICE_MSAT) // 1000
 
 
-def prepare(folder: Path, names: tuple[str, ...] = ("alice", "bob")) -> int:
-    """Nodes that know the chain; alice has a coin. -> her satoshi."""
+def prepare(
+    folder: Path, names: tuple[str, ...] = ("alice", "bob"), rich: tuple[str, ...] = ()
+) -> int:
+    """Nodes that know the chain; alice has a coin, as do the `rich`. -> her satoshi."""
     chain = ChainNode(folder / "chain")
     nodes = [NodeProcess(folder / name, name, chain) for name in names]
     alice, *others = nodes
     chain.mine(1, alice.client.newaddr()["bech32"])
+    for node in others:
+        if node.name in rich:
+            chain.mine(1, node.client.newaddr()["bech32"])
     chain.mine(100)
     until(lambda: alice.coins_sat() > 0 and alice.height() == chain.height(), "alice has coins")
     for node in others:
