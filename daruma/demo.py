@@ -1,7 +1,8 @@
 """`daruma demo`: two nodes open a channel, pay each other, are killed, and stand up again.
 
-At the end a public channel, whose opener is killed after the broadcast and the other end before the
-announcement: a third node, which knows neither, hears of it and finds a route over it.
+Then a public channel, whose opener is killed after the broadcast and the other end before the
+announcement: a third node, which knows neither, hears of it and finds a route over it. At the end a
+payment in two parts, one relayed, with a monitor killed between the two claims (`demo_parts`).
 
 Everything is real: processes, SIGKILL, blocks validated by Bitcoin Core's library (or by your own
 bitcoind on regtest, with the bitcoin options). The end is checked to the satoshi.
@@ -11,42 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from daruma import demo_parts
 from daruma.playground import ChainNode, ForeignChain, NodeProcess, until
+from daruma.show import Differs, Show
 from protocol.bitcoin.transaction import parse
 
 CAPACITY_SAT, DEPTH, ANNOUNCE_DEPTH = 1_000_000, 1, 6
 TO_BOB_MSAT, TO_ALICE_MSAT, PAYMENTS = 50_000_000, 20_000_000, 3
 WHOLE = "the whole node"
 VICTIMS = ("monitors-1", "monitors-2", "peers", "funding", "payments", "api")
-
-
-class Differs(Exception):
-    """Something is not as it must be."""
-
-
-class Show:
-    """Progress for people, and the facts for the report."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.stream = sys.stderr if quiet else sys.stdout
-        self.began = time.monotonic()
-        self.facts: dict[str, Any] = {"kills": [], "payments": []}
-
-    def say(self, text: str) -> None:
-        print(f"  {time.monotonic() - self.began:5.1f} s  {text}", file=self.stream, flush=True)
-
-    def check(self, what: str, expected: Any, actual: Any) -> None:
-        self.facts.setdefault("checks", []).append(
-            {"what": what, "expected": expected, "actual": actual, "good": expected == actual}
-        )
-        if expected != actual:
-            raise Differs(f"{what}: expected {expected}, found {actual}")
 
 
 def run(words: list[str]) -> int:
@@ -99,6 +78,7 @@ def _story(show: Show, folder: Path, chain: Any, nodes: list[NodeProcess]) -> No
     nodes.append(carol)
     show.say(f"{carol.name} is up: a stranger, who is told of nothing")
     _announce(show, chain, alice, bob, carol)
+    demo_parts.tell(show, chain, alice, bob, carol)
 
 
 def _coins(show: Show, chain: Any, alice: NodeProcess) -> int:

@@ -104,6 +104,7 @@ class _Search:
         self.used = np.zeros(len(self.order.edges))
         self.caps = self.column["maximum"].astype(float)
         self.closed = self._closed()
+        self.hinted: dict[tuple[bytes, int], int] = {}  # what is known of the hints' channels
         self.rooms = {room.channel_id: room for room in ask.rooms if room.ready}
         for limit in ask.flying:
             self._occupy(limit.scid, limit.direction, limit.amount_msat)
@@ -128,7 +129,8 @@ class _Search:
             self.used[at] += amount_msat
 
     def _cap(self, limit: Limit) -> None:
-        at = self._position(limit.scid, limit.direction)
+        at, way = self._position(limit.scid, limit.direction), (limit.scid, limit.direction)
+        self.hinted[way] = min(self.hinted.get(way, limit.amount_msat), limit.amount_msat)
         if at is not None:
             self.caps[at] = min(self.caps[at], limit.amount_msat)
         for cid, room in self.rooms.items():
@@ -166,6 +168,8 @@ class _Search:
         self.rooms[route.channel_id] = room.but(spendable_msat=left)
         for hop in route.hops[1:]:
             self._occupy(hop.scid, hop.direction, hop.amount_msat)
+            if (hop.scid, hop.direction) in self.hinted:
+                self.hinted[hop.scid, hop.direction] -= hop.amount_msat
 
     def _part(self, amount_msat: int, most_fee_msat: int) -> Route:
         """The best path over one of our channels, to the payee or to a hint's first node."""
@@ -192,6 +196,10 @@ class _Search:
 
     def _to(self, hint: tuple[RouteHop, ...], amount_msat: int) -> Route:
         tail = _hinted(hint, self.ask.target, amount_msat, self.ask.final_cltv)
+        if any(
+            hop.amount_msat > self.hinted.get((hop.scid, hop.direction), 1 << 63) for hop in tail
+        ):
+            raise Nothing("the hinted channel does not carry the amount")
         entry = hint[0].node_id if hint else self.ask.target
         entering, delay = amount_msat, self.ask.final_cltv
         if tail:
@@ -212,6 +220,9 @@ class _Search:
                 return Route(channel_id=room.channel_id, hops=(*hops, *tail), probability=passing)
             weights[misfit] = np.inf
         raise Nothing("no path carries the amount")
+
+    def _hint_carries(self, hop: Hop) -> float:
+        return self.hinted.get((hop.scid, hop.direction), math.inf)
 
     def _weights(self, amount: int) -> Any:
         column = self.column

@@ -180,7 +180,12 @@ class Killer:
 
 
 def storm(
-    run: Network, routes: list[tuple[str, str]], count: int, amount_msat: int, width: int = 10
+    run: Network,
+    routes: list[tuple[str, str]],
+    count: int,
+    amount_msat: int,
+    width: int = 10,
+    label: str = "storm",
 ) -> float:
     """`count` payments, `width` at once, tried again until each is paid; -> seconds."""
     waiting = [(number, routes[number % len(routes)]) for number in range(count)]
@@ -193,7 +198,7 @@ def storm(
                     return
                 number, (payer, payee) = waiting.pop()
             try:
-                run.pays(payer, payee, amount_msat, f"storm {number}")
+                run.pays(payer, payee, amount_msat, f"{label} {number}")
             except Exception as error:
                 failed.append(f"{number}: {error}")
 
