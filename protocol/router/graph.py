@@ -58,6 +58,8 @@ class Graph:
         self._ends = np.zeros((0, 2), np.int64)
         self._edges = {name: np.zeros(0, np.int64) for name in COLUMNS}
         self._order: Order | None = None
+        self._columns: dict[str, Any] | None = None
+        self._columns_of: Order | None = None
         self.barred: frozenset[bytes] = frozenset()  # nodes that nothing may be routed through
 
     def __deepcopy__(self, _memo: Any) -> Graph:
@@ -115,6 +117,7 @@ class Graph:
         return count
 
     def remove_channel(self, scid: bytes) -> None:
+        self._columns = None
         place = self._channels.pop(scid, None)
         if place is not None:
             self._ends[place] = -1
@@ -125,6 +128,7 @@ class Graph:
     def set_policy(self, scid: bytes, direction: int, policy: Policy) -> None:
         """What the end `direction` asks for forwarding over its channel."""
         edge = 2 * self._channels[scid] + direction
+        self._columns = None
         columns = self._edges
         columns["enabled"][edge] = not policy.disabled
         columns["minimum"][edge] = min(policy.htlc_minimum_msat, 1 << 62)
@@ -269,9 +273,12 @@ class Graph:
         return tuple(found)
 
     def columns(self) -> dict[str, Any]:
-        """All columns in the order of `ordered()`."""
-        at = self.ordered().edges
-        return {name: values[at] for name, values in self._edges.items()}
+        """All columns in the order of `ordered()`, kept until something changes."""
+        order = self.ordered()
+        if self._columns is None or self._columns_of is not order:
+            self._columns = {name: values[order.edges] for name, values in self._edges.items()}
+            self._columns_of = order
+        return self._columns
 
 
 class Order:

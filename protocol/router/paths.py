@@ -103,6 +103,7 @@ class _Search:
         self.low, self.high = bounds
         self.used = np.zeros(len(self.order.edges))
         self.caps = self.column["maximum"].astype(float)
+        self.rates = self.column["ppm"] / 1_000_000
         self.closed = self._closed()
         self.hinted: dict[tuple[bytes, int], int] = {}  # what is known of the hints' channels
         self.rooms = {room.channel_id: room for room in ask.rooms if room.ready}
@@ -143,6 +144,7 @@ class _Search:
     def plan(self, largest_msat: int) -> Plan:
         left, fee_left = self.ask.amount_msat, self.ask.most_fee_msat
         size, likely = largest_msat, 1.0
+        least = max(LEAST_PART_MSAT, self.ask.amount_msat // (2 * self.ask.most_parts))
         routes: list[Route] = []
         while left:
             last = len(routes) == self.ask.most_parts - 1
@@ -151,7 +153,7 @@ class _Search:
             try:
                 route = self._part(size, share)
             except Nothing:
-                if last or size // 2 < LEAST_PART_MSAT:
+                if last or size // 2 < least:
                     raise
                 size = -(-size // 2)
                 continue
@@ -226,14 +228,13 @@ class _Search:
 
     def _weights(self, amount: int) -> Any:
         column = self.column
-        fee = column["base"] + amount * (column["ppm"] / 1_000_000)
+        fee = column["base"] + amount * self.rates
         risk = RISK_PER_CENT / (100 * BLOCKS_PER_YEAR) * amount
         wanted = amount + self.used
-        with np.errstate(divide="ignore", invalid="ignore"):
-            passing = (self.high - wanted) / (self.high - self.low)
-            doubt = -np.log(np.clip(passing, 1e-12, 1.0))
+        passing = (self.high - wanted) / np.maximum(self.high - self.low, 1.0)
+        doubt = np.log(np.clip(passing, 1e-12, 1.0))
         weights = fee + column["delta"] * risk + 1.0
-        weights += doubt * (PENALTY_BASE_MSAT + amount * (PENALTY_PPM / 1_000_000))
+        weights -= doubt * (PENALTY_BASE_MSAT + amount * (PENALTY_PPM / 1_000_000))
         unfit = self.closed | (column["minimum"] > amount) | (self.caps < amount)
         weights[unfit | (wanted >= self.high) & (wanted > self.low)] = np.inf
         return weights

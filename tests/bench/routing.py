@@ -1,7 +1,8 @@
 """`python -m tests.bench.routing TOPOLOGY.csv.gz`: path finding on the public graph.
 
-1,000 random pairs with four amounts each. Reports; asserts nothing. The pairs are of nodes that can
-pay and be paid at all: a third of the public nodes have no enabled channel one way or the other.
+1,000 random pairs with four amounts each: `getroute`'s cheapest path, and what a payment asks for:
+likely routes in one part, and in up to ten. Reports; asserts nothing. The pairs are of nodes that
+can pay and be paid: a third of the public nodes have no enabled channel one way or the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import statistics
 import time
 import tracemalloc
 
+from protocol.router import paths
 from protocol.router.graph import Graph, NoRoute, Request
+from protocol.router.items import FindRoutes
+from protocol.router.lore import Knowledge
 from tests.bench.network import policy
 from tests.bench.payments import percentile
 
@@ -45,9 +49,41 @@ def load(path: str) -> tuple[Graph, list[int]]:
     return graph, sorted(paying & paid)
 
 
+def of_payments(graph: Graph, nodes: list[int], pairs: int, parts: int) -> dict[str, object]:
+    """Over the payer's own channels, as full as they may be."""
+    dice = random.Random(2)
+    took: list[float] = []
+    split: list[float] = []
+    found = 0
+    for _ in range(pairs):
+        one, two = (node(number) for number in dice.sample(nodes, 2))
+        for amount in AMOUNTS_MSAT:
+            question = FindRoutes(
+                payment="", number=0, target=two, amount_msat=amount,
+                most_fee_msat=max(5_000, amount // 100), final_cltv=40, most_delay=2016,
+                most_parts=parts, rooms=graph.rooms(one),
+            )  # fmt: skip
+            began = time.perf_counter()
+            answer = paths.find(graph, one, question, Knowledge(), 0.0)
+            ms = (time.perf_counter() - began) * 1000
+            found += bool(answer.routes)
+            took.append(ms)
+            if len(answer.routes) > 1:
+                split.append(ms)
+    return {
+        "found": f"{found} of {len(took)}",
+        "p50 ms": round(statistics.median(took), 2),
+        "p99 ms": round(percentile(took, 0.99), 2),
+        "split": len(split),
+        "split p50 ms": round(statistics.median(split), 2) if split else None,
+        "split p99 ms": round(percentile(split, 0.99), 2) if split else None,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("topology")
+    parser.add_argument("--pairs", type=int, default=PAIRS)
     options = parser.parse_args()
     tracemalloc.start()
     graph, nodes = load(options.topology)
@@ -59,7 +95,7 @@ def main() -> None:
     began = time.perf_counter()
     graph.route(Request(node(0), node(1), AMOUNTS_MSAT[0]))
     first = time.perf_counter() - began
-    for _ in range(PAIRS):
+    for _ in range(options.pairs):
         one, two = dice.sample(nodes, 2)
         for amount in AMOUNTS_MSAT:
             began = time.perf_counter()
@@ -69,6 +105,7 @@ def main() -> None:
             except NoRoute:
                 pass
             took.append((time.perf_counter() - began) * 1000)
+    payments = {parts: of_payments(graph, nodes, options.pairs, parts) for parts in (1, 10)}
     report = {
         "channels": len(graph),
         "nodes that pay and are paid": len(nodes),
@@ -77,6 +114,8 @@ def main() -> None:
         "routes found": f"{found} of {len(took)}",
         "median ms": round(statistics.median(took), 2),
         "p99 ms": round(percentile(took, 0.99), 2),
+        "a payment in one part": payments[1],
+        "a payment in up to ten parts": payments[10],
     }
     print(json.dumps(report, indent=1))
 

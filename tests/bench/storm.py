@@ -21,7 +21,7 @@ from tests.processes.scenario import prepare
 
 LINE = (("alice", "bob"), ("bob", "carol"), ("carol", "dave"))
 MIDDLE = ("bob", "carol", "erin")
-SMALL_MSAT = 1_000_000
+SMALL_MSAT, LARGE_MSAT = 1_000_000, 3_300_000_000
 
 
 class Five(Network):
@@ -37,10 +37,10 @@ def line(run: Network, count: int, label: str) -> dict[str, Any]:
 def diamond(run: Network, count: int, label: str) -> dict[str, Any]:
     """One payment fills three channels, the next one brings it back."""
     began, parts = time.monotonic(), 0
-    ends = ("alice", "dave")
+    ends = ("dave", "alice")
     for number in range(count):
         payer, payee = ends[number % 2], ends[1 - number % 2]
-        parts += run.pays(payer, payee, 4_500_000_000, f"{label} {number}")["parts"]
+        parts += run.pays(payer, payee, LARGE_MSAT, f"{label} {number}")["parts"]
     took = time.monotonic() - began
     return {
         "payments": count,
@@ -64,6 +64,7 @@ def one(kind: str, count: int, *, kills: bool) -> dict[str, Any]:
                     (middle, "dave") for middle in MIDDLE
                 ]
                 cids = run.link(*pairs, announce=True)
+                run.pays("alice", "dave", 4_500_000_000, "first")
             run.at_rest(cids)
             sums = sum(run.ours_msat(name) for name in run.names)
             work = line if kind == "line" else diamond
