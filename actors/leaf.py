@@ -34,6 +34,8 @@ from protocol.crypto.keys import node_id
 from protocol.machine import Log, Moment
 from storage.errors import Missing, StoreError
 
+MAX_WAIT_SECONDS = 3_600.0  # epoll takes no more than some days
+
 
 class Leaf(SafeActor):
     """The main thread's half."""
@@ -198,7 +200,7 @@ class Loop:
             waits.append(wake - self._clock.now())
         if lazy is not None:
             waits.append(lazy - time.monotonic())
-        return max(0.0, min(waits)) if waits else None
+        return max(0.0, min(*waits, MAX_WAIT_SECONDS)) if waits else None
 
     def _rung(self, _mask: int) -> None:
         self._bell.recv(4096)

@@ -45,7 +45,7 @@ TYPE_ANCHORS: Features = frozenset({STATIC_REMOTEKEY, ANCHORS})
 OUR_INIT: Features = frozenset({0, 5, 7, 8, 11, 12, 14, 17, 19, 23, 27, 44, 47, 51, 61})
 OUR_INVOICE: Features = frozenset({8, 14, 17})
 KNOWN_INIT: Features = frozenset(BIT.values())
-KNOWN_INVOICE: Features = frozenset({8, 14, 16, 24, 36, 48})
+KNOWN_INVOICE: Features = frozenset({8, 14, 16, 48})
 
 
 def encode(features: Iterable[int]) -> bytes:

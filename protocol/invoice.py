@@ -16,6 +16,8 @@ from protocol.values import Value
 HRP = {"bitcoin": "lnbc", "testnet": "lntb", "signet": "lntbs", "regtest": "lnbcrt"}
 _MULTIPLIER = {"": 10**11, "m": 10**8, "u": 10**5, "n": 10**2}
 DEFAULT_EXPIRY_SECONDS, DEFAULT_FINAL_CLTV = 3600, 18
+MAX_MSAT = 21_000_000 * 100_000_000 * 1000
+MAX_CLTV, MAX_EXPIRY_SECONDS = 1 << 16, 1 << 32
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
@@ -207,13 +209,30 @@ def decode(text: str) -> Invoice:
     unknown = features.unknown_even(fields.get("features", frozenset()), features.KNOWN_INVOICE)
     if unknown:
         raise InvoiceError(f"the invoice needs a feature that we do not know (bit {unknown[0]})")
+    amount_msat = _amount(amount)
+    _check_sizes(fields, amount_msat)
     return Invoice(
         network=network,
-        amount_msat=_amount(amount),
+        amount_msat=amount_msat,
         timestamp=_number(body[:7]),
         payee=payee,
         **fields,
     )
+
+
+def _check_sizes(fields: dict[str, Any], amount_msat: int | None) -> None:
+    """What nobody means: numbers that fit into no message, hints that lead nowhere."""
+    if (amount_msat or 0) > MAX_MSAT:
+        raise InvoiceError("the amount is more than there is")
+    if fields.get("min_final_cltv_expiry", 0) > MAX_CLTV:
+        raise InvoiceError("min_final_cltv_expiry is out of range")
+    if fields.get("expiry_seconds", 0) > MAX_EXPIRY_SECONDS:
+        raise InvoiceError("the expiry is out of range")
+    for hop in (hop for route in fields["routes"] for hop in route):
+        try:
+            secp.check_point(hop.node_id)
+        except Malformed:
+            raise InvoiceError("a route hint has a key that is no point") from None
 
 
 def _padded(words: list[int]) -> bytes:

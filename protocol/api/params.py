@@ -53,7 +53,7 @@ def block_count(value: Any) -> int:
 def number(value: Any) -> float:
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("should be a number") from None
     if isinstance(value, bool) or not 0 <= found < 1e9:
         raise ValueError("should be a number from 0 to 1000000000")
@@ -153,6 +153,21 @@ def hexadecimal(size: int) -> Callable[[Any], str]:
     return read
 
 
+def octets(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("([0-9a-fA-F]{2}){1,1300}", value):
+        raise ValueError("should be bytes in hex")
+    return value.lower()
+
+
+def channels_or_flag(value: Any) -> bool | list[str]:
+    """A boolean, or one short channel id, or several."""
+    if value in ("true", "false"):
+        return bool(value == "true")
+    if isinstance(value, bool):
+        return value
+    return texts([value] if isinstance(value, str) else value)
+
+
 def node_id(value: Any) -> str:
     found = hexadecimal(33)(value)
     try:
@@ -213,8 +228,8 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def anything(value: Any) -> Any:
-    """For hints that may be left unheeded."""
-    return value
+    """For hints that may be left unheeded: they go nowhere."""
+    return value if isinstance(value, bool) else texts(value) if isinstance(value, list) else None
 
 
 def only(*allowed: Any) -> Callable[[Any], Any]:

@@ -156,12 +156,12 @@ def release(turn: Turn) -> None:
 
 def monitor_restarted(turn: Turn) -> None:
     """The monitor may have lost what was on its way: say it again, in order."""
-    turn.to_monitor += turn.live.unacked
     for htlc in turn.channel.htlcs.values():
         if htlc.ours and htlc.preimage and htlc.stage >= stages.REMOVING:
             turn.to_monitor.append(
                 LearnedPreimage(channel_id=turn.channel.id, htlc_id=htlc.id, preimage=htlc.preimage)
             )
+    turn.to_monitor += turn.live.unacked  # behind the preimages that they let go of
 
 
 def persist(turn: Turn) -> None:

@@ -98,6 +98,7 @@ def on_fail(turn: Turn, message: UpdateFailHtlc) -> None:
     htlc = _removable(turn, message.id)
     removed = htlc.but(stage=stages.REMOVING, failure=message.reason)
     turn.set(turn.channel.with_htlc(removed), dirty=False)
+    _not_fulfilled(turn, htlc)
 
 
 def on_fail_malformed(turn: Turn, message: UpdateFailMalformedHtlc) -> None:
@@ -106,10 +107,16 @@ def on_fail_malformed(turn: Turn, message: UpdateFailMalformedHtlc) -> None:
         bool(message.failure_code & BADONION),
         "update_fail_malformed_htlc without the BADONION bit",
     )
+    _not_fulfilled(turn, htlc)
     malformed = (message.sha256_of_onion, message.failure_code)
     turn.set(
         turn.channel.with_htlc(htlc.but(stage=stages.REMOVING, malformed=malformed)), dirty=False
     )
+
+
+def _not_fulfilled(turn: Turn, htlc: Htlc) -> None:
+    """On an earlier connection the peer may have fulfilled it: that was forgotten on both sides."""
+    turn.live = turn.live.but(holds=turn.live.holds - {forward_hold(htlc.id)})
 
 
 def on_fee(turn: Turn, message: UpdateFee) -> None:

@@ -96,6 +96,6 @@ def forget(step: Step, cid: str, payment_id: bytes) -> None:
 
 
 def found(step: Step) -> None:
-    """To payments, which has started: every claim that is not forgotten."""
+    """To payments, which has started or asks: every claim that is not forgotten."""
     for row in step.scan("claim/").values():
-        step.say("payments", ClaimFound(claim=row.claim, released=row.released))
+        step.tell("payments", ClaimFound(claim=row.claim, released=row.released))

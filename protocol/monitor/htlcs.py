@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol.channel import items, stages
 from protocol.channel.state import Htlc
 from protocol.machine import Step
-from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, Preimage
+from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands, Preimage
 
 # ---- wishes of payments -------------------------------------------------------------------------
 
@@ -68,16 +68,34 @@ def arrived(cid: str, htlc: Htlc) -> HtlcArrived:
     )
 
 
-def unanswered(step: Step) -> None:
-    """Payments has lost its snapshot: it hears once more of all that waits for an answer."""
-    for key, htlc in step.scan("htlc/").items():
-        _, cid, whose, number = key.split("/")
-        waits = whose == "theirs" and htlc.stage == stages.COMMITTED
-        if waits and step.get(f"settle/{cid}/{number}") is None:
+def standing(step: Step) -> None:
+    """Payments has lost its snapshot: it hears of all that is under way, then of all that waits for
+    an answer, then of the preimages that are owed upstream."""
+    rows = [(key.split("/"), htlc) for key, htlc in step.scan("htlc/").items()]
+    for item in step.scan("offer/").values():
+        _stands(step, item.channel_id.hex(), item)
+    for (_, cid, whose, number), htlc in rows:
+        if whose == "ours" and step.get(f"preimage/{cid}/{number}") is None:
+            _stands(step, cid, htlc)
+    for (_, cid, whose, number), htlc in rows:
+        answered = step.get(f"settle/{cid}/{number}") is not None
+        if whose == "theirs" and htlc.stage == stages.COMMITTED and not answered:
             step.tell("payments", arrived(cid, htlc))
+    for (_, cid, whose, number), htlc in rows:
         known = step.get(f"preimage/{cid}/{number}") if whose == "ours" else None
         if known is not None and not known.released:
             step.tell("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
+
+
+def _stands(step: Step, cid: str, one: Htlc | items.Offer) -> None:
+    stands = HtlcStands(
+        origin=one.origin,
+        channel_id=bytes.fromhex(cid),
+        amount_msat=one.amount_msat,
+        payment_hash=one.payment_hash,
+        cltv_expiry=one.cltv_expiry,
+    )
+    step.tell("payments", stands)
 
 
 def gone(step: Step, cid: str, key: str) -> bytes:

@@ -129,7 +129,26 @@ class Release(Value, frozen=True, kw_only=True):
 
 
 class WhatStands(Value, frozen=True, kw_only=True):
-    """From payments that has lost its snapshot: which HTLCs of theirs wait for an answer?"""
+    """From payments with a new snapshot, perhaps after a loss: what is there of channels, claims,
+    and HTLCs? The answer ends with `ThatStands`."""
+
+
+class HtlcStands(Value, frozen=True, kw_only=True):
+    """To payments that asks: an HTLC of ours, or the wish for one."""
+
+    origin: str
+    channel_id: bytes
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+
+
+class ThatStands(Value, frozen=True, kw_only=True):
+    """To payments that asks: this monitor has said all. `of`: so many have to say it. `used`: its
+    channels have carried HTLCs, so that there was an earlier snapshot."""
+
+    of: int
+    used: bool
 
 
 class PeerAddress(Value, frozen=True, kw_only=True):

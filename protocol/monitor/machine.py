@@ -25,6 +25,7 @@ from protocol.monitor.items import (
     PeerAddress,
     Reborn,
     Release,
+    ThatStands,
     Watch,
     WhatStands,
 )
@@ -70,9 +71,14 @@ class Machine:
                 self._update(step, item)
             case (
                 items.LearnedPreimage() | items.Offer() | items.Withdraw() | items.Settle()
-                | Claim() | Release() | WhatStands()
+                | Claim() | Release()
             ):  # fmt: skip
                 _htlc(step, item)
+            case WhatStands():
+                truth.tell_all(step)
+                claims.found(step)
+                htlcs.standing(step)
+                step.tell("payments", ThatStands(of=self.count, used=truth.used(step)))
             case Guard():
                 self._guard(step, item)
             case items.FundingLocked():
@@ -276,6 +282,3 @@ def _htlc(step: Step, item: object) -> None:
             claims.claim(step, item)
         case Release():
             claims.release(step, item)
-        case WhatStands():
-            truth.tell_all(step)
-            htlcs.unanswered(step)

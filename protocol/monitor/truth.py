@@ -69,6 +69,11 @@ def usable(step: Step, cid: str) -> ChannelUsable:
     )
 
 
+def used(step: Step) -> bool:
+    cores = step.scan("core/").values()
+    return any(core.our_next_htlc or core.their_next_htlc for core in cores)
+
+
 def tell_all(step: Step) -> None:
     """Payments has lost its snapshot: it hears once more of all channels that it can use."""
     for key, watch in step.scan("watch/").items():

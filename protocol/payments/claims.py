@@ -78,12 +78,12 @@ def found(step: Step, item: ClaimFound) -> None:
     claim = item.claim
     if step.get(f"claim/{claim.payment_id.hex()}") is not None:
         return  # each monitor has been told, or will be
-    row = step.get(f"invoice/{claim.label}")
-    if row is not None and row.claim == claim.payment_id and row.status == "paid":
+    if step.get(f"claimed/{claim.payment_id.hex()}") is not None:
         if not item.released:
             release(step, claim.channel_id, claim.payment_id)
         return
-    if row is None:
+    row = step.get(f"invoice/{claim.label}")
+    if row is None or row.payment_hash != sha256(claim.preimage) or row.claim:
         row = _invoice_again(step, claim)
     intent = ClaimRow(
         payment_id=claim.payment_id,
@@ -102,9 +102,12 @@ def _invoice_again(step: Step, claim: Claim) -> InvoiceRow:
     counters = step.get("counters") or Counters()
     step.put("counters", counters.but(created=counters.created + 1))
     payment_hash = sha256(claim.preimage)
-    step.put(f"hash/{payment_hash.hex()}", Label(label=claim.label))
+    label = claim.label
+    if step.get(f"invoice/{label}") is not None:  # of another payment by now
+        label = f"{label} ({claim.payment_id.hex()[:8]})"
+    step.put(f"hash/{payment_hash.hex()}", Label(label=label))
     return InvoiceRow(
-        label=claim.label,
+        label=label,
         bolt11="",
         payment_hash=payment_hash,
         preimage=claim.preimage,
@@ -131,6 +134,8 @@ def _paid(step: Step, claimed: ClaimRow, at: Moment) -> None:
     )
     step.put(f"invoice/{row.label}", row)
     step.put(f"paid/{index:016d}", Label(label=row.label))
+    # for as long as a monitor may speak of it: the invoice may be deleted, and its label used again
+    step.put(f"claimed/{claimed.payment_id.hex()}", Label(label=row.label))
     waiters.invoice_paid(step, row)
     events.happened(
         step,

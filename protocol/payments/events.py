@@ -29,9 +29,10 @@ def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
 
 def wait(step: Step, ask: Ask, at: Moment) -> None:
     """The first event after `lastevent`, now or when it happens."""
-    last = (step.get("counters") or Counters()).events
+    counters = step.get("counters") or Counters()
+    last, begun = counters.events, counters.first_paid
     wanted = ask.params.get("lastevent", 0) + 1
-    first = max(1, last - KEPT + 1)
+    first = max(begun, last - KEPT + 1)
     if wanted < first:
         waiters.answer(step, ask, {"index": first - 1, "type": "gap", "first_kept": first})
         return

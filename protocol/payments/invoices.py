@@ -6,7 +6,7 @@ from protocol import features
 from protocol.crypto.hashes import sha256
 from protocol.errors import Refusal
 from protocol.gossip.items import OwnTerms
-from protocol.invoice import Invoice, RouteHop, encode
+from protocol.invoice import MAX_CLTV, Invoice, RouteHop, encode
 from protocol.machine import Ask, Moment, Step
 from protocol.payments import claims, receive, view, waiters
 from protocol.payments.rows import Counters, InvoiceRow, Label
@@ -17,6 +17,7 @@ MAX_DESCRIPTION = 639
 EXPIRED = "Invoice expired during wait"
 HOLD_CLTV = 144  # a day for the holder to decide
 MOST_HINTS = 3
+NO_HEIGHT = "the height of the chain is not known yet: try again"
 
 
 def create(step: Step, network: str, node_secret: bytes, us: bytes, ask: Ask, at: Moment) -> None:
@@ -67,6 +68,9 @@ def _make(
     description = params["description"]
     expiry = params.get("expiry", DEFAULT_INVOICE_EXPIRY)
     cltv = params.get("cltv", HOLD_CLTV if held else receive.FINAL_CLTV)
+    if not receive.FINAL_CLTV <= cltv <= MAX_CLTV:
+        text = f"cltv: should be from {receive.FINAL_CLTV} to {MAX_CLTV} blocks"
+        raise Refusal(text, code=-32602)
     invoice = Invoice(
         network=network,
         amount_msat=params["amount_msat"],
@@ -144,6 +148,9 @@ def delete(step: Step, ask: Ask, at: Moment) -> None:
     if row is None:
         refuse(step, ask, 905, "Unknown invoice")
         return
+    if step.get("~tip") is None and step.get(f"set/{row.payment_hash.hex()}") is not None:
+        refuse(step, ask, -1, NO_HEIGHT)
+        return
     shown = view.invoice(row, at.unix_seconds)
     claiming = row.claim and row.status != "paid"
     if shown["status"] != ask.params["status"] or claiming:
@@ -196,6 +203,9 @@ def settle(step: Step, ask: Ask) -> None:
     row = _held(step, ask, payment_hash)
     if row is None:
         return
+    if step.get("~tip") is None:
+        refuse(step, ask, -1, NO_HEIGHT)
+        return
     if row.claim:  # said before
         answer(step, ask, held_row(step, row))
         return
@@ -217,6 +227,9 @@ def settle(step: Step, ask: Ask) -> None:
 def cancel(step: Step, ask: Ask) -> None:
     row = _held(step, ask, ask.params["payment_hash"])
     if row is None:
+        return
+    if step.get("~tip") is None:
+        refuse(step, ask, -1, NO_HEIGHT)
         return
     if row.claim:
         refuse(step, ask, 906, "Holdinvoice is in wrong state: it is settled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from protocol.invoice import decode
 from protocol.machine import Ask, Step
 from protocol.payments import view
 from protocol.payments.rows import Payment, Sent
@@ -32,12 +33,14 @@ def rows(step: Step, ask: Ask) -> Rows:
 
 def _wanted(step: Step, ask: Ask, *, status: bool = True) -> Iterable[Payment]:
     wanted, bolt11 = ask.params.get("payment_hash"), ask.params.get("bolt11")
+    if bolt11 is not None:
+        # by what it says and not by its letters: a pending payment must be found
+        wanted = wanted or decode(bolt11).payment_hash.hex()
     if wanted is not None:
         found = [step.get(f"payment/{wanted}")]
     else:
         found = list(step.scan("payment/").values())
     rows = sorted((row for row in found if row), key=lambda row: row.created_index)
-    rows = [row for row in rows if bolt11 in (None, row.bolt11)]
     state = ask.params.get("status") if status else None
     rows = [row for row in rows if state in (None, row.status)]
     return _paged(rows, ask, lambda row: row.created_index)

@@ -12,6 +12,7 @@ from protocol.chain.items import Tip
 from protocol.channel.items import FORWARD
 from protocol.crypto import secp
 from protocol.gossip.items import OwnTerms
+from protocol.invoice import InvoiceError
 from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import (
     ChannelEnded,
@@ -21,8 +22,9 @@ from protocol.monitor.items import (
     HtlcArrived,
     HtlcEnded,
     HtlcRefused,
+    HtlcStands,
     SettleKept,
-    WhatStands,
+    ThatStands,
 )
 from protocol.payments import (
     channels,
@@ -31,13 +33,17 @@ from protocol.payments import (
     invoices,
     listing,
     manual,
+    pay,
+    rebuild,
     receive,
     relay,
     send,
     waiters,
 )
-from protocol.payments.rows import Begun, Early
+from protocol.payments.rows import Early
 from protocol.router.items import RoutesFound
+
+SENDING = ("pay", "xpay", "keysend", "sendpay")
 
 
 class Machine:
@@ -51,18 +57,11 @@ class Machine:
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
             if step.get("begun") is None:
-                self._begin(step, at)
+                rebuild.begin(step, at)
             send.resume(step, at)
             relay.resume(step, at)
-        elif name in ("peers", "router"):
+        elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)
-
-    def _begin(self, step: Step, at: Moment) -> None:
-        """A new snapshot: of a new node, or after a loss. Its pay_index begins above all that an
-        earlier one can have given, and the monitors say what they have."""
-        now = int(at.unix_seconds)
-        step.put("begun", Begun(at=now))
-        step.tell("monitors", WhatStands())
 
     def drain(self, step: Step, at: Moment) -> None:
         pass
@@ -81,6 +80,11 @@ class Machine:
                 claims.kept(step, item, at)
             case ClaimFound():
                 claims.found(step, item)
+            case HtlcStands():
+                rebuild.stands(step, item, at)
+            case ThatStands():
+                rebuild.told(step, sender, item)
+                self._look_at_early(step, at)
             case SettleKept():
                 relay.kept(step, item)
             case HtlcEnded() if item.origin.startswith(FORWARD):
@@ -107,7 +111,7 @@ class Machine:
                 raise AssertionError(type(item).__name__)
 
     def _arrived(self, step: Step, item: HtlcArrived, at: Moment) -> None:
-        if step.get("~tip") is None:
+        if step.get("~tip") is None or not rebuild.whole(step):
             key = f"early/{item.channel_id.hex()}/{item.htlc_id}"
             step.put(key, Early(item=item))
             return
@@ -118,15 +122,27 @@ class Machine:
         step.put("~tip", tip)
         receive.expire(step, tip.height)
         if first:
-            for key, early in step.scan("early/").items():
-                item = early.item
-                receive.arrived(step, self._node_secret, item, at)
-                step.drop(key)
-            send.find_again(step, self.node_id, at)
+            self._look_at_early(step, at)
+
+    def _look_at_early(self, step: Step, at: Moment) -> None:
+        """What came before the height was known, or before all that stands was."""
+        if step.get("~tip") is None or not rebuild.whole(step):
+            return
+        for key, early in step.scan("early/").items():
+            if not rebuild.is_known(step, self._node_secret, early.item):
+                receive.arrived(step, self._node_secret, early.item, at)
+            step.drop(key)
+        send.find_again(step, self.node_id, at)
+        for key, ask in step.scan("~queued/").items():
+            step.drop(key)
+            self._ask(step, ask, at)
 
     # ---- questions ----
 
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
+        if ask.method in SENDING and not rebuild.whole(step):
+            step.put(f"~queued/{ask.id}", ask)  # an HTLC of the same payment may be under way
+            return
         match ask.method:
             case "invoice" | "holdinvoice":
                 invoices.create(step, self.network, self._node_secret, self.node_id, ask, at)
@@ -145,9 +161,9 @@ class Machine:
             case "holdinvoicelookup":
                 invoices.lookup(step, ask)
             case "pay" | "xpay":
-                send.ask_pay(step, self.network, self.node_id, ask, at)
+                pay.ask_pay(step, self.network, self.node_id, ask, at)
             case "keysend":
-                send.ask_keysend(step, self.node_id, ask, at)
+                pay.ask_keysend(step, self.node_id, ask, at)
             case "sendpay":
                 manual.sendpay(step, self.node_id, ask, at)
             case "waitsendpay":
@@ -155,4 +171,7 @@ class Machine:
             case "waitevent":
                 events.wait(step, ask, at)
             case _:
-                waiters.answer(step, ask, listing.rows(step, ask))
+                try:
+                    waiters.answer(step, ask, listing.rows(step, ask))
+                except InvoiceError as error:
+                    waiters.refuse(step, ask, -32602, f"Invalid bolt11: {error}")

@@ -20,7 +20,8 @@ def sendpay(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
     params = ask.params
     name = params["payment_hash"]
     known = step.get(f"payment/{name}")
-    group, number = params.get("groupid", 1), params.get("partid", 0)
+    number = params.get("partid", 0)
+    group = _group(known, params.get("groupid"))
     part = step.get(f"part/{name}/{group}/{number}")
     if known is not None and known.status == "complete":
         answer(step, ask, view.sendpay(known, part))
@@ -34,21 +35,36 @@ def sendpay(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
         if step.get("~tip") is None:
             raise Refusal("the height of the chain is not known yet: try again", code=-1)
         route = _route(step, us, params["route"])
-        row = _payment(step, us, ask, at, known, route)
+        row = _payment(step, ask, at, known, route, group)
+        flying = parts.flying_msat(step, row)
+        if flying >= row.amount_msat:
+            text = f"Already have {flying}msat of {row.amount_msat}msat payments in progress"
+            raise Refusal(text, code=200)
+        row = parts.offer(step, row, route, at, number)
+    except ValueError:
+        refuse(step, ask, -32602, "route: it does not fit into an onion")
+        return
     except Refusal as refusal:
         refuse(step, ask, refusal.code, str(refusal))
         return
-    row = parts.offer(step, row, route, at, number)
     send.put(step, row)
+    step.wake(row.deadline)
     answer(step, ask, view.sendpay(row, step.get(f"part/{name}/{group}/{number}")))
 
 
+def _group(known: Payment | None, given: int | None) -> int:
+    """As Core Lightning: that of the parts in flight, else the next one."""
+    if given is not None or known is None:
+        return given or 1
+    return known.groupid if known.status == "pending" else known.groupid + 1
+
+
 def _payment(
-    step: Step, us: bytes, ask: Ask, at: Moment, known: Payment | None, route: Route
+    step: Step, ask: Ask, at: Moment, known: Payment | None, route: Route, group: int
 ) -> Payment:
     """The payment that this part belongs to, perhaps a new one. Raises `Refusal`."""
     params = ask.params
-    group, amount = params.get("groupid", 1), params.get("amount_msat", route.amount_msat)
+    amount = params.get("amount_msat", route.amount_msat)
     if known is not None and known.status == "pending":
         if not known.manual or group != known.groupid or not params.get("partid"):
             raise Refusal("Payment is still in progress: wait for its parts", code=200)

@@ -77,7 +77,8 @@ def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Mom
         fail(step, part, message)
         return
     if hop.keysend_preimage is not None and sha256(hop.keysend_preimage) == payment_hash:
-        if part.cltv_expiry < step.get("~tip").height + FINAL_CLTV:
+        whole = (hop.total_msat or 0) <= hop.amount_msat  # of a set we would claim a fragment
+        if not whole or part.cltv_expiry < step.get("~tip").height + FINAL_CLTV:
             unknown(step, part)
         else:
             _keysend(step, part, hop.keysend_preimage, at)
@@ -106,7 +107,7 @@ def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Mo
         and hop.payment_secret == row.payment_secret
         and total >= hop.amount_msat
         and (row.amount_msat is None or row.amount_msat <= total <= 2 * row.amount_msat)
-        and part.cltv_expiry >= height + row.min_final_cltv
+        and part.cltv_expiry >= height + max(row.min_final_cltv, FINAL_CLTV)
     )
 
 
@@ -122,6 +123,10 @@ def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Momen
     if sum(one.forward_msat for one in waiting.parts) < total:
         step.put(key, waiting)
         step.wake(waiting.since + MPP_TIMEOUT_SECONDS)
+    elif too_late(waiting.parts, step.get("~tip").height):
+        step.drop(key)  # its first part came long ago
+        for one in waiting.parts:
+            unknown(step, one)
     elif row.held:
         step.put(key, waiting.but(whole=True))
         waiters.invoice_held(step, row, waiting)
@@ -172,16 +177,19 @@ def cancel(step: Step, row: InvoiceRow) -> None:
 
 def too_late(parts: tuple[Part, ...], height: int) -> bool:
     """A claim might not be taken off-chain before the first of them expires."""
-    return min(part.cltv_expiry for part in parts) <= height + CLAIM_BLOCKS
+    return min(part.cltv_expiry for part in parts) < height + CLAIM_BLOCKS
 
 
 def time_out(step: Step, at: Moment) -> None:
     """Sets that were not completed in time are failed back whole."""
     for key, waiting in step.scan("set/").items():
-        if not waiting.whole and at.unix_seconds - waiting.since >= MPP_TIMEOUT_SECONDS:
+        due = waiting.since + MPP_TIMEOUT_SECONDS
+        if not waiting.whole and at.unix_seconds >= due:
             step.drop(key)
             for part in waiting.parts:
                 fail(step, part, failures.encode("mpp_timeout"))
+        elif not waiting.whole:
+            step.wake(due)
 
 
 def expire(step: Step, height: int) -> None:

@@ -40,7 +40,10 @@ def _back(step: Step, part: Part, packet: bytes) -> None:
 def begin(
     step: Step, part: Part, hop: HopPayload, payment_hash: bytes, onion: bytes, at: Moment
 ) -> None:
-    channel = named(step, hop.short_channel_id or b"")
+    if hop.short_channel_id is None:
+        fail(step, part, failures.encode("invalid_onion_payload", type=6, offset=0))
+        return
+    channel = named(step, hop.short_channel_id)
     if channel is None:
         fail(step, part, failures.encode("unknown_next_peer"))
         return
@@ -50,7 +53,7 @@ def begin(
         part=part,
         payment_hash=payment_hash,
         index=counters.forwarded + 1,
-        wanted=hop.short_channel_id or b"",
+        wanted=hop.short_channel_id,
         peer=step.get(f"channel/{channel.hex()}").peer,
         out_msat=hop.amount_msat,
         out_expiry=hop.cltv_expiry,
@@ -86,9 +89,7 @@ def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | No
 def _breaks(policy: Policy, row: Forward) -> bytes | None:
     fee = policy.fee_base_msat + row.out_msat * policy.fee_proportional_millionths // 1_000_000
     if row.out_msat < policy.htlc_minimum_msat:
-        return failures.encode(
-            "amount_below_minimum", htlc_msat=row.part.amount_msat, channel_update=b""
-        )
+        return failures.encode("amount_below_minimum", htlc_msat=row.out_msat, channel_update=b"")
     if row.out_msat > policy.htlc_maximum_msat:
         return failures.encode("temporary_channel_failure", channel_update=b"")
     if row.fee_msat < fee:
@@ -97,7 +98,7 @@ def _breaks(policy: Policy, row: Forward) -> bytes | None:
         )
     if row.part.cltv_expiry - row.out_expiry < policy.cltv_expiry_delta:
         return failures.encode(
-            "incorrect_cltv_expiry", cltv_expiry=row.part.cltv_expiry, channel_update=b""
+            "incorrect_cltv_expiry", cltv_expiry=row.out_expiry, channel_update=b""
         )
     return None
 

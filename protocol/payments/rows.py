@@ -43,7 +43,7 @@ class InvoiceRow(Value, frozen=True, kw_only=True):
 
 
 class Label(Value, frozen=True, kw_only=True):
-    """Row "hash/<payment hash>", and "paid/<pay index, 16 digits>"."""
+    """Row "hash/<payment hash>", "paid/<pay index, 16 digits>", and "claimed/<payment id>"."""
 
     label: str
 
@@ -99,9 +99,13 @@ class Early(Value, frozen=True, kw_only=True):
 
 
 class Begun(Value, frozen=True, kw_only=True):
-    """Row "begun": this snapshot has asked the monitors what stands."""
+    """Row "begun": this snapshot has asked the monitors what stands, and these have answered;
+    `whole`: all have. Until then nothing that arrives is judged, and nothing is sent."""
 
     at: int
+    said: tuple[str, ...] = ()
+    used: bool = False
+    whole: bool = False
 
 
 class Event(Value, frozen=True, kw_only=True):

@@ -8,145 +8,17 @@ again, until the time, the fee or the hope is used up.
 
 from __future__ import annotations
 
-from protocol.crypto.hashes import sha256
-from protocol.errors import Refusal
-from protocol.features import has
 from protocol.gossip.announce import direction
-from protocol.invoice import Invoice, InvoiceError, decode
-from protocol.machine import Ask, Moment, Step
+from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused
 from protocol.payments import blame, events, parts, waiters
 from protocol.payments.channels import channels_to, count
-from protocol.payments.rows import Counters, Keysend, Payment, Sent
-from protocol.payments.waiters import refuse
+from protocol.payments.rows import Payment, Sent
 from protocol.router.items import FindRoutes, Hop, Limit, Route, RoutesFound
 
 RETRY_SECONDS, MAX_RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 5.0, 60
-DIRECT_SECONDS = 2.0
-KEYSEND_CLTV = 42
-MOST_PARTS, MOST_TRIES = 16, 200
-MOST_DELAY_BLOCKS = 2016
-EXEMPT_FEE_MSAT, MAX_FEE_PERCENT = 5_000, 0.5
-
-
-# ---- questions of users -------------------------------------------------------------------------
-
-
-def ask_pay(step: Step, network: str, us: bytes, ask: Ask, at: Moment) -> None:
-    """pay and xpay: joins a running payment, answers a finished one, tries a failed one again."""
-    try:
-        invoice = decode(ask.params["bolt11"])
-    except InvoiceError as error:
-        refuse(step, ask, -32602, f"Invalid bolt11: {error}")
-        return
-    known = step.get(f"payment/{invoice.payment_hash.hex()}")
-    if known is not None and known.status == "complete":
-        waiters.payment_result(step, ask, known)
-        return
-    if known is not None and known.status == "pending":
-        waiters.wait(step, f"pay/{invoice.payment_hash.hex()}", ask)
-        return
-    try:
-        row = _payment(invoice, network, us, ask, at)
-    except Refusal as refusal:
-        refuse(step, ask, refusal.code, str(refusal))
-        return
-    if known is not None:  # numbers of parts are never given twice
-        row = row.but(groupid=known.groupid + 1)
-    _begin(step, us, ask, at, row)
-
-
-def _payment(invoice: Invoice, network: str, us: bytes, ask: Ask, at: Moment) -> Payment:
-    """Raises `Refusal` if this invoice cannot be paid at all."""
-    params, given = ask.params, ask.params.get("amount_msat")
-    if invoice.network != network:
-        text = f"Invalid bolt11: the invoice is for {invoice.network}, we are on {network}"
-        raise Refusal(text, code=-32602)
-    if invoice.expired(at.unix_seconds):
-        raise Refusal("Invoice expired", code=207)
-    if invoice.amount_msat is None and not given:
-        raise Refusal("amount_msat parameter required", code=-32602)
-    if invoice.amount_msat is not None and given not in (None, invoice.amount_msat):
-        raise Refusal("amount_msat parameter unnecessary", code=-32602)
-    if invoice.payee == us:
-        raise Refusal("Self-payment: the invoice is our own", code=205)
-    amount = invoice.amount_msat or given or 0
-    return Payment(
-        payment_hash=invoice.payment_hash,
-        destination=invoice.payee,
-        amount_msat=amount,
-        payment_secret=invoice.payment_secret,
-        total_msat=amount,
-        final_cltv=invoice.min_final_cltv_expiry,
-        metadata=invoice.metadata,
-        bolt11=params["bolt11"],
-        label=params.get("label"),
-        description=params.get("description"),
-        created_at=int(at.unix_seconds),
-        created_index=0,
-        deadline=at.unix_seconds + params.get("retry_for", DEFAULT_RETRY_FOR),
-        most_fee_msat=most_fee(ask.method, params, amount),
-        most_delay=params.get("maxdelay", MOST_DELAY_BLOCKS),
-        most_parts=MOST_PARTS if has(invoice.features, "basic_mpp") else 1,
-        hints=invoice.routes,
-    )
-
-
-def most_fee(method: str, params: dict[str, object], amount_msat: int) -> int:
-    """As Core Lightning: maxfee, or for pay the larger of maxfeepercent and exemptfee, or for
-    xpay the larger of 1 % and 5 sat."""
-    given = params.get("maxfee")
-    if isinstance(given, int):
-        return given
-    percent = params.get("maxfeepercent", 1.0 if method == "xpay" else MAX_FEE_PERCENT)
-    exempt = params.get("exemptfee", EXEMPT_FEE_MSAT)
-    assert isinstance(percent, float | int) and isinstance(exempt, int)
-    return max(int(amount_msat * percent / 100), exempt)
-
-
-def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
-    """Asked again after a restart, the question finds its payment."""
-    known = step.get(f"keysend/{ask.id}")
-    if known is not None:
-        row = step.get(f"payment/{known.payment_hash.hex()}")
-        if row.status == "pending":
-            waiters.wait(step, f"pay/{known.payment_hash.hex()}", ask)
-        else:
-            waiters.payment_result(step, ask, row)
-        return
-    destination = bytes.fromhex(ask.params["destination"])
-    if destination == us:
-        refuse(step, ask, 205, "Self-payment: the destination is ourselves")
-        return
-    preimage = sha256(b"keysend" + at.entropy)
-    amount = ask.params["amount_msat"]
-    step.put(f"keysend/{ask.id}", Keysend(payment_hash=sha256(preimage)))
-    row = Payment(
-        payment_hash=sha256(preimage),
-        destination=destination,
-        amount_msat=amount,
-        payment_secret=None,
-        total_msat=amount,
-        final_cltv=KEYSEND_CLTV,
-        metadata=None,
-        bolt11="",
-        label=ask.params.get("label"),
-        description=None,
-        created_at=int(at.unix_seconds),
-        created_index=0,
-        deadline=at.unix_seconds + ask.params.get("retry_for", DEFAULT_RETRY_FOR),
-        most_fee_msat=most_fee("keysend", ask.params, amount),
-        most_delay=ask.params.get("maxdelay", MOST_DELAY_BLOCKS),
-        keysend_preimage=preimage,
-    )
-    _begin(step, us, ask, at, row)
-
-
-def _begin(step: Step, us: bytes, ask: Ask, at: Moment, row: Payment) -> None:
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(sent=counters.sent + 1))
-    waiters.wait(step, f"pay/{row.payment_hash.hex()}", ask)
-    go_on(step, us, row.but(created_index=counters.sent + 1), at)
+DIRECT_SECONDS, ASK_AGAIN_SECONDS = 2.0, 10.0
+MOST_TRIES = 200
 
 
 # ---- the machine --------------------------------------------------------------------------------
@@ -169,7 +41,7 @@ def go_on(step: Step, us: bytes, row: Payment, at: Moment) -> None:
         elif count(step) == 0:
             _fail(step, row.but(code=205, reason="no route: we have no usable channel"), at)
         else:
-            _find(step, row, missing)
+            _find(step, row, missing, at)
 
 
 def _direct(step: Step, us: bytes, row: Payment) -> Route | None:
@@ -187,8 +59,8 @@ def _direct(step: Step, us: bytes, row: Payment) -> Route | None:
     return None
 
 
-def _find(step: Step, row: Payment, missing: int) -> None:
-    """Ask for routes; the answer is `found`. A question that is lost is asked again by `resume`."""
+def _find(step: Step, row: Payment, missing: int, at: Moment) -> None:
+    """Ask for routes; the answer is `found`. A question that is lost is asked again."""
     name = row.payment_hash.hex()
     put(step, row.but(retry_at=None))
     number = (step.get("~questions") or 0) + 1
@@ -204,7 +76,7 @@ def _find(step: Step, row: Payment, missing: int) -> None:
         amount_msat=missing,
         most_fee_msat=max(0, row.most_fee_msat - fees),
         final_cltv=row.final_cltv,
-        most_delay=row.most_delay,
+        most_delay=row.most_delay - parts.EXTRA_CLTV,
         most_parts=max(1, row.most_parts - len(live)),
         limits=row.limits,
         flying=tuple(limit_of(hop) for hop in flying),
@@ -212,6 +84,7 @@ def _find(step: Step, row: Payment, missing: int) -> None:
         hints=row.hints,
     )
     step.say("peers", question)
+    step.wake(min(row.deadline, at.unix_seconds + ASK_AGAIN_SECONDS))
 
 
 def limit_of(hop: Hop, less: int = 0) -> Limit:
@@ -233,7 +106,8 @@ def found(step: Step, us: bytes, item: RoutesFound, at: Moment) -> None:
         _later(step, row.but(code=item.code, reason=item.reason), at)
     else:
         # what is under way may still be enough of an answer: nothing fails before it has ended
-        again = row.but(doomed=True, code=row.code or item.code, reason=row.reason or item.reason)
+        code = item.code if row.code in (None, 202, 204) else row.code
+        again = row.but(doomed=True, code=code, reason=row.reason or item.reason)
         go_on(step, us, again, at)
 
 
@@ -247,8 +121,15 @@ def _later(step: Step, row: Payment, at: Moment) -> None:
 
 def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
     for route in routes:
-        row = parts.offer(step, row, route, at)
-    put(step, row.but(retry_at=None))
+        try:
+            row = parts.offer(step, row, route, at)
+        except ValueError:  # more hops than an onion holds
+            avoid = tuple(limit_of(hop).but(amount_msat=0) for hop in route.hops[-2:-1])
+            row = row.but(limits=(*row.limits, *avoid), doomed=row.doomed or not avoid)
+            row = row.but(code=205, reason="the route does not fit into an onion")
+            step.wake(at.unix_seconds)
+    again = None if row.live else at.unix_seconds
+    put(step, row.but(retry_at=again))
     direct = len(routes) == 1 and len(routes[0].hops) == 1 and count(step) > 1
     step.wake(at.unix_seconds + DIRECT_SECONDS if direct else row.deadline)
 
@@ -288,6 +169,8 @@ def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
 
 def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
     part = parts.of(step, item.origin)
+    if part is not None and part.route.channel_id != item.channel_id:
+        part = None  # of a snapshot that was lost: another part had this name
     if item.preimage is not None:
         # however late, and whatever we thought: a preimage means that it was paid
         _fulfilled(step, item, part, at)
@@ -338,9 +221,10 @@ def _fail(step: Step, row: Payment, at: Moment) -> None:
     """Only when nothing is in flight: the user may take the money back now."""
     assert not row.live
     reason = row.reason or "the time to retry is over, and nothing is in flight"
+    on_the_way = row.code in (None, 202, 204) and not row.manual
     row = row.but(
         status="failed",
-        code=row.code or 210,
+        code=210 if on_the_way else row.code,  # 202 and 204 are of single parts
         reason=reason,
         retry_at=None,
         completed_at=int(at.unix_seconds),
@@ -363,8 +247,8 @@ def on_clock(step: Step, us: bytes, at: Moment) -> None:
             go_on(step, us, row.but(retry_at=None), at)
         elif row.retry_at is not None:
             step.wake(row.retry_at)
-        elif not row.live and at.unix_seconds >= row.deadline:
-            go_on(step, us, row, at)
+        elif not row.live and not row.manual:
+            go_on(step, us, row, at)  # its question may be lost
 
 
 def _withdraw(step: Step, row: Payment, at: Moment) -> None:

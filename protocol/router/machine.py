@@ -33,6 +33,7 @@ from protocol.values import Value
 
 SAVE_SECONDS, FIRST_SAVE_SECONDS, TEACH_SECONDS = 600.0, 5.0, 30.0
 APPLY_AT = 5_000
+LAYERS = {"auto.localchans", "auto.sourcefree", "auto.no_mpp_support"}
 ROUTE_NOT_FOUND = 205
 
 
@@ -163,6 +164,10 @@ class Machine:
     def _getroutes(self, step: Step, ask: Ask, at: Moment) -> dict[str, object]:
         """From any node: its public channels are taken to be as full as they may be."""
         params, graph = ask.params, self._apply(step)
+        unknown = set(params.get("layers", ())) - LAYERS
+        if unknown:
+            raise Refusal(f"layers: {min(unknown)[:40]!r} is not known", code=-32602)
+        one = "auto.no_mpp_support" in params.get("layers", ())
         source = bytes.fromhex(params["source"])
         wanted = FindRoutes(
             payment="",
@@ -172,7 +177,7 @@ class Machine:
             most_fee_msat=params["maxfee_msat"],
             final_cltv=params["final_cltv"],
             most_delay=params.get("maxdelay", 2016),
-            most_parts=params.get("maxparts", 100),
+            most_parts=1 if one else min(params.get("maxparts", 100), 100),
             rooms=graph.rooms(source),
         )
         found = paths.find(graph, source, wanted, step.get("~lore"), at.unix_seconds)

@@ -24,7 +24,7 @@ RISK_PER_CENT = 10.0
 PENALTY_BASE_MSAT, PENALTY_PPM = 500.0, 2_000.0
 LEAST_PART_MSAT = 5_000
 LIKELY = 0.5
-ATTEMPTS = 6
+ATTEMPTS, MAX_HOPS = 6, 20
 
 
 class Plan(NamedTuple):
@@ -197,6 +197,9 @@ class _Search:
         return self.graph.node(self.ask.target) is not None or self.ask.target in peers
 
     def _to(self, hint: tuple[RouteHop, ...], amount_msat: int) -> Route:
+        closed = {*self.ask.without, self.us}
+        if any(hop.node_id in closed for hop in hint):
+            raise Nothing("a node of the hint does not relay")
         tail = _hinted(hint, self.ask.target, amount_msat, self.ask.final_cltv)
         if any(
             hop.amount_msat > self.hinted.get((hop.scid, hop.direction), 1 << 63) for hop in tail
@@ -216,6 +219,8 @@ class _Search:
             room, edges = self._path(weights, entry, target, entering)
             hops, misfit = self._priced(room, edges, entry, entering, delay)
             if misfit is None:
+                if len(hops) + len(tail) > MAX_HOPS:
+                    raise Nothing("the route has too many hops", hopeless=True)
                 if hops[0].delay > self.ask.most_delay:
                     raise Nothing("the route would lock the money for too long", hopeless=True)
                 passing = self._chance(edges, hops)
@@ -243,7 +248,8 @@ class _Search:
         self, weights: Any, entry: bytes, target: int | None, amount: int
     ) -> tuple[Room, list[int]]:
         """Over which of our channels, and the edges behind it."""
-        able = [r for r in self.rooms.values() if r.minimum_msat <= amount <= r.spendable_msat]
+        rooms = [room for room in self.rooms.values() if room.peer not in self.ask.without]
+        able = [room for room in rooms if room.minimum_msat <= amount <= room.spendable_msat]
         if not able:
             raise Nothing("none of our channels can send that much in one part")
         direct = [room for room in able if room.peer == entry]

@@ -9,7 +9,7 @@ from protocol.wire.codec import read_tu, tu
 
 AMT_TO_FORWARD, OUTGOING_CLTV, SHORT_CHANNEL_ID, PAYMENT_DATA = 2, 4, 6, 8
 PAYMENT_METADATA, KEYSEND_PREIMAGE = 16, 5482373484
-_KNOWN = frozenset({2, 4, 6, 8, 10, 12, 16, 18, KEYSEND_PREIMAGE})
+_KNOWN = frozenset({2, 4, 6, 8, 16, KEYSEND_PREIMAGE})
 
 
 class HopPayload(Value, frozen=True, kw_only=True):

@@ -390,7 +390,9 @@ def test_P16_payments_has_lost_everything(durable: str) -> None:
     stories.until(run.world, lambda: run.bob.rows("payments", "invoice"), "it is known again")
     run.claimed()
 
-    event = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
+    gap = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
+    assert gap["type"] == "gap"  # an earlier snapshot may have given the first numbers
+    event = stories.ask(run.bob, "payments", "waitevent", lastevent=gap["index"])
     assert event["payment_id"] == fields.payment_id.hex()
     assert event["payment_hash"] == run.hash
     assert (event["amount_received_msat"], event["parts"]) == (run.amount, len(fields.parts))

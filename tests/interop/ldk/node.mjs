@@ -184,7 +184,8 @@ function handle(event) {
   } else if (event instanceof ldk.Event_PaymentSent) {
     told('PaymentSent', { hash: hex(event.payment_hash), preimage: hex(event.payment_preimage) });
   } else if (event instanceof ldk.Event_PaymentFailed) {
-    told('PaymentFailed', { id: hex(event.payment_id?.some ?? event.payment_id) });
+    const id = event.payment_id; // an array has a method `some`
+    told('PaymentFailed', { hash: hex(id instanceof Uint8Array ? id : id.some) });
   } else if (event instanceof ldk.Event_ChannelClosed) {
     told('ChannelClosed', { reason: event.reason.constructor.name.replace('ClosureReason_', '') });
   } else if (event instanceof ldk.Event_SpendableOutputs) {
