@@ -12,6 +12,8 @@ from daruma.playground import NodeProcess, until
 from tests.interop.foreign import Ldk, RegtestBitcoind
 from tests.interop.pair import CAPACITY_SAT, FUNDS_SAT, PUSH_SAT, Pair
 
+# LDK 0.1 takes a hint that names itself for a channel without a limit, and does not split over it
+BARE = {"exposeprivatechannels": False}
 MPP_MSAT = 900_000_000  # more than either side has in one channel
 
 
@@ -48,6 +50,14 @@ def _quiet(pair: Pair) -> None:
     assert theirs == _ours_msat(pair) - reserve
 
 
+def _again(pair: Pair, label: str) -> bool:
+    """LDK gives up when a channel is not ready at the moment; its user would try once more."""
+    (row,) = pair.daruma.client.listinvoices(label=label)["invoices"]
+    if pair.ldk.told("PaymentFailed", hash=row["payment_hash"]):
+        pair.ldk.call("pay", bolt11=row["bolt11"])
+    return False
+
+
 @pytest.mark.parametrize("victim", ["", "payments", "monitors", "peers", "daruma"])
 def test_parts_over_two_channels_both_ways(pair: Pair, victim: str) -> None:
     _two_channels(pair)
@@ -58,13 +68,15 @@ def test_parts_over_two_channels_both_ways(pair: Pair, victim: str) -> None:
         until(lambda: pair.daruma.client.listpays()["pays"], "it is listed")[0]["number_of_parts"]
         > 1
     )
-    label = pair.start_paying_daruma(MPP_MSAT)
+    label = "in parts"
+    asked = {"amount_msat": MPP_MSAT, "label": label, "description": label, **BARE}
+    pair.ldk.call("pay", bolt11=pair.daruma.client.call("invoice", asked)["bolt11"])
     if victim == "daruma":
         pair.daruma.kill()
         pair.daruma.start()
     elif victim:
         pair.daruma.kill_actor(victim)
-    until(lambda: pair.paid(label), "Daruma was paid", 60)
+    until(lambda: pair.paid(label) or _again(pair, label), "Daruma was paid", 60)
 
     _quiet(pair)
     assert _ours_msat(pair) == before - MPP_MSAT // 2 - 100_000_000 + MPP_MSAT
@@ -75,7 +87,7 @@ def test_parts_over_two_channels_both_ways(pair: Pair, victim: str) -> None:
 def test_a_hold_invoice_that_ldk_pays(pair: Pair, victim: str, *, settled: bool) -> None:
     _two_channels(pair)
     before = _ours_msat(pair)
-    asked = {"amount_msat": MPP_MSAT, "label": "held", "description": "held"}
+    asked = {"amount_msat": MPP_MSAT, "label": "held", "description": "held", **BARE}
     made = pair.daruma.client.call("holdinvoice", asked)
     payment = {"payment_hash": made["payment_hash"]}
     call = pair.daruma.client.call
