@@ -1,6 +1,7 @@
 """Rows P1 to P18 of the crash scenarios: a claim over several channels, and what may die in it.
 
-A and B are the channels of the set, each kept by a monitor of its own.
+A and B are the channels of the set, each kept by a monitor of its own. Numbers in brackets are those
+of LDK's threads on asynchronous persistence, whose bugs must not be ours.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def test_P3_a_channel_cannot_have_the_claim_while_payments_never_had_it() -> Non
 
 @pytest.mark.parametrize("victim", ["*", "payments", "peers"])
 def test_P4_one_channel_has_it_and_the_other_is_told_again(victim: str) -> None:
+    """(3772: a claim that is under way is no reason to refuse a start.)"""
     run = Claiming()
     _one_has_it(run)
 
@@ -159,7 +161,7 @@ def test_P6_after_a_restart_of_all_the_preimage_is_still_there() -> None:
 
 
 def test_P7_a_crash_in_the_replay_puts_the_hold_back() -> None:
-    """B cannot write, all else of bob dies, A's channel lives again: it is held again."""
+    """B cannot write, all else of bob dies, A's channel lives again: it is held again. (3928)"""
     run = Claiming()
     finish_a_without_b(run)
 
@@ -174,7 +176,7 @@ def test_P7_a_crash_in_the_replay_puts_the_hold_back() -> None:
 
 
 def test_P8_two_parts_on_one_channel_do_not_wait_for_each_other() -> None:
-    """The second is still to be fulfilled while the first one's commitment waits to be revoked."""
+    """The second is to be fulfilled while the first one's commitment waits to be revoked. (3680)"""
     story = diamond.claim_on_one()
     world = story.begin()
     bob = world.nodes["bob"]
@@ -189,7 +191,7 @@ def test_P8_two_parts_on_one_channel_do_not_wait_for_each_other() -> None:
 
 
 def test_P9_a_revoke_and_ack_in_the_middle_of_the_claim() -> None:
-    """B waits for a revoke_and_ack when the claim comes: the preimage is written all the same."""
+    """B waits for one when the claim comes: the preimage is written all the same. (4235)"""
     run = Claiming()
     a, b = run.cids
     _intended(run)
@@ -204,6 +206,7 @@ def test_P9_a_revoke_and_ack_in_the_middle_of_the_claim() -> None:
 
 
 def test_P10_a_channel_that_is_closed_on_chain_keeps_the_preimage() -> None:
+    """(A1, 3414: claims of closed channels are as durable as others; 2168: B goes on.)"""
     run = Claiming(held=True)
     _held(run)
     a, b = run.cids
@@ -269,6 +272,7 @@ def _claims(data: dict[bytes, bytes]) -> bool:
 
 @VICTIMS
 def test_P13_an_event_that_was_not_acknowledged_comes_again(victim: str) -> None:
+    """(A2, A6: events about the fate of a payment are durable, and told at least once.)"""
     run = Claiming()
     run.claimed()
     first = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
@@ -282,7 +286,7 @@ def test_P13_an_event_that_was_not_acknowledged_comes_again(victim: str) -> None
 
 
 def test_P14_a_second_payment_of_the_same_hash_is_another_one() -> None:
-    """alice pays twice: the second set arrives while the first is being claimed."""
+    """alice pays twice: the second set arrives while the first is being claimed. (A5)"""
     run = Claiming(held=True)
     _held(run)
     a, _ = run.cids

@@ -148,6 +148,7 @@ def test_W8_upstream_is_closed_and_downstream_fulfils() -> None:
 
 
 def test_W10_the_hold_is_back_after_a_restart() -> None:
+    """LDK 4458: the blocker of a forward is put back when its claim is replayed."""
     run = Relaying(held=True)
     downstream_waits(run)
     the_preimage_is_not_forgotten(run)
