@@ -222,6 +222,8 @@ def decode(text: str) -> Invoice:
 
 def _check_sizes(fields: dict[str, Any], amount_msat: int | None) -> None:
     """What nobody means: numbers that fit into no message, hints that lead nowhere."""
+    if ("description" in fields) == ("description_hash" in fields):
+        raise InvoiceError("the invoice needs a description or the hash of one, and not both")
     if (amount_msat or 0) > MAX_MSAT:
         raise InvoiceError("the amount is more than there is")
     if fields.get("min_final_cltv_expiry", 0) > MAX_CLTV:

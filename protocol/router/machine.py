@@ -27,7 +27,7 @@ from protocol.gossip.items import (
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.router import pages, paths
 from protocol.router.graph import Graph, NoRoute, Request, excluded
-from protocol.router.items import FindRoutes, Known, Learned, Route
+from protocol.router.items import FindRoutes, Hop, Known, Learned, Route
 from protocol.router.lore import remembered
 from protocol.values import Value
 
@@ -184,7 +184,8 @@ class Machine:
         if not found.routes:
             raise NoRoute(found.reason)
         chance = math.prod(route.probability for route in found.routes)
-        rows = [_route_row(route, params["final_cltv"]) for route in found.routes]
+        free = "auto.sourcefree" in params.get("layers", ())
+        rows = [_route_row(graph, route, params["final_cltv"], free) for route in found.routes]
         return {"probability_ppm": int(chance * 1_000_000), "routes": rows}
 
     def _getroute(self, step: Step, ask: Ask) -> list[dict[str, object]]:
@@ -217,7 +218,20 @@ class Machine:
         ]
 
 
-def _route_row(route: Route, final_cltv: int) -> dict[str, object]:
+def _into(graph: Graph, hop: Hop) -> tuple[int, int]:
+    """What the node at the start of a hop gets, in msat and blocks: with its own fee and delta."""
+    edge = graph.edge(hop.scid, hop.direction)
+    terms = graph.terms(edge) if edge is not None else {"base": 0, "ppm": 0, "delta": 0}
+    fee = terms["base"] + hop.amount_msat * terms["ppm"] // 1_000_000
+    return hop.amount_msat + fee, hop.delay + terms["delta"]
+
+
+def _route_row(graph: Graph, route: Route, final_cltv: int, free: bool) -> dict[str, object]:
+    """As Core Lightning's: amount and delay are those at the start of each hop; `free`: at the
+    first one nothing is added."""
+    starts = [_into(graph, hop) for hop in route.hops]
+    if free:
+        starts[0] = route.hops[0].amount_msat, route.hops[0].delay
     return {
         "probability_ppm": int(route.probability * 1_000_000),
         "amount_msat": route.amount_msat,
@@ -226,10 +240,10 @@ def _route_row(route: Route, final_cltv: int) -> dict[str, object]:
             {
                 "short_channel_id_dir": f"{scid_text(hop.scid)}/{hop.direction}",
                 "next_node_id": hop.node_id.hex(),
-                "amount_msat": hop.amount_msat,
-                "delay": hop.delay,
+                "amount_msat": amount,
+                "delay": delay,
             }
-            for hop in route.hops
+            for hop, (amount, delay) in zip(route.hops, starts, strict=True)
         ],
     }
 

@@ -1,7 +1,7 @@
 """Rows P1 to P18 of the crash scenarios: a claim over several channels, and what may die in it.
 
-A and B are the channels of the set, each kept by a monitor of its own. Numbers in brackets are those
-of LDK's threads on asynchronous persistence, whose bugs must not be ours.
+A and B are the channels of the set, each kept by a monitor of its own. Numbers in brackets are
+those of LDK's threads on asynchronous persistence, whose bugs must not be ours.
 """
 
 from __future__ import annotations

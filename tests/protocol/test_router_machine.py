@@ -193,3 +193,29 @@ def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
     assert bench.route("C").code == 205
 
     assert before.scids() == {_scid("AB"), _scid("BC")}
+
+
+def test_getroutes_says_what_each_hop_gets_as_core_lightning_does() -> None:
+    """The amount and the delay at the start of a hop: with that channel's own fee and delta."""
+    bench = Bench()
+    bench.learn("AB", "BC")
+    asked = {
+        "source": NODES["A"].hex(), "destination": NODES["C"].hex(), "amount_msat": 1_000_000,
+        "maxfee_msat": 100_000, "final_cltv": 18,
+    }  # fmt: skip
+
+    def routes(**more: Any) -> Answer:
+        question = Ask(id="1", method="getroutes", params={**asked, **more})
+        (answer,) = bench.hear(question, "api")
+        assert isinstance(answer, Answer)
+        return answer
+
+    paid, free = routes(), routes(layers=["auto.sourcefree"])
+
+    (route,), (cheaper,) = paid.result["routes"], free.result["routes"]
+    assert route["amount_msat"] == 1_000_000 and route["final_cltv"] == 18
+    first, last = route["path"][0], route["path"][-1]
+    assert last["next_node_id"] == NODES["C"].hex()
+    assert last["amount_msat"] > 1_000_000 and last["delay"] > 18
+    assert first["amount_msat"] > cheaper["path"][0]["amount_msat"] == last["amount_msat"]
+    assert routes(layers=["nonsense"]).code == -32602
