@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def percentile(values: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
-def invoices(run: Run, count: int, series: str) -> list[str]:
-    call = Caller(run.bob.client.path)
+def invoices(payee: str, count: int, series: str) -> list[str]:
+    call = Caller(payee)
     return [
         call("invoice", amount_msat=1_000_000, label=f"{series} {n}", description="b")["bolt11"]
         for n in range(count)
@@ -58,12 +59,20 @@ def invoices(run: Run, count: int, series: str) -> list[str]:
 
 
 def closed(run: Run, width: int, count: int, series: str) -> dict[str, float]:
-    waiting = invoices(run, count, series)
+    payee, payer = run.bob.client.path, run.alice.client.path
+    return closed_load(payee, payer, width, count, series, lambda: _commits(run))
+
+
+def closed_load(
+    payee: str, payer: str, width: int, count: int, series: str, commits_of: Callable[[], int]
+) -> dict[str, float]:
+    """`width` payments at once until `count` are done; `payee` and `payer` are sockets."""
+    waiting = invoices(payee, count, series)
     latencies: list[float] = []
     guard = threading.Lock()
 
     def work() -> None:
-        call = Caller(run.alice.client.path)
+        call = Caller(payer)
         while True:
             with guard:
                 if not waiting:
@@ -74,7 +83,7 @@ def closed(run: Run, width: int, count: int, series: str) -> dict[str, float]:
             with guard:
                 latencies.append(time.perf_counter() - began)
 
-    commits = _commits(run)
+    commits = commits_of()
     began = time.perf_counter()
     threads = [threading.Thread(target=work) for _ in range(width)]
     for thread in threads:
@@ -86,13 +95,13 @@ def closed(run: Run, width: int, count: int, series: str) -> dict[str, float]:
         "per second": round(count / took, 1),
         "p50 ms": round(percentile(latencies, 0.5) * 1000, 1),
         "p99 ms": round(percentile(latencies, 0.99) * 1000, 1),
-        "commits a payment": round((_commits(run) - commits) / count, 2),
+        "commits a payment": round((commits_of() - commits) / count, 2),
     }
 
 
 def steady(run: Run, rate: float, seconds: float, series: str) -> dict[str, float]:
     count = int(rate * seconds)
-    bolts = invoices(run, count, series)
+    bolts = invoices(run.bob.client.path, count, series)
     latencies: list[float] = []
     start = time.perf_counter() + 0.2
     callers = threading.local()
@@ -116,7 +125,7 @@ def steady(run: Run, rate: float, seconds: float, series: str) -> dict[str, floa
     }
 
 
-def _commits(run: Run) -> int:
+def _commits(run: Any) -> int:
     return sum(row["commits"] for node in run.nodes.values() for row in node.tree())
 
 
