@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -185,12 +184,13 @@ def test_D10_an_old_snapshot_is_found_out_and_never_broadcast() -> None:
     """The peer proves that we are behind: we say so, and do nothing else, for ever."""
     world, cid = _open()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    old = alice.disks["monitors"].copy()
+    old = {role: disk.copy() for role, disk in alice.disks.items()}
     stories.pay(alice, bob, AMOUNT, "one")
     stories.pay(alice, bob, AMOUNT, "two")
     world.settle()
-    old.mirror = old.mark  # an old copy that even the mirror does not know of
-    alice.disks["monitors"] = copy.deepcopy(old)
+    for role, disk in old.items():  # an old copy of the whole node, with its marks
+        disk.mirror = disk.mark
+        alice.disks[role] = disk
 
     world.kill(alice)
     stories.until(world, lambda: _core(world, "alice").failed, "alice learns it")
