@@ -131,6 +131,7 @@ class Machine:
             case WireDrained():
                 serving.drained(step, item.peer)
             case OwnChannel():
+                step.put(f"~keeper/{item.channel_id.hex()}", sender)
                 self.own.one(step, item, at)
                 self._hear_kept(step, item.theirs.node_id, at)
             case OwnChannels():

@@ -48,12 +48,18 @@ class Owner:
     # ---- what monitors say ----
 
     def all(self, step: Step, monitor: str, item: OwnChannels, at: Moment) -> None:
-        step.put(f"~keeps/{monitor}", item)
-        said = step.scan("~keeps/").values()
-        alive = {facts.channel_id for one in said for facts in one.all}
-        for own in step.scan("own/").values() if len(said) >= item.of else ():
-            if own.facts.channel_id not in alive:
-                self.ended(step, own.facts.channel_id)
+        """A channel that its monitor does not have any more is gone; one that no monitor has
+        spoken of is gone when all have spoken."""
+        step.put(f"~heard/{monitor}", True)
+        all_said = len(step.scan("~heard/")) >= item.of
+        alive = {facts.channel_id for facts in item.all}
+        for own in step.scan("own/").values():
+            cid = own.facts.channel_id
+            keeper = monitor if cid in alive else step.get(f"~keeper/{cid.hex()}")
+            if keeper == monitor and cid not in alive or keeper is None and all_said:
+                self.ended(step, cid)
+        for facts in item.all:
+            step.put(f"~keeper/{facts.channel_id.hex()}", monitor)
         for facts in item.all:
             self.one(step, facts, at)
 

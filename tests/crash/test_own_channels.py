@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import World, public, stories, tale
+from actors.testkit import World, diamond, public, stories, tale
 from protocol.gossip import announce as gossip
 from protocol.gossip import own as gossip_own
 from protocol.gossip import terms
@@ -167,3 +167,18 @@ def announce_update(node: Any, scid: bytes) -> bytes:
     way = gossip.direction(node.id, own.facts.theirs.node_id)
     now = int(node.world.now)
     return gossip.update(machine.node.chain_hash, scid, way, now, own.policy, machine.node.secret)
+
+
+@pytest.mark.parametrize("victim", ["monitors-1", "monitors-2", "gossiper"])
+def test_a_monitor_that_restarts_says_nothing_of_the_channels_of_another(victim: str) -> None:
+    """Each keeps its own: what one does not have is not gone."""
+    world = World(monitors=2)
+    alice, bob = world.node("alice"), world.node("bob")
+    diamond.linked(world, [("alice", "bob")])
+    assert len(alice.rows("gossiper", "own")) == len(bob.rows("gossiper", "own")) == 1
+
+    for node in (alice, bob):
+        world.kill(node, victim)
+    world.advance(1)
+
+    assert len(alice.rows("gossiper", "own")) == len(bob.rows("gossiper", "own")) == 1
