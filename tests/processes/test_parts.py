@@ -88,7 +88,7 @@ def test_row_12_what_is_not_durable_is_withheld(four: Network) -> None:
 
 def _claim_that_one_disk_holds_up(run: Network) -> tuple[Asked, list[str], str]:
     """alice pays bob over A and B; B's monitor takes no write when the claim comes."""
-    a, b = run.two_monitors("alice", "bob", "bob")
+    a, b = run.two_monitors("alice", "bob")
     asked = {"amount_msat": AMOUNT, "label": "mpp", "description": "mpp"}
     made = run.nodes["bob"].client.call("holdinvoice", asked)
     paying = Asked(run, "alice", made["bolt11"])
