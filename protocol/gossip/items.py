@@ -181,12 +181,14 @@ class UpToDate(Value, frozen=True, kw_only=True):
 class Own(Value, frozen=True, kw_only=True):
     """Row "own/<channel id>": the facts, and what we ask for relaying.
 
-    `theirs`: what the peer asks for, while it is said to us alone.
+    `theirs`: what the peer asks for, while it is said to us alone. `told_at`: the timestamp of the
+    newest update that we said to the peer alone; what everybody hears must be newer.
     """
 
     facts: OwnChannel
     policy: Policy
     theirs: Policy | None = None
+    told_at: int = 0
 
 
 class Edge(Value, frozen=True, kw_only=True):

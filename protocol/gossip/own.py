@@ -120,9 +120,8 @@ class Owner:
         if step.get(f"~up/{peer.hex()}") is None:
             return
         way = announce.direction(self.node.id, peer)
-        key = f"~told/{own.facts.channel_id.hex()}"
-        timestamp = _later(step.get(key) or 0, at)
-        step.put(key, timestamp)
+        timestamp = _later(own.told_at, at)
+        step.put(f"own/{own.facts.channel_id.hex()}", own.but(told_at=timestamp))
         raw = announce.update(
             self.node.chain_hash, own.facts.called, way, timestamp, own.policy, self.node.secret,
             message_flags=MUST_BE_ONE | DONT_FORWARD,
@@ -239,7 +238,7 @@ class Owner:
             same = announce.policy_of(said) == policy
             if same and edge.times[way] == said.timestamp:
                 return
-        last = max(edge.times[way], said.timestamp if said is not None else 0)
+        last = max(edge.times[way], said.timestamp if said is not None else 0, own.told_at)
         raw = announce.update(
             self.node.chain_hash, scid, way, _later(last, at), policy, self.node.secret
         )

@@ -116,6 +116,30 @@ def test_the_peer_of_a_private_channel_is_told_of_our_policy_and_nobody_else(vic
     assert shown["local"]["fee_base_msat"] == terms.BASE_MSAT
 
 
+@VICTIMS
+def test_what_everybody_hears_is_newer_than_what_the_peer_was_told_alone(victim: str) -> None:
+    """Else the peer (LDK does) takes the public update for an old one, and passes nothing on."""
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    began = int(world.now)
+    for _ in range(5):
+        world.kill(bob, "peers")
+        stories.until(world, lambda: stories.connected(alice, bob), "alice tells bob again")
+    world.kill(alice, victim)
+    told_at = alice.row("gossiper", f"own/{cid}").told_at
+    assert told_at > began
+    world.now = began  # the same second still
+
+    for _ in range(5):
+        world.mine()
+    stories.until(
+        world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
+    )
+
+    assert _update(world, "alice", "alice").timestamp > told_at
+
+
 def test_a_channel_that_we_do_not_have_cannot_be_set() -> None:
     world, _ = _opened(announce=False)
 
