@@ -46,7 +46,7 @@ def make_machine(
         case "router":
             return Router(node_id(seed))
         case "monitors":
-            return Monitors(name, monitors)
+            return Monitors(name, monitors, derive(seed, "channels"))
         case "peers":
             return Peers(network, derive(seed, "channels"), node_secret(seed))
         case "payments":

@@ -102,6 +102,8 @@ SCHEMAS: dict[str, Registry] = {
         watch=monitor.Watch,
         claim=monitor.KeptClaim,
         address=monitor.PeerAddress,
+        closing=monitor.Closing,
+        taken=monitor.TakenOutput,
     ),
     "payments": _registry(
         invoice=rows.InvoiceRow,

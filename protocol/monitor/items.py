@@ -53,7 +53,8 @@ class HtlcArrived(Value, frozen=True, kw_only=True):
 
 
 class HtlcEnded(Value, frozen=True, kw_only=True):
-    """To payments: how an HTLC of ours ended, exactly one of the three."""
+    """To payments: how an HTLC of ours ended, at most one of the three; with none of them the
+    channel was closed on chain, and nobody has claimed it there."""
 
     origin: str
     channel_id: bytes
@@ -201,6 +202,30 @@ class Watch(Value, frozen=True, kw_only=True):
     ended: str | None = None
     spent_by: str | None = None
     alarm: str | None = None
+
+
+class Closing(Value, frozen=True, kw_only=True):
+    """Row "closing/<channel>": the transaction that closed it, not together. `to`: the script of
+    our wallet that gets what is ours of it. `buried`: it is irrevocable."""
+
+    raw: bytes
+    txid: bytes
+    height: int
+    to: bytes | None = None
+    buried: bool = False
+
+
+class TakenOutput(Value, frozen=True, kw_only=True):
+    """Row "taken/<channel>/<output>": an output of that transaction, `what` as in `mined.Found`.
+
+    `ours`: we have sent a transaction that takes it. `by`: the txid of the one that was mined;
+    `final`: irrevocably.
+    """
+
+    what: str
+    ours: bool = False
+    by: bytes | None = None
+    final: bool = False
 
 
 class ForgetUnfunded(Value, frozen=True, kw_only=True):

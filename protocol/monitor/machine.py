@@ -9,12 +9,20 @@ funding, chain. Says: the channel what is durable, what is wished, and all it ne
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import Broadcast, Spent, Tip, Unwatch, WatchSpend
+from protocol.chain.items import (
+    Broadcast,
+    Spent,
+    Tip,
+    TxConfirmed,
+    TxReorged,
+    Unwatch,
+    WatchSpend,
+)
 from protocol.channel import items
 from protocol.channel.state import Core, Setup, check_successor, is_alias
 from protocol.gossip.items import OwnChannels
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.monitor import announced, claims, closers, htlcs, truth
+from protocol.monitor import announced, claims, closers, htlcs, onchain, truth
 from protocol.monitor.items import (
     Addresses,
     ChannelEnded,
@@ -30,17 +38,20 @@ from protocol.monitor.items import (
     WhatStands,
 )
 from protocol.monitor.view import closed_row, listpeerchannels
+from protocol.wallet.items import ScriptIs
 
 
 class Machine:
     """The monitors' decisions; one process holds many channels, each under its own keys.
 
-    `count` monitors share the channels; this is the one called `name`.
+    `count` monitors share the channels; this is the one called `name`. The secret of all channels
+    is for what is taken from a mined commitment.
     """
 
-    def __init__(self, name: str = "monitors", count: int = 1) -> None:
+    def __init__(self, name: str, count: int, channel_secret: bytes) -> None:
         self.name = name
         self.count = count
+        self._master = channel_secret
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name == "gossiper":
@@ -51,6 +62,8 @@ class Machine:
             step.say("gossiper", OwnChannels(all=facts, of=self.count))
         if name == "payments":
             claims.found(step)
+        if name == "wallet":
+            self._look_at_all(step)
         if name != "peers":
             return
         for key, watch in step.scan("watch/").items():
@@ -74,6 +87,7 @@ class Machine:
                 | Claim() | Release()
             ):  # fmt: skip
                 _htlc(step, item)
+                onchain.look(step, item.channel_id.hex(), self._master)
             case WhatStands():
                 truth.tell_all(step)
                 claims.found(step)
@@ -87,6 +101,11 @@ class Machine:
                 self._buried(step, item)
             case Spent():
                 self._spent(step, item)
+            case TxConfirmed() | TxReorged():
+                for cid in onchain.deep(step, item):
+                    onchain.look(step, cid, self._master)
+            case ScriptIs():
+                onchain.look(step, onchain.script_is(step, item), self._master)
             case PeerAddress():
                 if step.get(f"address/{item.node_id.hex()}") != item:
                     step.put(f"address/{item.node_id.hex()}", item)
@@ -98,7 +117,8 @@ class Machine:
             case ForgetUnfunded():
                 self._forget(step, item)
             case Tip():
-                pass  # for those who enforce: nothing yet
+                step.put("~tip", item)
+                self._look_at_all(step)
             case Ask():
                 self._ask(step, item)
             case _:
@@ -120,6 +140,9 @@ class Machine:
         check_successor(core, update.core)
         truth.write(step, cid, update)
         step.say("peers", durable)
+        if step.get(f"closing/{cid}") is not None:
+            onchain.look(step, cid, self._master)  # what was in flight when it was closed
+            return
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
             step.tell("chain", Broadcast(raw=update.core.closing_tx))
@@ -205,7 +228,14 @@ class Machine:
 
     # ---- the end ----
 
+    def _look_at_all(self, step: Step) -> None:
+        for key in step.scan("closing/"):
+            onchain.look(step, key.removeprefix("closing/"), self._master)
+
     def _spent(self, step: Step, item: Spent) -> None:
+        closed = onchain.output_spent(step, item)
+        if closed is not None:
+            onchain.look(step, closed, self._master)
         for key, setup in step.scan("setup/").items():
             if (setup.funding_txid, setup.funding_index) == (item.txid, item.vout):
                 self._ended(step, key.removeprefix("setup/"), setup, item)
@@ -215,8 +245,6 @@ class Machine:
         tx = parse(spent.raw)
         mutual = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
         watch = watch.but(ended="mutual" if mutual else "unilateral", spent_by=display(tx.txid))
-        if not mutual:
-            watch = watch.but(alarm="somebody closed the channel alone: look at its outputs")
         step.put(f"watch/{cid}", watch)
         if core.their_half is not None:  # there is nothing to announce any more
             step.put(f"core/{cid}", core.but(their_half=None))
@@ -224,6 +252,9 @@ class Machine:
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
+        if not mutual:
+            onchain.spent(step, cid, spent)
+            onchain.look(step, cid, self._master)
 
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
         """Nothing more is done off-chain: everybody is told, open wishes are refused."""

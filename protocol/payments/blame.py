@@ -32,10 +32,13 @@ class Verdict(NamedTuple):
 def read(part: Sent, item: HtlcEnded) -> Verdict:
     hops = part.route.hops
     direct = len(hops) == 1
+    if item.failure is None and item.malformed is None:
+        avoid: tuple[Limit, ...] = () if direct else (_limit(hops[0], zero=True),)
+        return Verdict(202, "our channel was closed on chain", limits=avoid)
     if item.failure is None:
         digest, code = item.malformed or (b"", 0)
         text = "the peer could not read our onion"
-        avoid: tuple[Limit, ...] = () if direct else (_limit(hops[0], zero=True),)
+        avoid = () if direct else (_limit(hops[0], zero=True),)
         return Verdict(202, text, direct, 1, code.to_bytes(2, "big") + digest, avoid)
     secrets, _ = sphinx.shared_secrets(part.session_key, [hop.node_id for hop in hops])
     found = sphinx.read_failure(secrets, item.failure)

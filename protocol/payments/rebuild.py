@@ -119,7 +119,7 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
     )
     counters = step.get("counters") or Counters()
     step.put("counters", counters.but(forwarded=counters.forwarded + 1))
-    tries = int(onward.origin.rpartition("/")[2]) + 1
+    tries = int(onward.origin.rpartition("/")[2])
     channel = step.get(f"channel/{onward.channel_id.hex()}")
     row = Forward(
         part=part,

@@ -135,7 +135,7 @@ def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
 
 def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
     """What downstream answered. The origin alone says where it has to go."""
-    cid, number = item.origin.removeprefix(FORWARD).split("/")[:2]
+    cid, number, tries = item.origin.removeprefix(FORWARD).split("/")
     row = step.get(f"forward/{cid}/{number}")
     if item.preimage is not None:
         # whatever we thought: it is worth money, and upstream owes it to us
@@ -146,13 +146,15 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
         if row is not None and row.status != "settled":
             _resolve(step, row.but(status="settled"), at)
         return
-    if row is None or row.status != "offered":
-        return
+    if row is None or row.status != "offered" or str(row.tries) != tries:
+        return  # of an earlier try: another one may live
     if item.failure is not None:
         _back(step, row.part, item.failure)
-    else:
-        digest, code = item.malformed or (bytes(32), failures.CODE["invalid_onion_hmac"])
+    elif item.malformed is not None:
+        digest, code = item.malformed
         fail(step, row.part, code.to_bytes(2, "big") + digest)
+    else:
+        fail(step, row.part, failures.encode("permanent_channel_failure"))
     _resolve(step, row.but(status="failed"), at)
 
 

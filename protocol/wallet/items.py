@@ -6,6 +6,8 @@ from typing import Any
 
 from protocol.values import Value
 
+FOR_GOOD = "closed/"  # purposes of scripts that are never given up
+
 
 class NewScript(Value, frozen=True, kw_only=True):
     """A fresh script of ours for `purpose`; the same purpose gets the same script."""

@@ -14,6 +14,7 @@ from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import LostBlock, NewBlock, NextBlock, Tip
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.wallet.items import (
+    FOR_GOOD,
     Adopt,
     Build,
     Built,
@@ -67,7 +68,7 @@ class Machine:
     def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
         match item:
             case NewScript():
-                self._new_script(step, item)
+                self._new_script(step, sender, item)
             case Revealed():
                 self._revealed(step, item)
             case ReserveCoins():
@@ -79,8 +80,9 @@ class Machine:
             case Reservations():
                 kinds = ("reservation/", "script/", "~asked/")
                 for key in [key for kind in kinds for key in step.scan(kind)]:
-                    if key.partition("/")[2] not in item.alive:
-                        self._release(step, key.partition("/")[2])
+                    purpose = key.partition("/")[2]
+                    if purpose not in item.alive and not purpose.startswith(FOR_GOOD):
+                        self._release(step, purpose)
             case SentCoins():
                 self._sent(step, item.purpose)
             case Tip():
@@ -102,11 +104,12 @@ class Machine:
 
     # ---- scripts and coins ----
 
-    def _new_script(self, step: Step, item: NewScript) -> None:
+    def _new_script(self, step: Step, sender: str, item: NewScript) -> None:
         known = step.get(f"script/{item.purpose}")
         if known is not None:
-            step.say("funding", ScriptIs(purpose=item.purpose, script=known.script))
-        else:
+            step.say(sender, ScriptIs(purpose=item.purpose, script=known.script))
+        elif step.get(f"~for/{item.purpose}") is None:
+            step.put(f"~for/{item.purpose}", sender)  # who asks again when we restart
             step.do(Reveal(purpose=item.purpose))
 
     def _revealed(self, step: Step, item: Revealed) -> None:
@@ -115,7 +118,9 @@ class Machine:
             step.say("api", Answer(id=item.ask, result={item.purpose: item.address}))
             return
         step.put(f"script/{item.purpose}", OwnScript(script=item.script))
-        step.say("funding", ScriptIs(purpose=item.purpose, script=item.script))
+        asker = step.get(f"~for/{item.purpose}")
+        step.say(asker, ScriptIs(purpose=item.purpose, script=item.script))
+        step.drop(f"~for/{item.purpose}")
 
     def _indices(self, step: Step, external: int, internal: int) -> None:
         position = step.get("position") or NOWHERE

@@ -72,6 +72,13 @@ class Claiming:
                 self.world.advance()
         raise AssertionError(f"it never came true: {what}")
 
+    def all_held(self) -> None:
+        """The set is whole, and waits for the user."""
+        key = f"set/{self.hash}"
+        stories.until(self.world, lambda: self.bob.row("payments", key), "parts are there")
+        stories.until(self.world, lambda: self.bob.row("payments", key).whole, "all are")
+        self.world.settle()
+
     def without(self, cid: str) -> None:
         """The disk of this channel's monitor takes no write from now on."""
         self.world.stop(self.bob, self.bob.keeper(cid))

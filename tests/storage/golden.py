@@ -17,6 +17,7 @@ from actors import vocabulary
 from actors.shards import group_of
 from actors.testkit import diamond, parts, public, tale
 from actors.testkit.world import World
+from tests.kit import enforcing
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
 
@@ -61,7 +62,8 @@ def _rows(world: World) -> dict[tuple[str, str], bytes]:
 def collect() -> dict[tuple[str, str], bytes]:
     """Rows of every kind that the stories meet, at whatever moment they exist."""
     found: dict[tuple[str, str], bytes] = {}
-    for story in (tale.story(), parts.story(), public.story(), diamond.line(), diamond.claim(2)):
+    told = [tale.story(), parts.story(), public.story(), diamond.line(), diamond.claim(2)]
+    for story in (*told, enforcing.story(upstream=False)):
         world = story.begin()
 
         def look(now: World) -> bool:

@@ -1,0 +1,319 @@
+"""HTLCs of channels that were closed on chain: taken, given back, and told upstream (P10, W8, W9,
+M9, M10). Real commitments; each spend is checked by Bitcoin Core's own library."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from actors.testkit import diamond, stories
+from actors.testkit.explore import explore
+from protocol.bitcoin.transaction import display, serialize
+from protocol.channel.items import FORWARD
+from protocol.monitor.items import HtlcEnded
+from tests.kit import enforcing
+from tests.kit.claiming import Claiming, Relaying
+
+VICTIMS = pytest.mark.parametrize("victim", ["", "*", "payments", "monitors-1", "monitors-2"])
+
+
+def _kill(run: Any, node: Any, victim: str) -> None:
+    if victim:
+        run.world.kill(node, victim)
+        run.world.advance()
+
+
+def _mine(run: Any, count: int) -> None:
+    for _ in range(count):
+        run.world.mine(1)
+
+
+def _no_htlcs(node: Any, cid: str) -> bool:
+    return not any(key.startswith(f"htlc/{cid}/") for key in node.rows("monitors", "htlc"))
+
+
+def _closed(node: Any, cid: str) -> bool:
+    watch = node.row("monitors", f"watch/{cid}")
+    return watch is not None and watch.ended is not None
+
+
+# ---- a claim, one channel of which is closed -----------------------------------------------------
+
+
+def _settle(run: Claiming) -> None:
+    stories.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@VICTIMS
+def test_P10_the_part_of_a_closed_channel_is_claimed_on_chain(victim: str, when: str) -> None:
+    """A1, LDK 3414: alice closes A alone; bob's monitor of A gets the preimage and takes it."""
+    run = Claiming(held=True)
+    run.all_held()
+    a, b = run.cids
+    coins = stories.balance_sat(run.bob)
+    (part,) = run.incoming(a)
+    txid = enforcing.publish(run.alice, a)
+    stories.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
+    if when == "before":
+        _kill(run, run.bob, victim)
+    _settle(run)
+    run.step_until(lambda: run.has_claim(a), "A's monitor has the claim")
+    if when == "after":
+        _kill(run, run.bob, victim)
+
+    stories.until(run.world, lambda: run.status() == "paid", "it is paid")
+    stories.until(run.world, lambda: run.world.chain.mempool, "what is ours is taken")
+    run.world.mine(1)
+    spent = enforcing.spends(run.world, txid)
+    assert len(spent) >= 1
+    fees = sum(part.amount_msat // 1000 - tx.outputs[0].amount_sat for tx in spent.values())
+    assert 0 < fees < 2000
+    assert stories.balance_sat(run.bob) - coins == part.amount_msat // 1000 - fees
+    # alice finds the preimage in it, and has paid
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is None
+    _mine(run, 6)
+    for node in (run.alice, run.bob):
+        assert _no_htlcs(node, a) and _no_htlcs(node, b)
+        for segment in ("claim", "settle", "preimage", "offer"):
+            assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
+    assert diamond.balance_msat(run.bob) == run.amount - part.amount_msat
+
+
+def test_a_part_that_is_not_claimed_stays_where_it_is() -> None:
+    """Without the preimage nothing of alice's is taken."""
+    run = Claiming(held=True)
+    run.all_held()
+    a, _ = run.cids
+    txid = enforcing.publish(run.alice, a)
+    stories.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
+
+    _mine(run, 3)
+
+    assert not enforcing.spends(run.world, txid)
+
+
+# ---- a relayed payment ---------------------------------------------------------------------------
+
+
+@VICTIMS
+def test_W8_upstream_is_closed_and_its_htlc_is_claimed_on_chain(victim: str) -> None:
+    run = Relaying(held=True)
+    run.wait_for_carol()
+    run.world.settle()
+    txid = enforcing.publish(run.alice, run.u)
+    stories.until(run.world, lambda: _closed(run.bob, run.u), "U is seen to be closed")
+
+    run.settle()
+    run.step_until(lambda: run.knows_preimage(run.u), "U's monitor has the preimage")
+    _kill(run, run.bob, victim)
+    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
+    run.world.mine(1)
+
+    (tx,) = enforcing.spends(run.world, txid).values()
+    incoming_sat = (run.amount + run.row.fee_msat) // 1000
+    assert 0 < incoming_sat - tx.outputs[0].amount_sat < 1000
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is None
+    _mine(run, 6)
+    assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
+    assert not run.bob.rows("payments", "owed")
+
+
+@pytest.mark.parametrize("whose", ["bob", "carol"])
+def test_W9_the_preimage_is_found_on_chain_after_a_sleep(whose: str) -> None:
+    """D is closed, and carol claims there while bob is down; he learns it from the block."""
+    run = Relaying(held=True)
+    run.wait_for_carol()
+    run.world.settle()
+    for role in tuple(run.bob.drivers):
+        run.world.stop(run.bob, role)
+    if whose == "bob":
+        txid = _publish_for(run)
+        stories.until(run.world, lambda: _closed(run.carol, run.d), "carol sees it")
+        stories.ask(run.carol, "payments", "holdinvoicesettle", payment_hash=run.hash)
+        stories.until(run.world, lambda: run.world.chain.mempool, "carol takes her HTLC")
+    else:
+        txid = enforcing.publish(run.carol, run.d)
+        preimage = run.carol.row("payments", "invoice/x").preimage
+        run.world.chain.submit(serialize(enforcing.success(run.carol, run.d, preimage)))
+    run.world.mine(1)
+    assert enforcing.spends(run.world, txid)
+
+    for role in run.bob.roles:
+        run.world.start(run.bob, role)
+    for role in run.bob.roles:
+        run.world._announce(run.bob, role)
+
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is None
+    _mine(run, 7)
+    assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
+    assert run.row.status == "settled"
+    assert not run.bob.rows("payments", "owed")
+
+
+def _publish_for(run: Relaying) -> bytes:
+    """bob's commitment of D, by somebody with his keys."""
+    run.world.start(run.bob, run.bob.keeper(run.d))
+    txid = enforcing.publish(run.bob, run.d, mine=False)
+    run.world.stop(run.bob, run.bob.keeper(run.d))
+    run.world.mine(1)
+    return txid
+
+
+@VICTIMS
+def test_what_carol_does_not_claim_is_taken_back_and_fails_upstream(victim: str) -> None:
+    run = Relaying(held=True)
+    run.wait_for_carol()
+    run.world.settle()
+    (htlc,) = run.htlcs(run.d)
+    for role in tuple(run.carol.drivers):
+        run.world.stop(run.carol, role)
+    run.world.chain.submit(serialize(_of(run, run.carol)))
+    run.world.mine(1)
+    txid = _of(run, run.carol).txid
+    while run.world.chain.height < htlc.cltv_expiry:
+        assert htlc.key.partition("/")[2] not in _takers(run, txid), "taken before it expired"
+        run.world.mine(1)
+    _kill(run, run.bob, victim)
+    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it back")
+    (tx,) = run.world.chain.mempool.values()
+    assert tx.locktime == htlc.cltv_expiry
+    _mine(run, 5)
+    assert run.question not in run.alice.answers, "failed upstream while it was revocable"
+    _mine(run, 1)
+
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is not None
+    assert tx.txid in {one.txid for one in enforcing.spends(run.world, txid).values()}
+    assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
+    assert run.row.status == "failed"
+
+
+def _of(run: Relaying, node: Any) -> Any:
+    """A commitment of D by a node whose actors are down: from its disk."""
+    run.world.start(node, node.keeper(run.d))
+    tx = enforcing.signed(*enforcing.channel(node, run.d))
+    run.world.stop(node, node.keeper(run.d))
+    return tx
+
+
+def _takers(run: Relaying, txid: bytes) -> list[str]:
+    return [display(tx.txid) for tx in enforcing.spends(run.world, txid).values() if tx.locktime]
+
+
+# ---- what was under way when it was closed -------------------------------------------------------
+
+
+def test_M9_what_waits_for_a_channel_that_is_closed_is_refused_at_once() -> None:
+    """A3, LDK 3989: it was never signed for anybody, so that it fails, or takes another way."""
+    run = Relaying()
+    run.world.stop(run.carol, "peers")
+    run.step_until(lambda: run.bob.rows("monitors", "offer"), "the offer waits for carol")
+
+    enforcing.publish(run.carol, run.d)
+
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is not None
+    assert _no_htlcs(run.bob, run.u)
+    assert not run.bob.rows("monitors", "offer")
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["in flight", "durable"])
+@VICTIMS
+def test_M10_an_htlc_that_the_mined_commitment_does_not_have_fails_upstream(
+    victim: str, *, signed: bool
+) -> None:
+    """A3, LDK 4431, 4434: carol publishes the commitment before it. If the update that has it is
+    still on its way to the monitor, nobody has signed for it, and it does not wait six blocks."""
+    run = Relaying()
+    before = enforcing.signed(*enforcing.channel(run.carol, run.d))
+    stop = lambda: run.htlcs(run.d) if signed else _update_in_flight(run)  # noqa: E731
+    run.step_until(stop, "bob has signed for it")
+    run.world.wires.pop(("bob", "carol"), None)
+    for role in tuple(run.carol.drivers):
+        run.world.stop(run.carol, role)
+    late = {} if signed else _hold_back(run)
+    run.world.chain.submit(serialize(before))
+    run.world.mine(1)
+    for link, frames in late.items():  # the spend was heard first
+        run.world.links[link] = frames + run.world.links.get(link, deque())
+    run.world.settle()
+    _kill(run, run.bob, victim)
+    _mine(run, 4)
+    if signed:
+        assert run.question not in run.alice.answers, "failed upstream while it was revocable"
+    _mine(run, 3)
+
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is not None
+    assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
+
+
+def _hold_back(run: Relaying) -> dict[Any, Any]:
+    """What the channel has said to its monitor, and the monitor has not heard."""
+    link = ("bob", "peers", run.bob.keeper(run.d))
+    return {link: run.world.links.pop(link)}
+
+
+def _update_in_flight(run: Relaying) -> bool:
+    live = run.live(run.d)
+    return bool(live is not None and any(update.htlcs for update in live.unacked))
+
+
+def test_a_late_failure_of_an_earlier_try_does_not_fail_a_living_one() -> None:
+    """The relay took another channel meanwhile: upstream hears of that one only."""
+    run = Relaying(held=True)
+    run.wait_for_carol()
+    run.world.settle()
+    stale = HtlcEnded(
+        origin=f"{FORWARD}{run.row.name}/{run.row.tries - 1}",
+        channel_id=bytes.fromhex(run.d),
+        htlc_id=7,
+    )
+    driver = run.bob.drivers["payments"]
+    driver._handle("monitors-1", stale)
+    run.world._flush(run.bob, "payments")
+    run.world.settle()
+    assert run.row.status == "offered"
+
+    run.settle()
+    run.paid()
+
+
+# ---- a commitment that was revoked ---------------------------------------------------------------
+
+
+def test_a_revoked_commitment_gives_its_owner_nothing() -> None:
+    """alice publishes what she had before she paid: bob takes her balance too."""
+    run = Claiming()
+    a, b = run.cids
+    old = {cid: enforcing.signed(*enforcing.channel(run.alice, cid)) for cid in (a, b)}
+    run.claimed()
+    coins = stories.balance_sat(run.bob)
+
+    run.world.chain.submit(serialize(old[a]))
+    run.world.mine(1)
+    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
+    run.world.mine(1)
+
+    (tx,) = enforcing.spends(run.world, old[a].txid).values()
+    taken = max(out.amount_sat for out in old[a].outputs)
+    assert taken - 1000 < stories.balance_sat(run.bob) - coins < taken
+    assert tx.outputs[0].amount_sat == stories.balance_sat(run.bob) - coins
+
+
+# ---- every crash point ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", range(4))
+@pytest.mark.parametrize("upstream", [False, True], ids=["claim", "relay"])
+def test_every_crash_point_on_chain_survives(share: int, *, upstream: bool) -> None:
+    report = explore(enforcing.story(upstream=upstream), share=share, shares=4)
+
+    assert report.failures == []
+    assert report.points > 20
