@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes.network import NAMES, Network
 from tests.processes.scenario import Run, prepare
 
 
@@ -29,3 +30,21 @@ def run(prepared: tuple[Path, int]) -> Iterator[Run]:
         yield history
     finally:
         history.stop()
+
+
+@pytest.fixture(scope="session")
+def prepared_four() -> Iterator[tuple[Path, int]]:
+    with tempfile.TemporaryDirectory(prefix="four-") as folder:
+        place = Path(folder) / "d"
+        yield place, prepare(place, NAMES, NAMES)
+
+
+@pytest.fixture
+def four(prepared_four: tuple[Path, int]) -> Iterator[Network]:
+    """alice, bob, carol and dave with coins, and disks that can be blocked."""
+    network = Network(*prepared_four)
+    try:
+        network.start({name: {"DARUMA_BLOCK": "1"} for name in NAMES})
+        yield network
+    finally:
+        network.stop()
