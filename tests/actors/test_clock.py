@@ -14,7 +14,7 @@ class Hands:
         self.steady += seconds
 
 
-def test_a_clock_that_is_set_back_goes_on() -> None:
+def test_R9_a_clock_that_is_set_back_goes_on() -> None:
     hands = Hands()
     clock = Clock(lambda: hands.wall, lambda: hands.steady)
     hands.pass_(10)
@@ -26,7 +26,7 @@ def test_a_clock_that_is_set_back_goes_on() -> None:
     assert clock.now() == 1012
 
 
-def test_a_clock_that_is_set_forward_is_followed() -> None:
+def test_R9_a_clock_that_is_set_forward_is_followed() -> None:
     hands = Hands()
     clock = Clock(lambda: hands.wall, lambda: hands.steady)
 

@@ -71,7 +71,7 @@ def _die_of_it(disk: Disk, item: Any = POISON) -> None:
         driver.hear("peers", 1, item)
 
 
-def test_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -> None:
+def test_R6_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -> None:
     disk = Disk()
     for _ in range(POISON_LIMIT):
         _die_of_it(disk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from actors.testkit import World, stories, tale
 from actors.testkit.points import step_until
 
@@ -58,3 +60,26 @@ def test_a_funding_transaction_that_moves_after_channel_ready_gets_another_scid(
     assert after[0] == after[1]
     assert before[0] != after[0]
     stories.pay(nodes[0], nodes[1], 1_000_000, "over the channel in its new place")
+
+
+@pytest.mark.parametrize("blocks", [2, 3], ids=["before its depth", "after it"])
+def test_R9_a_reorganisation_while_it_was_down_is_found_by_hash(blocks: int) -> None:
+    """The height alone says nothing: at alice's start the chain is longer, and another one."""
+    world, cid = _mined(blocks)
+    world.settle()
+    alice = world.nodes["alice"]
+    for role in alice.roles:
+        world.stop(alice, role)
+    height = world.chain.height
+    world.chain.reorganise(blocks)
+    assert world.chain.height > height
+
+    for role in alice.roles:
+        world.start(alice, role)
+    for role in alice.roles:
+        world._announce(alice, role)
+    world.advance()
+
+    chain = alice.row("chain", "chain")
+    assert (chain.height, chain.hashes[-1]) == (world.chain.height, world.chain.hash(chain.height))
+    _usable_and_paid(world, cid)

@@ -54,7 +54,7 @@ def test_M1_updates_in_flight_are_replayed_in_order(victim: str) -> None:
 
 
 @pytest.mark.parametrize("victim", ["peers", "*"])
-def test_M2_an_update_is_written_and_its_durability_not_heard(victim: str) -> None:
+def test_M2_and_M3_an_update_is_written_and_its_durability_not_heard(victim: str) -> None:
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     made = stories.invoice(bob, 1_000_000, "m2")
