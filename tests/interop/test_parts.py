@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from daruma.playground import NodeProcess, until
-from tests.interop.foreign import Ldk, RegtestBitcoind
-from tests.interop.pair import CAPACITY_SAT, FUNDS_SAT, PUSH_SAT, Pair
+from tests.interop.line import Line, meanwhile
+from tests.interop.pair import CAPACITY_SAT, PUSH_SAT, Pair
 
 # LDK 0.1 takes a hint that names itself for a channel without a limit, and does not split over it
 BARE = {"exposeprivatechannels": False}
@@ -111,111 +110,81 @@ def test_a_hold_invoice_that_ldk_pays(pair: Pair, victim: str, *, settled: bool)
     assert _ours_msat(pair) == before + MPP_MSAT * settled
 
 
-class Line:
-    """left - middle - right, over public channels opened by the outer ones."""
-
-    def __init__(self, peers: Path, folder: Path, *, ldk_between: bool) -> None:
-        self.chain = RegtestBitcoind(peers, folder / "bitcoind")
-        self.darumas: list[NodeProcess] = []
-        self.ldks: list[Ldk] = []
-        for number in range(2 if ldk_between else 1):
-            node = NodeProcess(folder / f"daruma{number}", f"daruma{number}", self.chain)
-            self.darumas.append(node)
-        for number in range(1 if ldk_between else 2):
-            self.ldks.append(Ldk(peers, folder / f"ldk{number}", self.chain))
-        self.numbers = itertools.count()
-
-    def stop(self) -> None:
-        for node in self.darumas:
-            node.stop()
-        for ldk in self.ldks:
-            ldk.stop()
-        self.chain.stop()
-
-    def mine(self, count: int = 1) -> None:
-        self.chain.mine(count)
-        for ldk in self.ldks:
-            ldk.call("follow")
-        for node in self.darumas:
-            until(lambda n=node: n.height() == self.chain.height(), "Daruma has read the chain")
-
-    def open(self) -> None:
-        for node in self.darumas:
-            address = node.client.newaddr()["bech32"]
-            self.chain.rpc("sendtoaddress", address, FUNDS_SAT / 1e8)
-        self.mine()
-        for node in self.darumas:
-            until(lambda n=node: n.coins_sat() == FUNDS_SAT, "Daruma has coins")
-            for ldk in self.ldks:
-                address = f"{ldk.id}@127.0.0.1:{ldk.port}"
-                until(lambda n=node, a=address: n.client.connect(a), "connected")
-                asked = {"id": ldk.id, "amount": CAPACITY_SAT, "push_msat": PUSH_SAT * 1000}
-                node.client.fundchannel(**asked, announce=True)
-                until(lambda: self.chain.rpc("getrawmempool"), "it is broadcast")
-                self.mine(6)
-                self.mine(1)
-        for node in self.darumas:
-            until(lambda n=node: self._knows(n), "both channels and policies are known", 60)
-
-    def _knows(self, node: NodeProcess) -> bool:
-        return len([r for r in node.client.listchannels()["channels"] if r["active"]]) == 4
-
-
 @pytest.fixture
 def line(peers: Path, folder: Path, request: pytest.FixtureRequest) -> Iterator[Line]:
-    made = Line(peers, folder, ldk_between=request.param)
+    made = Line(peers, folder, request.param)
     try:
         yield made
     finally:
         made.stop()
 
 
-@pytest.mark.parametrize("line", [True], indirect=True, ids=["daruma-ldk-daruma"])
+def lines(*kinds: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("line", kinds, indirect=True)
+
+
+VICTIMS = ("payments", "peers", "monitors", "router", "node", "gossiper", "payments", "peers")
+
+
+def _kill(node: NodeProcess, victim: str) -> None:
+    if victim == "node":
+        node.kill()
+        node.start()
+    else:
+        node.kill_actor(victim)
+
+
+@lines("DLD")
 def test_ldk_relays_between_two_darumas(line: Line) -> None:
     line.open()
     one, two = line.darumas
-    for number in range(8):
+    fees_msat = 0
+    for number, victim in enumerate(VICTIMS):
         payer, payee = (one, two) if number % 2 else (two, one)
-        victim = ("payments", "peers", "monitors", "router")[number % 4]
-        payer.kill_actor(victim)
-        label = f"over ldk {number}"
-        bolt11 = until(lambda p=payee, x=label: p.invoice(20_000_000, x)["bolt11"], "an invoice")
-        asked = {"bolt11": bolt11}
-        paid = until(lambda p=payer, a=asked: p.client.call("pay", a, timeout=70), "paid", 90)
+        _kill(payer, victim)
+        paid = line.pays(payer, payee, 20_000_000)
         assert paid["amount_sent_msat"] > paid["amount_msat"] == 20_000_000
-    fees = sum(row["amount_sent_msat"] for node in line.darumas
-               for row in node.client.listpays()["pays"]) - 8 * 20_000_000  # fmt: skip
-    until(lambda: not any(r["htlcs"] for n in line.darumas for r in n.channels()), "at rest")
-    ours = sum(row["to_us_msat"] for node in line.darumas for row in node.channels())
-    assert ours == 2 * (CAPACITY_SAT - PUSH_SAT) * 1000 - fees
+        fees_msat += paid["amount_sent_msat"] - paid["amount_msat"]
+    line.at_rest()
+    start_msat = 2 * (CAPACITY_SAT - PUSH_SAT) * 1000
+    assert line.ours_msat(one) + line.ours_msat(two) == start_msat - fees_msat
 
 
-@pytest.mark.parametrize("line", [False], indirect=True, ids=["ldk-daruma-ldk"])
-def test_daruma_relays_between_two_ldks(line: Line) -> None:
+@lines("LDL", "LDD")
+def test_daruma_relays_for_ldk(line: Line) -> None:
+    """Between two LDKs; and from LDK over a channel of two Darumas, which it knows by gossip."""
     line.open()
-    (middle,) = line.darumas
-    one, two = line.ldks
-    for ldk in line.ldks:
-        until(lambda x=ldk: len(x.call("gossip")) == 2, "LDK knows both channels", 60)
-        until(lambda x=ldk: all(all(row["policies"]) for row in x.call("gossip")), "and policies")
-    start = sum(row["to_us_msat"] for row in middle.channels())
-    for number in range(8):
+    one, middle, two = line.nodes
+    assert isinstance(middle, NodeProcess)
+    start_msat = line.ours_msat(middle)
+    for number, victim in enumerate(VICTIMS):
         payer, payee = (one, two) if number % 2 else (two, one)
-        made = payee.call("invoice", msat=20_000_000 + number)
-        payer.call("pay", bolt11=made["bolt11"])
-        victim = ("payments", "peers", "monitors", "gossiper")[number % 4]
-        middle.kill_actor(victim)
-        if not until(lambda p=payer, m=made: _outcome(p, m["hash"]), "it has ended", 60):
-            payer.call("pay", bolt11=payee.call("invoice", msat=20_000_000)["bolt11"])
-    until(lambda: not any(row["htlcs"] for row in middle.channels()), "at rest")
-    settled = middle.client.call("listforwards", {"status": "settled"})["forwards"]
-    assert len(settled) >= 4
-    earned = sum(row["fee_msat"] for row in settled)
-    assert sum(row["to_us_msat"] for row in middle.channels()) == start + earned
+        pay = lambda a=payer, b=payee, n=number: line.pays(a, b, 20_000_000 + n)  # noqa: E731
+        meanwhile(pay, lambda v=victim: _kill(middle, v), seed=number)
+    line.at_rest()
+    settled = until(
+        lambda: middle.client.call("listforwards", {"status": "settled"})["forwards"], "forwards"
+    )
+    assert len(settled) == len(VICTIMS)
+    earned_msat = sum(row["fee_msat"] for row in settled)
+    assert line.ours_msat(middle) == start_msat + earned_msat > start_msat
 
 
-def _outcome(ldk: Ldk, payment_hash: str) -> str:
-    """ "sent" or "failed", once LDK has said so."""
-    if ldk.told("PaymentSent", hash=payment_hash):
-        return "sent"
-    return "failed" if ldk.told("PaymentFailed", hash=payment_hash) else ""
+@lines("DLL")
+def test_daruma_pays_over_a_channel_of_two_ldks(line: Line) -> None:
+    """Which it knows by gossip; and is paid over it."""
+    line.open()
+    daruma, _, far = line.nodes
+    assert isinstance(daruma, NodeProcess)
+    expected_msat = line.ours_msat(daruma)
+    for number, victim in enumerate(VICTIMS):
+        kill = lambda v=victim: _kill(daruma, v)  # noqa: E731
+        if number % 2:
+            meanwhile(lambda: line.pays(far, daruma, 15_000_000), kill, seed=number)
+            expected_msat += 15_000_000
+        else:
+            paid = meanwhile(lambda: line.pays(daruma, far, 20_000_000), kill, seed=number)
+            assert paid["amount_sent_msat"] > 20_000_000
+            expected_msat -= paid["amount_sent_msat"]
+    line.at_rest()
+    assert line.ours_msat(daruma) == expected_msat
