@@ -53,6 +53,22 @@ def dust_exposure_msat(channel: Channel, feerate: int, *, ours: bool) -> int:
     )
 
 
+def overflows_dust(channel: Channel, added: Htlc) -> bool:
+    """Whether an HTLC of theirs (in the channel already) has no output in a commitment whose dust
+    is above the limit with it: it is failed as soon as it is committed, and never relayed or
+    claimed (BOLT 2, "Bounding exposure to trimmed in-flight HTLCs")."""
+    if sum(htlc.amount_msat for htlc in channel.htlcs.values()) <= MAX_DUST_EXPOSURE_MSAT:
+        return False
+    rate, anchors = commitments.newest_feerate(channel.core), channel.setup.anchors
+    for ours in (True, False):
+        dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
+        seen = transactions.Htlc(not ours, added.id, added.amount_msat, b"", 0)
+        small = transactions.is_trimmed(seen, rate, dust, anchors=anchors)
+        if small and dust_exposure_msat(channel, rate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
+            return True
+    return False
+
+
 def _pending(channel: Channel, *, ours: bool) -> list[Htlc]:
     return [htlc for htlc in channel.htlcs.values() if htlc.ours == ours]
 

@@ -60,6 +60,8 @@ def on_add(turn: Turn, message: UpdateAddHtlc) -> None:
         stage=stages.PROPOSED,
     )
     limits.check_received(turn.channel, htlc)
+    if limits.overflows_dust(turn.channel.with_htlc(htlc), htlc):
+        htlc = htlc.but(dusty=True)
     added = turn.channel.with_htlc(htlc).with_core(their_next_htlc=message.id + 1)
     turn.set(added, dirty=False)
 

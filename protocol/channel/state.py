@@ -69,7 +69,8 @@ class Htlc(Value, frozen=True, kw_only=True):
     """One HTLC; `ours` says that we offered it. `origin` names the payment part that we sent.
 
     `preimage`, `failure` (the encrypted reason) or `malformed` (SHA256 of the onion, code) is how
-    it ends. `onion` (1366 bytes) is dropped when it is no longer needed.
+    it ends. `onion` (1366 bytes) is dropped when it is no longer needed. `dusty`: theirs, and one
+    small HTLC too many.
     """
 
     ours: bool
@@ -83,6 +84,7 @@ class Htlc(Value, frozen=True, kw_only=True):
     preimage: bytes | None = None
     failure: bytes | None = None
     malformed: tuple[bytes, int] | None = None
+    dusty: bool = False
 
     @property
     def key(self) -> str:

@@ -65,6 +65,7 @@ def arrived(cid: str, htlc: Htlc) -> HtlcArrived:
         payment_hash=htlc.payment_hash,
         cltv_expiry=htlc.cltv_expiry,
         onion=htlc.onion,
+        dusty=htlc.dusty,
     )
 
 

@@ -42,7 +42,7 @@ class ChannelEnded(Value, frozen=True, kw_only=True):
 
 
 class HtlcArrived(Value, frozen=True, kw_only=True):
-    """To payments: an HTLC of theirs is irrevocably committed."""
+    """To payments: an HTLC of theirs is irrevocably committed. `dusty`: it is to be failed."""
 
     channel_id: bytes
     htlc_id: int
@@ -50,6 +50,7 @@ class HtlcArrived(Value, frozen=True, kw_only=True):
     payment_hash: bytes
     cltv_expiry: int
     onion: bytes
+    dusty: bool = False
 
 
 class HtlcEnded(Value, frozen=True, kw_only=True):

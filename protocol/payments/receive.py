@@ -40,6 +40,9 @@ def arrived(step: Step, node_secret: bytes, item: HtlcArrived, at: Moment) -> No
         cltv_expiry=item.cltv_expiry,
         shared_secret=peeled.shared_secret,
     )
+    if item.dusty:
+        fail(step, part, failures.encode("temporary_channel_failure", channel_update=b""))
+        return
     try:
         hop = payload.decode(peeled.payload)
     except Malformed:
