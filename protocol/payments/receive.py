@@ -118,8 +118,13 @@ def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Momen
     key = f"set/{row.payment_hash.hex()}"
     total = hop.total_msat or 0
     waiting = step.get(key) or PartSet(parts=(), total_msat=total, since=at.unix_seconds)
-    if waiting.total_msat != total or waiting.whole:
-        unknown(step, part)  # "MUST fail the entire HTLC set if total_msat is not the same"
+    if waiting.whole:
+        unknown(step, part)
+        return
+    if waiting.total_msat != total:
+        step.drop(key)  # "MUST fail the entire HTLC set if total_msat is not the same"
+        for one in (*waiting.parts, part):
+            unknown(step, one)
         return
     waiting = waiting.but(parts=(*waiting.parts, part.but(forward_msat=hop.amount_msat)))
     # BOLT 4 counts amt_to_forward: below total_msat "MUST NOT fulfill any HTLCs"

@@ -178,3 +178,65 @@ def test_update_fee_before_channel_ready_fails_the_channel() -> None:
     fee = commitment.UpdateFee(channel_id=pair.bob.channel.id, feerate_per_kw=2000)
 
     assert "before channel_ready" in _hear(pair.bob, fee)
+
+
+# ---- a peer that answers an HTLC wrongly, or twice -----------------------------------------------
+
+PREIMAGE = bytes([3]) * 32
+
+
+def _committed() -> Pair:
+    """alice's HTLC 0 is irrevocable, and nothing is on its way."""
+    pair = _pair()
+    pair.offer(pair.alice, 10_000_000, PREIMAGE)
+    pair.run()
+    return pair
+
+
+def _fulfill(pair: Pair, preimage: bytes = PREIMAGE) -> commitment.UpdateFulfillHtlc:
+    return commitment.UpdateFulfillHtlc(
+        channel_id=pair.alice.channel.id, id=0, payment_preimage=preimage
+    )
+
+
+def _fail(pair: Pair) -> commitment.UpdateFailHtlc:
+    return commitment.UpdateFailHtlc(channel_id=pair.alice.channel.id, id=0, reason=bytes(256))
+
+
+def test_a_wrong_preimage_fails_the_channel_and_ends_nothing() -> None:
+    pair = _committed()
+
+    assert "does not fit" in _hear(pair.alice, _fulfill(pair, bytes(32)))
+    assert pair.alice.preimages == {}
+    assert pair.alice.disk.htlcs["ours/0"].preimage is None
+
+
+@pytest.mark.parametrize("then", [_fail, _fulfill], ids=["failed", "fulfilled again"])
+def test_a_fulfilled_htlc_stays_fulfilled(then: Callable[[Pair], Message]) -> None:
+    """The preimage is kept whatever the peer says next."""
+    pair = _committed()
+    assert _hear(pair.alice, _fulfill(pair)) == ""
+
+    assert "not irrevocably committed" in _hear(pair.alice, then(pair))
+    assert pair.alice.preimages == {0: PREIMAGE}
+
+
+@pytest.mark.parametrize("kind", [128, 132, 133])
+def test_what_was_said_before_is_not_taken_again(kind: int) -> None:
+    """update_add_htlc, commitment_signed and revoke_and_ack of alice, repeated to bob."""
+    pair = _pair()
+    pair.offer(pair.alice, 10_000_000, PREIMAGE)
+    said: dict[int, bytes] = {}
+    while pair.alice.outbox or pair.bob.outbox:
+        for data in pair.alice.outbox:
+            said[int.from_bytes(data[:2], "big")] = data
+        pair.step()
+    before = pair.bob.disk.core
+    message = registry.decode(said[kind])
+    assert message is not None
+
+    assert _hear(pair.bob, message) != ""
+    after = pair.bob.disk.core
+    assert (after.our_number, after.their_revoked, after.ours_msat) == (
+        before.our_number, before.their_revoked, before.ours_msat
+    )  # fmt: skip
