@@ -37,6 +37,12 @@ class Broadcast(Value, frozen=True, kw_only=True):
     raw: bytes
 
 
+class GiveUp(Value, frozen=True, kw_only=True):
+    """A transaction that was to be broadcast will never be mined: another one took its coins."""
+
+    txid: bytes
+
+
 class TxConfirmed(Value, frozen=True, kw_only=True):
     """As deep as asked (`depth`). `raw` is the transaction as mined."""
 

@@ -1,7 +1,7 @@
 """The chain as the node sees it: blocks, confirmations, spends, rebroadcast.
 
 Owns: the tip, what is watched, transactions that are to be mined.
-Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `NextBlock`; blocks from its port.
+Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `GiveUp`, `NextBlock`; blocks from its port.
 Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip`, `NewBlock`, `LostBlock`.
 """
 
@@ -11,6 +11,7 @@ from protocol.bitcoin.transaction import Block, Outpoint, display, parse, parse_
 from protocol.chain.items import (
     Broadcast,
     Found,
+    GiveUp,
     LookUp,
     LostBlock,
     NewBlock,
@@ -129,6 +130,8 @@ class Machine:
                 if step.get(f"send/{txid.hex()}") is None:
                     step.put(f"send/{txid.hex()}", Pending(raw=item.raw))
                 step.do(Send(raw=item.raw))
+            case GiveUp():
+                step.drop(f"send/{item.txid.hex()}")
             case LookUp():
                 step.do(item)
             case Found():

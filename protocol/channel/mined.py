@@ -1,17 +1,17 @@
 """A commitment that was mined (BOLT 5): whose it is, what its outputs are, and how we take them.
 
 Outputs are known by what they hold: for each HTLC of the channel the script is made again and
-looked for. So it does not matter which of the peer's commitments it is, its newest or the one
-before, nor what had been signed and not revoked at that moment.
+looked for. Which outputs of equal HTLCs are whose is decided once: what is `known` stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, sighash
-from protocol.channel import commitments, scripts, transactions
+from protocol.channel import commitments, scripts, stages, transactions
 from protocol.channel.state import Channel, Htlc
 from protocol.channel.transactions import Keys
 from protocol.crypto import keys, secp, shachain
@@ -43,29 +43,48 @@ class Mined(NamedTuple):
     outputs: tuple[Found, ...]
 
 
-def read(channel: Channel, secrets: ChannelSecrets, tx: Transaction) -> Mined:
-    """What the transaction that spent the funding output means, as far as it can be told."""
-    own_point = secrets.commitment_point(channel.core.our_number)
-    ours = commitments.commitment_keys(channel, own_point, ours=True)
-    built = transactions.build_commitment(
-        commitments.terms(channel, ours=True), ours, commitments.contents(channel, ours=True)
-    )
-    if built.tx.txid == tx.txid:
-        return Mined(True, own_point, None, tuple(_htlcs(channel, ours, tx, ours=True)))
-    point, revoked = _their_point(channel, tx)
+def is_ours(channel: Channel, secrets: ChannelSecrets, tx: Transaction) -> bool:
+    """Whether it is our newest commitment: to be asked before anything of the channel changes."""
+    point = secrets.commitment_point(channel.core.our_number)
+    held = commitments.commitment_keys(channel, point, ours=True)
+    contents = commitments.contents(channel, ours=True)
+    built = transactions.build_commitment(commitments.terms(channel, ours=True), held, contents)
+    return built.tx.txid == tx.txid
+
+
+def read(
+    channel: Channel,
+    secrets: ChannelSecrets,
+    tx: Transaction,
+    *,
+    ours: bool,
+    known: Mapping[int, str],
+) -> Mined:
+    """What the commitment that spent the funding output means, as far as it can be told. `known`:
+    outputs, and what they are, as it was found before."""
+    which = number(channel, tx)
+    if ours:
+        assert which is not None
+        own_point = secrets.commitment_point(which)
+        held = commitments.commitment_keys(channel, own_point, ours=True)
+        order = _order(channel, ours=True, newest=True)
+        return Mined(True, own_point, None, tuple(_htlcs(channel, held, tx, order, known)))
+    point, revoked = _their_point(channel, which)
     if point is None:
         # our balance needs no point (option_static_remotekey)
-        point_free = commitments.commitment_keys(channel, own_point, ours=False)
-        return Mined(False, None, None, tuple(_balance(channel, point_free, tx)))
+        some_point = secrets.commitment_point(0)
+        free = commitments.commitment_keys(channel, some_point, ours=False)
+        return Mined(False, None, None, tuple(_balance(channel, free, tx)))
     theirs = commitments.commitment_keys(channel, point, ours=False)
-    found = [*_htlcs(channel, theirs, tx, ours=False), *_balance(channel, theirs, tx)]
+    order = _order(channel, ours=False, newest=which == channel.core.their_number)
+    found = [*_htlcs(channel, theirs, tx, order, known), *_balance(channel, theirs, tx)]
     if revoked is not None:
         found += _their_balance(channel, theirs, tx)
     return Mined(False, point, revoked, tuple(found))
 
 
 def number(channel: Channel, tx: Transaction) -> int | None:
-    """The commitment's number, from the bits in which BOLT 3 hides it."""
+    """The commitment's number, from the bits in which BOLT 3 hides it; None for what is none."""
     (spent,) = tx.inputs[:1]
     if spent.sequence >> 24 != 0x80 or tx.locktime >> 24 != 0x20:
         return None
@@ -73,8 +92,8 @@ def number(channel: Channel, tx: Transaction) -> int | None:
     return hidden ^ commitments.terms(channel, ours=False).obscuring
 
 
-def _their_point(channel: Channel, tx: Transaction) -> tuple[bytes | None, bytes | None]:
-    core, which = channel.core, number(channel, tx)
+def _their_point(channel: Channel, which: int | None) -> tuple[bytes | None, bytes | None]:
+    core = channel.core
     if which is None or which > core.their_revoked + 1:
         return None, None
     if which == core.their_revoked + 1:
@@ -85,20 +104,50 @@ def _their_point(channel: Channel, tx: Transaction) -> tuple[bytes | None, bytes
     return (secp.public_key(secret), secret) if secret is not None else (None, None)
 
 
-def _htlcs(channel: Channel, held: Keys, tx: Transaction, *, ours: bool) -> list[Found]:
-    """HTLCs with the same script and amount are taken in the order of their ids."""
-    anchors, left = channel.setup.anchors, list(enumerate(tx.outputs))
-    found = []
-    for htlc in sorted(channel.htlcs.values(), key=lambda htlc: (htlc.ours, htlc.id)):
-        seen = transactions.Htlc(
-            htlc.ours == ours, htlc.id, htlc.amount_msat, htlc.payment_hash, htlc.cltv_expiry
+def _order(channel: Channel, *, ours: bool, newest: bool) -> list[tuple[Htlc, transactions.Htlc]]:
+    """All HTLCs, those first that our rows say are in this commitment: of equal ones the one that
+    was removed already, or is not there yet, may have no output.
+
+    While a revoke_and_ack of theirs is awaited they have two commitments: what the last
+    commitment_signed has moved is as it was before in the older one.
+    """
+
+    def absent(htlc: Htlc) -> bool:
+        inside = stages.in_commitment(htlc.stage, of_proposer=htlc.ours == ours)
+        moved = stages.TABLE[htlc.ours, stages.Move.SEND_COMMIT].values()
+        return inside == (not newest and htlc.stage in moved)
+
+    found = sorted(channel.htlcs.values(), key=lambda htlc: (absent(htlc), htlc.ours, htlc.id))
+    return [
+        (
+            htlc,
+            transactions.Htlc(
+                htlc.ours == ours, htlc.id, htlc.amount_msat, htlc.payment_hash, htlc.cltv_expiry
+            ),
         )
+        for htlc in found
+    ]
+
+
+def _htlcs(
+    channel: Channel,
+    held: Keys,
+    tx: Transaction,
+    order: list[tuple[Htlc, transactions.Htlc]],
+    known: Mapping[int, str],
+) -> list[Found]:
+    anchors, places = channel.setup.anchors, {what: vout for vout, what in known.items()}
+    free = [(vout, out) for vout, out in enumerate(tx.outputs) if vout not in known]
+    found = []
+    for htlc, seen in order:
         form = transactions.htlc_script(seen, held, anchors=anchors)
         wanted = TxOut(htlc.amount_msat // 1000, script.p2wsh(form))
-        place = next((n for n, (_, out) in enumerate(left) if out == wanted), None)
-        if place is not None:
-            vout, out = left.pop(place)
-            found.append(Found(vout, out.amount_sat, form, htlc.key))
+        if htlc.key in places:
+            found.append(Found(places[htlc.key], wanted.amount_sat, form, htlc.key))
+            continue
+        at = next((n for n, (_, out) in enumerate(free) if out == wanted), None)
+        if at is not None:
+            found.append(Found(free.pop(at)[0], wanted.amount_sat, form, htlc.key))
     return found
 
 
@@ -185,11 +234,7 @@ def _witness(found: Found, spend: Spend, der: bytes) -> tuple[bytes, ...]:
     return (der + b"\x01", *spend.unlock, *tail)
 
 
-def preimage_in(tx: Transaction, outpoint: Outpoint, htlc: Htlc) -> bytes | None:
-    """What a spend of an HTLC's output gives away: the preimage, if it was claimed."""
-    for spent in tx.inputs:
-        if spent.outpoint == outpoint:
-            for element in spent.witness:
-                if len(element) == 32 and sha256(element) == htlc.payment_hash:
-                    return element
-    return None
+def preimages_in(tx: Transaction, outpoint: Outpoint) -> dict[bytes, bytes]:
+    """What a spend of an output gives away, if it is a claim: by payment hash, 32 bytes each."""
+    shown = [item.witness for item in tx.inputs if item.outpoint == outpoint]
+    return {sha256(one): one for witness in shown for one in witness if len(one) == 32}

@@ -206,25 +206,26 @@ class Watch(Value, frozen=True, kw_only=True):
 
 
 class Closing(Value, frozen=True, kw_only=True):
-    """Row "closing/<channel>": the transaction that closed it, not together. `to`: the script of
-    our wallet that gets what is ours of it. `buried`: it is irrevocable."""
+    """Row "closing/<channel>": the commitment that closed it, `ours` or theirs. `to`: the script of
+    our wallet that gets what is ours of it. `buried`: it is irrevocable. `done`: so is all else."""
 
     raw: bytes
     txid: bytes
     height: int
+    ours: bool
     to: bytes | None = None
     buried: bool = False
+    done: bool = False
 
 
 class TakenOutput(Value, frozen=True, kw_only=True):
     """Row "taken/<channel>/<output>": an output of that transaction, `what` as in `mined.Found`.
 
-    `ours`: we have sent a transaction that takes it. `by`: the txid of the one that was mined;
-    `final`: irrevocably.
+    `sent`: the txid of ours that takes it. `by`: of the one that was mined; `final`: irrevocably.
     """
 
     what: str
-    ours: bool = False
+    sent: bytes | None = None
     by: bytes | None = None
     final: bool = False
 

@@ -18,7 +18,7 @@ from protocol.chain.items import (
     Unwatch,
     WatchSpend,
 )
-from protocol.channel import items
+from protocol.channel import items, mined
 from protocol.channel.state import Core, Setup, check_successor, is_alias
 from protocol.gossip.items import OwnChannels
 from protocol.machine import Answer, Ask, Moment, Step
@@ -243,7 +243,11 @@ class Machine:
     def _ended(self, step: Step, cid: str, setup: Setup, spent: Spent) -> None:
         core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
         tx = parse(spent.raw)
-        mutual = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
+        # a shutdown script may be any: that of a commitment's output makes no closing together
+        channel = truth.channel(step, cid)
+        assert channel is not None
+        agreed = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
+        mutual = agreed and mined.number(channel, tx) is None
         watch = watch.but(ended="mutual" if mutual else "unilateral", spent_by=display(tx.txid))
         step.put(f"watch/{cid}", watch)
         if core.their_half is not None:  # there is nothing to announce any more
@@ -252,8 +256,10 @@ class Machine:
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
-        if not mutual:
-            onchain.spent(step, cid, spent)
+        if mutual:
+            onchain.forget(step, cid)
+        else:
+            onchain.spent(step, channel, spent, self._master)
             onchain.look(step, cid, self._master)
 
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:

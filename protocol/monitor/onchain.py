@@ -12,7 +12,16 @@ own commitment nothing is taken yet, and fees are not raised.
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import Outpoint, display, parse, serialize
-from protocol.chain.items import Broadcast, Spent, TxConfirmed, TxReorged, WatchSpend, WatchTx
+from protocol.chain.items import (
+    Broadcast,
+    GiveUp,
+    Spent,
+    TxConfirmed,
+    TxReorged,
+    Unwatch,
+    WatchSpend,
+    WatchTx,
+)
 from protocol.channel import mined
 from protocol.channel.items import FORWARD, LearnedPreimage
 from protocol.channel.mined import Found, Mined
@@ -26,17 +35,29 @@ from protocol.wallet.items import FOR_GOOD, NewScript, ScriptIs
 IRREVOCABLE_DEPTH = 6
 
 
-def spent(step: Step, cid: str, item: Spent) -> None:
+def spent(step: Step, channel: Channel, item: Spent, master: bytes) -> None:
     """The funding output went to a commitment (again, after a reorganisation)."""
-    txid = parse(item.raw).txid
+    cid, tx = channel.id.hex(), parse(item.raw)
     known = step.get(f"closing/{cid}")
-    if known is not None and known.txid == txid:
+    if known is not None and known.txid == tx.txid:
         return
+    forget(step, cid)
+    closing = Closing(
+        raw=item.raw,
+        txid=tx.txid,
+        height=item.height,
+        ours=mined.is_ours(channel, ChannelSecrets(master, channel.setup.key_index), tx),
+        to=known.to if known is not None else None,
+    )
+    step.put(f"closing/{cid}", closing)
+    step.tell("chain", WatchTx(txid=tx.txid, depth=IRREVOCABLE_DEPTH, since=item.height))
+
+
+def forget(step: Step, cid: str) -> None:
+    """Another transaction closed the channel, after a reorganisation."""
+    step.drop(f"closing/{cid}")
     for key in step.scan(f"taken/{cid}/"):
         step.drop(key)
-    to = known.to if known is not None else None
-    step.put(f"closing/{cid}", Closing(raw=item.raw, txid=txid, height=item.height, to=to))
-    step.tell("chain", WatchTx(txid=txid, depth=IRREVOCABLE_DEPTH, since=item.height))
 
 
 def script_is(step: Step, item: ScriptIs) -> str:
@@ -50,19 +71,26 @@ def script_is(step: Step, item: ScriptIs) -> str:
 
 def output_spent(step: Step, item: Spent) -> str | None:
     """Somebody, maybe we, has taken an output of a commitment; -> the channel."""
-    found = _channel_of(step, item.txid)
-    row = step.get(f"taken/{found}/{item.vout}") if found is not None else None
-    if found is None or row is None:
+    cid = _channel_of(step, item.txid)
+    row = step.get(f"taken/{cid}/{item.vout}") if cid is not None else None
+    if cid is None or row is None:
         return None
     tx = parse(item.raw)
-    step.put(f"taken/{found}/{item.vout}", row.but(by=tx.txid, final=False))
+    step.put(f"taken/{cid}/{item.vout}", row.but(by=tx.txid, final=False))
     step.tell("chain", WatchTx(txid=tx.txid, depth=IRREVOCABLE_DEPTH, since=item.height))
-    htlc = step.get(f"htlc/{found}/{row.what}")
-    preimage = mined.preimage_in(tx, Outpoint(item.txid, item.vout), htlc) if htlc else None
-    if htlc is not None and htlc.ours and preimage is not None:
-        fact = LearnedPreimage(channel_id=bytes.fromhex(found), htlc_id=htlc.id, preimage=preimage)
-        htlcs.learned(step, fact)
-    return found
+    _learn(step, cid, mined.preimages_in(tx, Outpoint(item.txid, item.vout)))
+    return cid
+
+
+def _learn(step: Step, cid: str, shown: dict[bytes, bytes]) -> None:
+    """A preimage is known for all HTLCs of ours with that hash: which of equal ones an output
+    belongs to cannot be told."""
+    for htlc in step.scan(f"htlc/{cid}/ours/").values():
+        preimage = shown.get(htlc.payment_hash)
+        if preimage is not None:
+            channel = bytes.fromhex(cid)
+            fact = LearnedPreimage(channel_id=channel, htlc_id=htlc.id, preimage=preimage)
+            htlcs.learned(step, fact)
 
 
 def deep(step: Step, item: TxConfirmed | TxReorged) -> list[str]:
@@ -76,7 +104,8 @@ def deep(step: Step, item: TxConfirmed | TxReorged) -> list[str]:
             changed.append(cid)
         for place, row in step.scan(f"taken/{cid}/").items():
             if row.by == item.txid:
-                step.put(place, row.but(final=final))
+                # what is mined again is told again
+                step.put(place, row.but(final=final, by=item.txid if final else None))
                 changed.append(cid)
     return changed
 
@@ -94,21 +123,29 @@ def _channel_of(step: Step, txid: bytes) -> str | None:
 def look(step: Step, cid: str, master: bytes) -> None:
     """`master`: the secret of all our channels."""
     closing = step.get(f"closing/{cid}")
-    if closing is None:
+    if closing is None or closing.done:
         return
     channel = truth.channel(step, cid)
     assert channel is not None
     if closing.to is None:
         step.say("wallet", NewScript(purpose=FOR_GOOD + cid))
     secrets = ChannelSecrets(master, channel.setup.key_index)
-    seen = mined.read(channel, secrets, parse(closing.raw))
+    known = {int(key.rpartition("/")[2]): row.what for key, row in _taken(step, cid).items()}
+    tx = parse(closing.raw)
+    seen = mined.read(channel, secrets, tx, ours=closing.ours, known=known)
     _alarm(step, cid, seen)
     for found in seen.outputs:
         _watch(step, cid, closing, found)
     if not seen.ours:
         for found in seen.outputs:
             _take(step, channel, secrets, closing, seen, found)
-    _end(step, cid, channel, closing, seen)
+    if closing.buried and seen.point is not None:
+        _end(step, cid, channel, ours=seen.ours)
+        _done(step, cid, closing)
+
+
+def _taken(step: Step, cid: str) -> dict[str, TakenOutput]:
+    return step.scan(f"taken/{cid}/")
 
 
 def _alarm(step: Step, cid: str, seen: Mined) -> None:
@@ -118,7 +155,7 @@ def _alarm(step: Step, cid: str, seen: Mined) -> None:
     elif seen.revoked is not None:
         text = "the peer published a revoked commitment: what it holds is taken"
     elif seen.point is None:
-        text = "somebody closed the channel alone: look at its outputs"
+        text = "the channel was closed by what we do not know: its HTLCs are not followed"
     watch = step.get(f"watch/{cid}")
     if watch.alarm != text:
         step.put(f"watch/{cid}", watch.but(alarm=text))
@@ -143,55 +180,73 @@ def _take(
 ) -> None:
     cid = channel.id.hex()
     row, tip = step.get(f"taken/{cid}/{found.vout}"), step.get("~tip")
-    if row.ours or row.by is not None or closing.to is None or tip is None:
+    if row.sent is not None or row.by is not None or closing.to is None or tip is None:
         return
     htlc = channel.htlcs.get(found.what)
-    preimage = _preimage(step, cid, htlc)
-    if htlc is not None and htlc.ours and preimage is not None:
-        return  # it is theirs to take
+    preimage = None
+    if htlc is not None and not htlc.ours:
+        answer = step.get(f"settle/{cid}/{htlc.id}")
+        preimage = answer.preimage if answer is not None else None
     way = mined.our_way(channel, secrets, seen, found, preimage)
     if way is None or way.locktime > tip.height:
         return
     tx = mined.take(closing.txid, found, way, closing.to, tip.feerate_per_kw)
     if tx is not None:
-        step.put(f"taken/{cid}/{found.vout}", row.but(ours=True))
+        step.put(f"taken/{cid}/{found.vout}", row.but(sent=tx.txid))
         step.tell("chain", Broadcast(raw=serialize(tx)))
         step.log(f"channel={cid} takes {found.what} by {display(tx.txid)}")
-
-
-def _preimage(step: Step, cid: str, htlc: Htlc | None) -> bytes | None:
-    if htlc is None:
-        return None
-    if htlc.ours:
-        known = step.get(f"preimage/{cid}/{htlc.id}")
-        return known.value if known is not None else None
-    answer = step.get(f"settle/{cid}/{htlc.id}")
-    return answer.preimage if answer is not None else None
 
 
 # ---- how HTLCs end -------------------------------------------------------------------------------
 
 
-def _end(step: Step, cid: str, channel: Channel, closing: Closing, seen: Mined) -> None:
+def _end(step: Step, cid: str, channel: Channel, *, ours: bool) -> None:
     """HTLCs that nothing can happen to any more: payments hears of ours, and all are forgotten."""
-    if not closing.buried or seen.point is None:
-        return
-    places = {found.what: found.vout for found in seen.outputs}
+    places = {row.what: row for row in _taken(step, cid).values()}
+    shown = {
+        channel.htlcs[f"ours/{number}"].payment_hash: known.value
+        for key, known in step.scan(f"preimage/{cid}/").items()
+        if f"ours/{(number := key.rpartition('/')[2])}" in channel.htlcs
+    }
+    _learn(step, cid, shown)
     for key, htlc in channel.htlcs.items():
-        place = places.get(key)
-        if place is not None and not step.get(f"taken/{cid}/{place}").final:
-            continue
-        if htlc.ours and _preimage(step, cid, htlc) is None:
-            ended = HtlcEnded(origin=htlc.origin, channel_id=channel.id, htlc_id=htlc.id)
-            step.tell("payments", ended)
-        elif htlc.ours and _is_held(step, cid, htlc):
-            continue  # upstream does not have its preimage yet
-        _forget(step, cid, htlc)
+        row = places.get(key)
+        if row is None or row.final or not ours and _is_left(step, htlc, row):
+            _ended(step, cid, htlc)
 
 
-def _is_held(step: Step, cid: str, htlc: Htlc) -> bool:
-    known = step.get(f"preimage/{cid}/{htlc.id}")
-    return htlc.origin.startswith(FORWARD) and not known.released
+def _is_left(step: Step, htlc: Htlc, row: TakenOutput) -> bool:
+    """It has expired, and its output does not pay for the transaction that would take it."""
+    tip = step.get("~tip")
+    late = tip is not None and tip.height >= htlc.cltv_expiry + IRREVOCABLE_DEPTH
+    return late and row.sent is None and row.by is None
+
+
+def _ended(step: Step, cid: str, htlc: Htlc) -> None:
+    known = step.get(f"preimage/{cid}/{htlc.id}") if htlc.ours else None
+    if known is not None and not known.released and htlc.origin.startswith(FORWARD):
+        return  # upstream does not have its preimage yet
+    if htlc.ours and known is None:
+        channel = bytes.fromhex(cid)
+        ended = HtlcEnded(origin=htlc.origin, channel_id=channel, htlc_id=htlc.id)
+        step.tell("payments", ended)
+    _forget(step, cid, htlc)
+
+
+def _done(step: Step, cid: str, closing: Closing) -> None:
+    """Nothing of it can change any more: chain need not look."""
+    rows = _taken(step, cid).values()
+    tried = closing.ours or closing.to is not None and step.get("~tip") is not None
+    open_ones = [row for row in rows if row.sent is not None and not row.final]
+    if not tried or open_ones or step.scan(f"htlc/{cid}/"):
+        return
+    step.put(f"closing/{cid}", closing.but(done=True))
+    spenders = [row.by for row in rows if row.by is not None]
+    for txid in dict.fromkeys([closing.txid, *spenders]):
+        step.tell("chain", Unwatch(txid=txid))
+    for row in rows:
+        if row.sent not in (None, row.by):
+            step.tell("chain", GiveUp(txid=row.sent))
 
 
 def _forget(step: Step, cid: str, htlc: Htlc) -> None:

@@ -45,7 +45,10 @@ def told(step: Step, monitor: str, item: ThatStands) -> None:
 def stands(step: Step, item: HtlcStands, at: Moment) -> None:
     if item.origin.startswith(FORWARD):
         cid, number = item.origin.removeprefix(FORWARD).split("/")[:2]
-        step.put(f"standing/{cid}/{number}", item)
+        key = f"standing/{cid}/{number}"
+        known = step.get(key)
+        if known is None or _tries(known) < _tries(item):  # the last one is the one that lives
+            step.put(key, item)
         return
     name, group, number = item.origin.split("/")
     row = step.get(f"payment/{name}")
@@ -77,6 +80,10 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
         last_part=max(row.last_part, int(number)),
     )
     send.put(step, row)
+
+
+def _tries(item: HtlcStands) -> int:
+    return int(item.origin.rpartition("/")[2])
 
 
 def _payment(item: HtlcStands, group: int, at: Moment, peer: bytes) -> Payment:
@@ -119,7 +126,6 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
     )
     counters = step.get("counters") or Counters()
     step.put("counters", counters.but(forwarded=counters.forwarded + 1))
-    tries = int(onward.origin.rpartition("/")[2])
     channel = step.get(f"channel/{onward.channel_id.hex()}")
     row = Forward(
         part=part,
@@ -132,7 +138,7 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
         onion=b"",
         received_at=0.0,
         channel_id=onward.channel_id,
-        tries=tries,
+        tries=_tries(onward),
         tried=(onward.channel_id,),
         withdrawn=True,  # it is not offered on another channel
     )

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from actors.table import Table
 from actors.testkit import diamond, stories
 from actors.testkit.explore import explore
-from protocol.bitcoin.transaction import display, serialize
+from protocol.bitcoin.transaction import display, parse, serialize
+from protocol.chain.items import TxReorged
 from protocol.channel.items import FORWARD
-from protocol.monitor.items import HtlcEnded
+from protocol.machine import Step
+from protocol.monitor import onchain
+from protocol.monitor.items import Closing, HtlcEnded, TakenOutput
 from tests.kit import enforcing
-from tests.kit.claiming import Claiming, Relaying
+from tests.kit.claiming import Claiming, Relaying, spending
 
 VICTIMS = pytest.mark.parametrize("victim", ["", "*", "payments", "monitors-1", "monitors-2"])
 
@@ -305,6 +309,84 @@ def test_a_revoked_commitment_gives_its_owner_nothing() -> None:
     taken = max(out.amount_sat for out in old[a].outputs)
     assert taken - 1000 < stories.balance_sat(run.bob) - coins < taken
     assert tx.outputs[0].amount_sat == stories.balance_sat(run.bob) - coins
+
+
+class Small(Relaying):
+    """One that is worth less than the transaction that would take it."""
+
+    amount = 1_000_000
+
+
+def test_an_htlc_that_does_not_pay_for_its_spend_fails_upstream_all_the_same() -> None:
+    run = Small(held=True)
+    run.wait_for_carol()
+    run.world.settle()
+    (htlc,) = run.htlcs(run.d)
+    for role in tuple(run.carol.drivers):
+        run.world.stop(run.carol, role)
+    run.world.chain.feerate_per_kw = 20_000
+    run.world.chain.submit(serialize(_of(run, run.carol)))
+    while run.world.chain.height < htlc.cltv_expiry + 5:
+        run.world.mine(1)
+        assert run.question not in run.alice.answers
+
+    _mine(run, 2)
+
+    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    assert run.alice.answers[run.question].code is not None
+    assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
+
+
+def test_a_closed_channel_is_not_looked_at_for_ever() -> None:
+    """When all of it is irrevocable, chain watches nothing of it any more."""
+    run = Claiming(held=True)
+    run.all_held()
+    a, _ = run.cids
+    enforcing.publish(run.alice, a)
+    run.world.advance()
+    _settle(run)
+    stories.until(run.world, lambda: run.status() == "paid", "it is paid")
+    _mine(run, 1)
+    txid = run.bob.row("monitors", f"closing/{a}").txid.hex()
+    assert any(txid in key for key in run.bob.rows("chain", "spend"))
+
+    _mine(run, 8)
+
+    for node in (run.alice, run.bob):
+        assert node.row("monitors", f"closing/{a}").done
+        for segment in ("spend", "tx", "send"):
+            assert not any(txid in key for key in node.rows("chain", segment)), segment
+
+
+def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None:
+    """A shutdown may name the script of a commitment's only output: then all outputs are agreed."""
+    run = Claiming(held=True)
+    run.all_held()
+    a, _ = run.cids
+    tx = parse(spending(run.world, a))
+    driver = run.bob.drivers[run.bob.keeper(a)]
+    core = run.core(a).but(their_shutdown=tx.outputs[0].script)
+    driver.rows.set(f"core/{a}", core)
+
+    run.world.chain.submit(serialize(tx))
+    run.world.mine(1)
+
+    stories.until(run.world, lambda: _closed(run.bob, a), "it is seen")
+    assert run.bob.row("monitors", f"watch/{a}").ended == "unilateral"
+    assert run.bob.row("monitors", f"closing/{a}") is not None
+
+
+def test_a_spend_that_left_the_chain_leaves_the_output_free() -> None:
+    rows = Table()
+    closing = Closing(raw=b"", txid=bytes(32), height=1, ours=False)
+    rows.set("closing/x", closing)
+    rows.set("taken/x/0", TakenOutput(what="theirs/0", by=bytes([1]) * 32, final=True))
+    step = Step(rows)
+
+    assert onchain.deep(step, TxReorged(txid=bytes([1]) * 32)) == ["x"]
+
+    row = step.get("taken/x/0")
+    assert (row.by, row.final) == (None, False)
 
 
 # ---- every crash point ---------------------------------------------------------------------------

@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from actors.table import Table
 from actors.testkit import diamond, stories
 from actors.testkit.world import World
+from protocol.channel.items import FORWARD
 from protocol.invoice import Invoice, InvoiceError, RouteHop, decode, encode
+from protocol.machine import Moment, Step
+from protocol.monitor.items import HtlcStands
+from protocol.payments import rebuild
 from tests.kit.claiming import Claiming, Relaying
 
 
@@ -39,6 +44,29 @@ def test_a_relayed_htlc_is_not_judged_again_after_a_loss(*, settled: bool) -> No
     stories.until(run.world, lambda: run.question in answers, "alice knows")
     assert answers[run.question].code == 203
     diamond.at_rest(run.world)
+
+
+def test_of_several_tries_that_stand_the_last_one_lives() -> None:
+    """A rebuilt store hears of them in any order: the failure of an earlier one ends nothing."""
+    rows = Table()
+    tries = [
+        HtlcStands(
+            origin=f"{FORWARD}{'ab' * 32}/0/{number}",
+            channel_id=bytes([number]) * 32,
+            amount_msat=1,
+            payment_hash=bytes(32),
+            cltv_expiry=500,
+        )
+        for number in (2, 1, 3)
+    ]
+    for item in tries:
+        step = Step(rows)
+        rebuild.stands(step, item, Moment(unix_seconds=0.0, entropy=bytes(32)))
+        for key, value in step.changes.items():
+            rows.set(key, value)
+
+    (kept,) = rows.segment("standing").values()
+    assert kept == tries[-1]
 
 
 def test_parts_of_a_claim_are_not_failed_before_the_claim_is_known_again() -> None:
