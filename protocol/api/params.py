@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from protocol.bitcoin import units
 from protocol.crypto.secp import check_point
 from protocol.errors import ProtocolError, Refusal
 
 INVALID_PARAMS = -32602
-MIN_FEERATE_PER_KW, MAX_FEERATE_PER_KW = 253, 1_000_000
+MAX_FEERATE_PER_KW = 1_000_000
 MAX_MSAT = 21_000_000 * 100_000_000 * 1000
 
 
@@ -210,12 +211,13 @@ def feerate(value: Any) -> int | None:
             if value in ("slow", "normal", "urgent", "opening", "minimum"):
                 return None
             raise ValueError("should be a feerate")
-        per_kw = int(match[1]) if match[2] == "perkw" else int(match[1]) // 4
+        given = integer(match[1])
+        per_kw = given if match[2] == "perkw" else units.per_kw_of_sat_per_kvb(given)
     else:
-        per_kw = integer(value) // 4
+        per_kw = units.per_kw_of_sat_per_kvb(integer(value))
     if per_kw > MAX_FEERATE_PER_KW:
         raise ValueError(f"should be at most {MAX_FEERATE_PER_KW}perkw")
-    return max(MIN_FEERATE_PER_KW, per_kw)
+    return max(units.MIN_FEERATE_PER_KW, per_kw)
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:

@@ -1,0 +1,78 @@
+"""The chain actor's port, over a backend of which a test says every answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors.ports.chain import ChainPort
+from protocol.chain import port as chain
+
+GENESIS = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+RAW_BLOCK = bytes(80) + b"\0"
+
+
+class Backend:
+    """bitcoind: a method's answer by its name; an exception is raised."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers: dict[str, Any] = {
+            "getblockhash": GENESIS,
+            "getbestblockhash": GENESIS,
+            "getblockheader": {"height": 0},
+            "getblock": RAW_BLOCK.hex(),
+            "estimatesmartfee": {},
+            **answers,
+        }
+
+    def __call__(self, method: str, *params: Any) -> Any:
+        answer = self.answers[method]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Host:
+    """The leaf's loop, which remembers what it was told."""
+
+    def __init__(self, network: str) -> None:
+        self.settings = SimpleNamespace(rpc={}, network=network)
+        self.fed: list[Any] = []
+        self.logged: list[str] = []
+
+    def feed(self, item: Any) -> None:
+        self.fed.append(item)
+
+    def log(self, text: str) -> None:
+        self.logged.append(text)
+
+    warn = log
+
+
+def _port(backend: Backend, network: str = "regtest") -> tuple[ChainPort, Host]:
+    host = Host(network)
+    port = ChainPort(host)  # type: ignore[arg-type]
+    port.rpc = backend  # type: ignore[assignment]
+    return port, host
+
+
+@pytest.mark.parametrize(
+    ("answer", "feerate_per_kw"),
+    [
+        ({"feerate": 0.002}, 50_000),
+        ({"feerate": 0.0002}, 5_000),
+        ({"feerate": 0.00001}, 253),
+        ({"feerate": 0.99}, 250_000),
+        ({"feerate": "0.002"}, 1_000),
+        ({"errors": ["Insufficient data"]}, 1_000),
+    ],
+)
+def test_an_estimate_in_btc_per_1000_vbytes_becomes_satoshi_per_1000_weight(
+    answer: Any, feerate_per_kw: int
+) -> None:
+    port, host = _port(Backend(estimatesmartfee=answer))
+    port.do(chain.Poll(height=-1, hashes=()))
+    (polled,) = [item for item in host.fed if isinstance(item, chain.Polled)]
+    assert polled.feerate_per_kw == feerate_per_kw
