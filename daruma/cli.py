@@ -54,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str], options: dict[str, Any]) -> int:
+    if verb in ("start", "chain", "demo") and not __debug__:
+        # what an assertion would stop is a node that goes on with something wrong in its hands
+        text = "Python runs without assertions (-O or PYTHONOPTIMIZE)"
+        raise ConfigError(f"{text}, which a node with money needs: start it without that")
     match verb:
         case "start":
             _none_left(rest)

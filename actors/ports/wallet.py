@@ -169,7 +169,8 @@ class WalletPort:
         if request.minconf:
             builder = builder.exclude_below_confirmations(request.minconf)
         psbt = builder.fee_rate(rate).current_height(height).finish(self.wallet)
-        assert self.wallet.sign(psbt), "the wallet could not sign its own transaction"
+        signed = self.wallet.sign(psbt)
+        assert signed, "the wallet could not sign its own transaction"
         tx = psbt.extract_tx()
         for spent in tx.input():
             self.wallet.lock_outpoint(spent.previous_output)

@@ -115,6 +115,20 @@ def test_an_actor_that_cannot_come_back_ends_the_node_with_a_sentence(run: Run) 
     run.nodes["alice"] = alice
 
 
+@pytest.mark.parametrize("verb", ["start", "chain", "demo"])
+def test_a_python_without_assertions_is_refused(tmp_path: Path, verb: str) -> None:
+    words = {"start": ["--lightning-dir", str(tmp_path)], "chain": ["--datadir", str(tmp_path)]}
+    result = subprocess.run(
+        [sys.executable, "-m", "daruma", verb, *words.get(verb, [])],
+        env={**os.environ, "PYTHONOPTIMIZE": "1"}, capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert result.returncode == 1
+    assert b"without assertions" in result.stderr
+    assert result.stderr.count(b"\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 UNKNOWN = bytes(range(32))
 RULE_BREAKERS: list[tuple[str, Message | bytes, str]] = [
     ("truncated", b"\x00\x80" + bytes(10), "ends early"),
