@@ -13,7 +13,7 @@ import msgspec
 
 from protocol import machine
 from protocol.chain import items as chain
-from protocol.chain import machine as chain_rows
+from protocol.chain import rows as chain_rows
 from protocol.channel import items, state
 from protocol.funding import items as funding
 from protocol.gossip import items as gossip
@@ -29,6 +29,7 @@ ITEMS: tuple[type, ...] = (
     items.CloseRequest, items.FundingLocked, items.FundingBuried, items.Born,
     items.Ended,
     chain.WatchTx, chain.WatchSpend, chain.Unwatch, chain.Broadcast, chain.GiveUp,
+    chain.WouldTake, chain.Verdict, chain.Sent,
     chain.TxConfirmed,
     chain.TxReorged, chain.Spent, chain.Tip, chain.NextBlock, chain.NewBlock, chain.LostBlock,
     wallet.NewScript, wallet.ScriptIs, wallet.ReserveCoins, wallet.CoinsReserved,

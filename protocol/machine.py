@@ -8,6 +8,7 @@ never stored: they are what the next incarnation does not need to know.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from protocol.values import Value
@@ -105,6 +106,17 @@ class Step:
         for key, value in changes.items():
             if value is not None and key.startswith(f"{segment}/"):
                 yield key[start:], value
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is raised inside undoes all that was done inside, and goes on."""
+        changes, effects = dict(self.changes), len(self.effects)
+        try:
+            yield
+        except Exception:
+            self.changes = changes
+            del self.effects[effects:]
+            raise
 
     def tell(self, to: str, item: Value) -> None:
         self.effects.append(Tell(to=to, item=item))

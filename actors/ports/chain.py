@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.ports.base import PortHost
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
+from protocol.bitcoin import units
 from protocol.bitcoin.transaction import display, from_display
 from protocol.chain import port as chain
 from protocol.chain.items import Found, LookUp, Output
@@ -14,8 +15,8 @@ from protocol.opening import CHAIN_HASH
 
 MAX_BLOCKS, MAX_BYTES = 100, 8 << 20  # of one turn, which must be shorter than a heartbeat
 BLOCKS_KEPT = 32  # their transaction ids, for look-ups
+NOT_NOW = frozenset({-28, -9, -10})  # warming up, no peers, still downloading: ask again
 FALLBACK_FEERATE_PER_KW = {"regtest": 1000}
-MIN_FEERATE_PER_KW = 253
 
 
 class ChainPort:
@@ -23,7 +24,7 @@ class ChainPort:
         self.host = host
         self.rpc = Bitcoind(host.settings.rpc)
         self._best: str | None = None
-        self._feerate = FALLBACK_FEERATE_PER_KW.get(host.settings.network, MIN_FEERATE_PER_KW)
+        self._feerate = FALLBACK_FEERATE_PER_KW.get(host.settings.network, units.MIN_FEERATE_PER_KW)
         self._away = self._known = False
         self._txids: dict[int, list[str]] = {}
 
@@ -61,7 +62,10 @@ class ChainPort:
                     fetched = chain.Fetched(follower=item.follower, height=item.height, raw=raw)
                     self.host.feed(fetched)
             case chain.Send():
-                self._send(item)
+                refused = self._refused("sendrawtransaction", item.raw.hex())
+                self.host.feed(chain.Submitted(key=item.key, raw=item.raw, refused=refused))
+            case chain.Try():
+                self.host.feed(chain.Tried(key=item.key, raw=item.raw, refused=self._try(item)))
             case LookUp():
                 self.host.feed(Found(outputs=self._outputs(item)))
             case Ask():
@@ -125,8 +129,8 @@ class ChainPort:
             estimate = self.rpc("estimatesmartfee", 6).get("feerate")
         except RpcError:
             estimate = None
-        if estimate is not None:
-            self._feerate = max(MIN_FEERATE_PER_KW, int(estimate * 100_000_000 / 4000))
+        if isinstance(estimate, int | float):
+            self._feerate = units.bounded_feerate(units.per_kw_of_btc_per_kvb(estimate))
 
     def _scan(self, item: chain.Scan) -> None:
         for height in range(item.since, item.until + 1):
@@ -167,16 +171,23 @@ class ChainPort:
             scid=scid,
             txid=from_display(txid),
             script=bytes.fromhex(coin["scriptPubKey"]["hex"]),
-            amount_sat=round(coin["value"] * 100_000_000),
+            amount_sat=units.sat_of_btc(coin["value"]),
         )
 
-    def _send(self, item: chain.Send) -> None:
+    def _refused(self, method: str, *params: Any) -> str:
+        """Why the backend refuses a transaction; empty when it takes it, or has it already."""
         try:
-            self.rpc("sendrawtransaction", item.raw.hex())
+            self.rpc(method, *params)
         except RpcError as error:
-            # known already, mined already, or a rival was first: the machine sees it in blocks
-            if "already" not in str(error) and "missingorspent" not in str(error):
-                self.host.log(f"a transaction was not accepted: {str(error)[:200]}")
+            if error.code in NOT_NOW:
+                raise
+            return "" if "already" in str(error) else str(error)[:200] or "it does not say why"
+        return ""
+
+    def _try(self, item: chain.Try) -> str:
+        row = self.rpc("testmempoolaccept", [item.raw.hex()])[0]
+        why = str(row.get("reject-reason") or "it does not say why")[:200]
+        return "" if row.get("allowed") or "already" in why else why
 
     def _generate(self, ask: Ask) -> None:
         try:

@@ -18,7 +18,10 @@ COIN_SAT = 50 * 100_000_000
 
 
 class SimChain:
-    """Blocks are real bytes without proof of work. Every coin is checked for existence only."""
+    """Blocks are real bytes without proof of work. Every coin is checked for existence only.
+
+    `refuses`: every new transaction is refused, as a backend with a full mempool would.
+    """
 
     def __init__(self) -> None:
         self.blocks: list[bytes] = []
@@ -26,6 +29,7 @@ class SimChain:
         self.mempool: dict[bytes, Transaction] = {}
         self.seen: set[bytes] = set()
         self.feerate_per_kw = 1000
+        self.refuses = False
         self._count = 0
         self.mine()
 
@@ -37,10 +41,20 @@ class SimChain:
         return sha256d(self.blocks[height][:80])
 
     def submit(self, raw: bytes) -> bool:
-        """False when an input is missing or spent."""
+        """False when an input is missing or spent, or the backend is to refuse everything."""
+        tx = parse(raw)
+        if not self.would_take(raw):
+            return False
+        if tx.txid not in self.seen:
+            self.mempool[tx.txid] = tx
+        return True
+
+    def would_take(self, raw: bytes) -> bool:
         tx = parse(raw)
         if tx.txid in self.mempool or tx.txid in self.seen:
             return True
+        if self.refuses:
+            return False
         spent = {item.outpoint for other in self.mempool.values() for item in other.inputs}
         made = {
             Outpoint(txid, n)
@@ -50,7 +64,6 @@ class SimChain:
         for item in tx.inputs:
             if item.outpoint in spent or not (item.outpoint in self.coins or item.outpoint in made):
                 return False
-        self.mempool[tx.txid] = tx
         return True
 
     def mine(self, count: int = 1, pay_to: bytes = b"\x6a") -> None:

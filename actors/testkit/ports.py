@@ -22,6 +22,7 @@ from protocol.crypto.hashes import sha256
 from protocol.wallet import items as wallet
 
 LOOKAHEAD = 200
+REFUSED = "bad-txns-inputs-missingorspent"
 
 
 def chain_port(sim: SimChain, item: Any) -> list[Any]:
@@ -39,8 +40,11 @@ def chain_port(sim: SimChain, item: Any) -> list[Any]:
             raw = sim.blocks[item.height]
             return [chain.Fetched(follower=item.follower, height=item.height, raw=raw)]
         case chain.Send():
-            sim.submit(item.raw)
-            return []
+            refused = "" if sim.submit(item.raw) else REFUSED
+            return [chain.Submitted(key=item.key, raw=item.raw, refused=refused)]
+        case chain.Try():
+            refused = "" if sim.would_take(item.raw) else REFUSED
+            return [chain.Tried(key=item.key, raw=item.raw, refused=refused)]
         case LookUp():
             return [Found(outputs=tuple(_output(sim, scid) for scid in item.scids))]
     raise AssertionError(type(item).__name__)

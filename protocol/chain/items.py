@@ -8,44 +8,73 @@ from protocol.values import Value
 class WatchTx(Value, frozen=True, kw_only=True):
     """Tell me when the transaction is `depth` deep; `since` is the first height to look at.
 
-    Said again with another depth it is told again.
+    `reason` names the watch among those of its owner, who is whoever says this. Said again it
+    changes nothing; with another depth the depth is told again, with another transaction it takes
+    the old one's place.
     """
 
+    reason: str
     txid: bytes
     depth: int
     since: int
 
 
 class WatchSpend(Value, frozen=True, kw_only=True):
-    """Tell me who spends this output."""
+    """Tell me who spends this output. `reason` and `since` as in `WatchTx`."""
 
+    reason: str
     txid: bytes
     vout: int
     since: int
 
 
 class Unwatch(Value, frozen=True, kw_only=True):
-    """Neither the transaction nor its spends; with `vout` only the spend of that output."""
+    """This watch of mine ends; no other of mine, and nobody else's."""
 
-    txid: bytes
-    vout: int | None = None
+    reason: str
 
 
-class Broadcast(Value, frozen=True, kw_only=True):
-    """Send it now, and again until it is mined."""
+class WouldTake(Value, frozen=True, kw_only=True):
+    """Would the backend take this transaction into its mempool? It is not sent."""
 
+    purpose: str
     raw: bytes
 
 
-class GiveUp(Value, frozen=True, kw_only=True):
-    """A transaction that was to be broadcast will never be mined: another one took its coins."""
+class Verdict(Value, frozen=True, kw_only=True):
+    """The answer to `WouldTake`: `refused` is the backend's reason, empty if it would take it."""
 
-    txid: bytes
+    purpose: str
+    refused: str = ""
+
+
+class Broadcast(Value, frozen=True, kw_only=True):
+    """Send it now, and again until it is mined. `purpose` names it among those of its owner: the
+    newest takes the place of an older one. `report`: the owner wants to hear `Sent`."""
+
+    purpose: str
+    raw: bytes
+    report: bool = False
+
+
+class Sent(Value, frozen=True, kw_only=True):
+    """The backend has taken what was to be broadcast; or, once, why it does not: `refused`. It is
+    sent again all the same."""
+
+    purpose: str
+    refused: str = ""
+
+
+class GiveUp(Value, frozen=True, kw_only=True):
+    """What was to be broadcast for this purpose will never be mined: another took its coins."""
+
+    purpose: str
 
 
 class TxConfirmed(Value, frozen=True, kw_only=True):
-    """As deep as asked (`depth`). `raw` is the transaction as mined."""
+    """As deep as asked (`depth`). `raw` is the transaction as mined, `reason` that of the watch."""
 
+    reason: str
     txid: bytes
     depth: int
     height: int
@@ -56,10 +85,14 @@ class TxConfirmed(Value, frozen=True, kw_only=True):
 class TxReorged(Value, frozen=True, kw_only=True):
     """It was in a block, and is not any more."""
 
+    reason: str
     txid: bytes
 
 
 class Spent(Value, frozen=True, kw_only=True):
+    """The watched output was spent by `raw`, mined at `height`."""
+
+    reason: str
     txid: bytes
     vout: int
     raw: bytes

@@ -1,13 +1,16 @@
 """The chain as the node sees it: blocks, confirmations, spends, rebroadcast.
 
-Owns: the tip, what is watched, transactions that are to be mined.
-Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `Broadcast`, `GiveUp`, `NextBlock`; blocks from its port.
-Tells: `TxConfirmed`, `TxReorged`, `Spent` (durable); says `Tip`, `NewBlock`, `LostBlock`.
+Owns: the tip, what is watched, transactions that are to be mined; watches and transactions belong
+to whoever asked, under a reason or purpose of theirs.
+Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `WouldTake`, `Broadcast`, `GiveUp`, `NextBlock`; blocks
+from its port. Tells: `TxConfirmed`, `TxReorged`, `Spent`, `Sent` (durable); says `Tip`, `Verdict`,
+`NewBlock`, `LostBlock`.
 """
 
 from __future__ import annotations
 
-from protocol.bitcoin.transaction import Block, Outpoint, display, parse, parse_block, serialize
+from protocol.bitcoin.transaction import Block, Outpoint, display, parse_block, serialize
+from protocol.chain import sending
 from protocol.chain.items import (
     Broadcast,
     Found,
@@ -23,6 +26,7 @@ from protocol.chain.items import (
     Unwatch,
     WatchSpend,
     WatchTx,
+    WouldTake,
 )
 from protocol.chain.port import (
     Away,
@@ -33,10 +37,11 @@ from protocol.chain.port import (
     Polled,
     Scan,
     Scanned,
-    Send,
+    Submitted,
+    Tried,
 )
+from protocol.chain.rows import Chain, SpendWatch, TxWatch
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.values import Value
 
 POLL_SECONDS = 0.1
 REBROADCAST_DEPTH = 6
@@ -44,43 +49,6 @@ HISTORY = 300
 
 
 FOLLOWERS = ("wallet", "funding", "gossiper", "monitors", "peers", "payments")
-
-
-class Chain(Value, frozen=True, kw_only=True):
-    """Row "chain": the newest blocks, oldest first; the last is the tip."""
-
-    height: int
-    hashes: tuple[bytes, ...]
-
-
-class TxWatch(Value, frozen=True, kw_only=True):
-    """Row "tx/<txid>/<owner>". `since`: blocks from there on are still to be read again."""
-
-    owner: str
-    txid: bytes
-    depth: int
-    since: int | None
-    height: int | None = None
-    position: int = 0
-    raw: bytes = b""
-    told: bool = False
-
-
-class SpendWatch(Value, frozen=True, kw_only=True):
-    """Row "spend/<txid>/<vout>/<owner>"; `since` as in `TxWatch`."""
-
-    owner: str
-    txid: bytes
-    vout: int
-    since: int | None
-    height: int | None = None
-
-
-class Pending(Value, frozen=True, kw_only=True):
-    """Row "send/<txid>": to be sent again until it is mined."""
-
-    raw: bytes
-    height: int | None = None
 
 
 class Machine:
@@ -91,7 +59,7 @@ class Machine:
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
             self._poll(step)
-            self._rebroadcast(step)
+            sending.rebroadcast(step)
             self._scan_again(step)
             step.wake(at.unix_seconds + POLL_SECONDS)
         elif name in FOLLOWERS and (tip := step.get("~tip")) is not None:
@@ -124,14 +92,17 @@ class Machine:
             case WatchSpend():
                 self._watch_spend(step, sender, item)
             case Unwatch():
-                self._unwatch(step, item, sender)
+                self._unwatch(step, sender, item)
+            case WouldTake():
+                sending.would_take(step, sender, item)
+            case Tried():
+                sending.tried(step, item)
             case Broadcast():
-                txid = parse(item.raw).txid
-                if step.get(f"send/{txid.hex()}") is None:
-                    step.put(f"send/{txid.hex()}", Pending(raw=item.raw))
-                step.do(Send(raw=item.raw))
+                sending.broadcast(step, sender, item)
+            case Submitted():
+                sending.submitted(step, item)
             case GiveUp():
-                step.drop(f"send/{item.txid.hex()}")
+                step.drop(f"send/{sender}/{item.purpose}")
             case LookUp():
                 step.do(item)
             case Found():
@@ -141,7 +112,7 @@ class Machine:
             case Mined():
                 self._mined(step, item)
             case Away():
-                step.put("~away", item if item.reason else None)
+                sending.away(step, item)
             case Ask():
                 self._ask(step, item)
             case _:
@@ -169,7 +140,7 @@ class Machine:
         if news.blocks or before != chain.height:
             step.put("chain", chain)
             self._report_depths(step)
-            self._rebroadcast(step)
+            sending.rebroadcast(step)
         if step.get("~tip") != tip:
             step.put("~tip", tip)
             for name in FOLLOWERS:
@@ -181,7 +152,7 @@ class Machine:
         for key, watch in step.scan("tx/").items():
             if watch.height is not None and watch.height > keep:
                 step.put(key, watch.but(height=None, told=False))
-                step.tell(watch.owner, TxReorged(txid=watch.txid))
+                step.tell(watch.owner, TxReorged(reason=watch.reason, txid=watch.txid))
         for key, watch in step.scan("spend/").items():
             if watch.height is not None and watch.height > keep:
                 step.put(key, watch.but(height=None))
@@ -201,8 +172,8 @@ class Machine:
                 raw = serialize(by_txid[watch.txid][1])
                 step.put(key, watch.but(height=height, position=position, raw=raw))
         for key, pending in step.scan("send/").items():
-            if bytes.fromhex(key[5:]) in by_txid:
-                step.put(key, pending.but(height=height))
+            if pending.txid in by_txid:
+                step.put(key, sending.taken(step, pending).but(height=height))
         watched = step.scan("spend/")
         if not watched:
             return
@@ -211,7 +182,13 @@ class Machine:
             tx = spenders.get(Outpoint(watch.txid, watch.vout))
             if tx is not None and watch.height is None:
                 step.put(key, watch.but(height=height))
-                spent = Spent(txid=watch.txid, vout=watch.vout, raw=serialize(tx), height=height)
+                spent = Spent(
+                    reason=watch.reason,
+                    txid=watch.txid,
+                    vout=watch.vout,
+                    raw=serialize(tx),
+                    height=height,
+                )
                 step.tell(watch.owner, spent)
 
     def _report_depths(self, step: Step) -> None:
@@ -222,6 +199,7 @@ class Machine:
             if chain.height - watch.height + 1 >= watch.depth:
                 step.put(key, watch.but(told=True))
                 confirmed = TxConfirmed(
+                    reason=watch.reason,
                     txid=watch.txid,
                     depth=watch.depth,
                     height=watch.height,
@@ -236,37 +214,42 @@ class Machine:
             ):
                 step.drop(key)
 
-    def _rebroadcast(self, step: Step) -> None:
-        for pending in step.scan("send/").values():
-            if pending.height is None:
-                step.do(Send(raw=pending.raw))
-
     # ---- watches ----
 
     def _watch_tx(self, step: Step, owner: str, item: WatchTx) -> None:
-        key = f"tx/{item.txid.hex()}/{owner}"
+        key = f"tx/{owner}/{item.reason}"
         known = step.get(key)
-        if known is None:
-            step.put(key, TxWatch(owner=owner, txid=item.txid, depth=item.depth, since=item.since))
+        if known is None or known.txid != item.txid:
+            fresh = TxWatch(
+                owner=owner,
+                reason=item.reason,
+                txid=item.txid,
+                depth=item.depth,
+                since=item.since,
+            )
+            step.put(key, fresh)
             self._scan(step, key)
         elif known.depth != item.depth:
             step.put(key, known.but(depth=item.depth, told=False))
             self._report_depths(step)
 
     def _watch_spend(self, step: Step, owner: str, item: WatchSpend) -> None:
-        key = f"spend/{item.txid.hex()}/{item.vout}/{owner}"
-        if step.get(key) is None:
-            step.put(key, SpendWatch(owner=owner, txid=item.txid, vout=item.vout, since=item.since))
+        key = f"spend/{owner}/{item.reason}"
+        known = step.get(key)
+        if known is None or (known.txid, known.vout) != (item.txid, item.vout):
+            fresh = SpendWatch(
+                owner=owner,
+                reason=item.reason,
+                txid=item.txid,
+                vout=item.vout,
+                since=item.since,
+            )
+            step.put(key, fresh)
             self._scan(step, key)
 
-    def _unwatch(self, step: Step, item: Unwatch, owner: str) -> None:
-        txid = item.txid.hex()
-        if item.vout is not None:
-            step.drop(f"spend/{txid}/{item.vout}/{owner}")
-            return
-        for key in step.scan(f"tx/{txid}/") | step.scan(f"spend/{txid}/"):
-            if key.endswith(f"/{owner}"):
-                step.drop(key)
+    def _unwatch(self, step: Step, owner: str, item: Unwatch) -> None:
+        step.drop(f"tx/{owner}/{item.reason}")
+        step.drop(f"spend/{owner}/{item.reason}")
 
     def _scan(self, step: Step, key: str) -> None:
         """Blocks that we have seen already may hold what is watched from now on."""

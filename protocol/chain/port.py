@@ -29,7 +29,31 @@ class Fetch(Value, frozen=True, kw_only=True):
 
 
 class Send(Value, frozen=True, kw_only=True):
+    """Into the mempool; `key` is the row that it stands in."""
+
+    key: str
     raw: bytes
+
+
+class Submitted(Value, frozen=True, kw_only=True):
+    """What became of a `Send`: taken (or known, or mined), or `refused` with the reason."""
+
+    key: str
+    raw: bytes
+    refused: str = ""
+
+
+class Try(Value, frozen=True, kw_only=True):
+    """Would it be taken? `key` is the row with the question; the answer is a `Tried`."""
+
+    key: str
+    raw: bytes
+
+
+class Tried(Value, frozen=True, kw_only=True):
+    key: str
+    raw: bytes
+    refused: str = ""
 
 
 class Polled(Value, frozen=True, kw_only=True):

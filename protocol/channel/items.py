@@ -84,9 +84,11 @@ class CloseRequest(Value, frozen=True, kw_only=True):
 
 
 class FundingLocked(Value, frozen=True, kw_only=True):
-    """The funding transaction is as deep as agreed; `scid` (8 bytes) says where."""
+    """The funding transaction is as deep as agreed; `scid` (8 bytes) says where. `key_index`: of
+    the opening."""
 
     channel_id: bytes
+    key_index: int
     scid: bytes
 
 
@@ -94,6 +96,7 @@ class FundingBuried(Value, frozen=True, kw_only=True):
     """The funding transaction is so deep that the channel may be announced."""
 
     channel_id: bytes
+    key_index: int
     scid: bytes
 
 

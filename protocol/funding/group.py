@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from protocol import features, opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
-from protocol.errors import PeerFault, Refusal
+from protocol.errors import Refusal
 from protocol.features import Features
 from protocol.funding import rules
 from protocol.funding.items import (
@@ -32,7 +32,7 @@ from protocol.wallet.items import (
 )
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 
-NO_COINS, STILL_READING, NOT_THERE = 301, 304, -1
+NO_COINS, NOT_SENT, STILL_READING, NOT_THERE = 301, 303, 304, -1
 
 
 class Opener:
@@ -124,18 +124,14 @@ class Opener:
             wanted=wanted,
         )
         self.table.keep(step, negotiation)
-        members = _with(group.members, item.place, at.entropy)
+        members = _with(group.members, item.place, index)
         step.put(f"~group/{group.purpose}", group.but(members=members))
         self.table.send(step, negotiation, message)
 
     # ---- all together ----
 
     def _members(self, step: Step, group: Group) -> list[Negotiation]:
-        return [
-            step.get(f"~nego/{temporary.hex()}")
-            for temporary in group.members
-            if temporary is not None
-        ]
+        return [step.get(f"~nego/{index}") for index in group.members if index is not None]
 
     def advance(self, step: Step, group: Group) -> None:
         """The next step of all, when every member has done the last one."""
@@ -153,8 +149,6 @@ class Opener:
             self._guard(step, group, members)
 
     def on_accept(self, step: Step, item: Negotiation, message: AcceptChannel) -> None:
-        if not item.we_opened or item.accepted is not None:
-            raise PeerFault("accept_channel that nobody asked for")
         rules.check_accept(message, item.opened, self.table.party(item), item.features)
         self.table.keep(step, item.but(accepted=message))
         self.advance(step, step.get(f"~group/{item.purpose}"))
@@ -193,15 +187,17 @@ class Opener:
         paid = [(out.script, out.amount_sat) for out in tx.outputs]
         for member in self._members(step, group):
             wanted = (self.table.funding_script(member), member.opened.funding_satoshis)
-            assert paid.count(wanted) == 1, (
-                "the wallet built another transaction than was asked for"
-            )
+            paid_once = paid.count(wanted)
+            assert paid_once == 1, "the wallet built another transaction than was asked for"
         step.put(f"~group/{group.purpose}", group.but(raw=item.raw))
         for member in self._members(step, group):
             script = self.table.funding_script(member)
             index = opening.find_output(tx, script, member.opened.funding_satoshis)
             assert index is not None
             channel = self.table.first(member, Outpoint(tx.txid, index), group.own_script or b"")
+            if channel.id in self.table.channel_ids(step, but=member.key_index):
+                self._abandon(step, group, "another channel has this channel's id", -1, "try again")
+                return
             signature = opening.sign_first(channel, self.table.secrets(member.key_index))
             created = FundingCreated(
                 temporary_channel_id=member.temporary_id,
@@ -242,7 +238,7 @@ class Opener:
 
     def failed(self, step: Step, item: Negotiation, text: str, code: int = -1) -> None:
         """One negotiation is over; the others go on if they may."""
-        step.drop(f"~nego/{item.temporary_id.hex()}")
+        self.table.drop(step, item)
         group = step.get(f"~group/{item.purpose}")
         if group is not None:
             group = group.but(members=_with(group.members, item.place, None))
@@ -262,7 +258,7 @@ class Opener:
         """Leaves nothing behind: coins are free again, the asker is told."""
         for item in self._members(step, group):
             self.table.tell_peer(step, item, to_peers)
-            step.drop(f"~nego/{item.temporary_id.hex()}")
+            self.table.drop(step, item)
         step.drop(f"~group/{group.purpose}")
         step.say("wallet", ReleaseCoins(purpose=group.purpose))
         step.say("api", Answer(id=group.ask.id, code=code, text=text))
@@ -290,16 +286,14 @@ def _wanted(item: dict[str, object]) -> Wanted:
     )
 
 
-def _with(
-    members: tuple[bytes | None, ...], place: int, temporary: bytes | None
-) -> tuple[bytes | None, ...]:
-    return (*members[:place], temporary, *members[place + 1 :])
+def _with(members: tuple[int | None, ...], place: int, index: int | None) -> tuple[int | None, ...]:
+    return (*members[:place], index, *members[place + 1 :])
 
 
 def answer(step: Step, records: list[Opening]) -> None:
-    """To who asked, when all the channels are past the point of no return."""
+    """To who asked, when the chain has taken the transaction."""
     first = records[0]
-    if not first.ask or any(record.state in ("guarding", "guarded") for record in records):
+    if not first.ask or not first.sent:
         return
     rows = [
         {

@@ -97,14 +97,14 @@ class Failure(Value, frozen=True, kw_only=True):
 class Group(Value, frozen=True, kw_only=True):
     """Row "~group/<purpose>": channels of ours that share a funding transaction.
 
-    `members`: temporary ids by destination, None where nothing is negotiated (not yet, or no more).
+    `members`: key indices by destination, None where nothing is negotiated (not yet, or no more).
     `least`: with fewer channels nothing is opened. `asked`: the wallet makes the transaction.
     """
 
     purpose: str
     ask: Ask
     wanted: tuple[Wanted, ...]
-    members: tuple[bytes | None, ...]
+    members: tuple[int | None, ...]
     least: int
     failed: tuple[Failure, ...] = ()
     own_script: bytes | None = None
@@ -113,7 +113,8 @@ class Group(Value, frozen=True, kw_only=True):
 
 
 class Negotiation(Value, frozen=True, kw_only=True):
-    """Row "~nego/<temporary id>": an opening that may be forgotten at any time.
+    """Row "~nego/<key index>": an opening that may be forgotten at any time. What the wire calls it
+    until it has a channel id leads to it: row "~temporary/<peer>/<temporary id>".
 
     `purpose`: its group when we open; `place`: which destination of it. `began`: unix seconds.
     """
@@ -139,11 +140,14 @@ class Negotiation(Value, frozen=True, kw_only=True):
 
 
 class Opening(Value, frozen=True, kw_only=True):
-    """Row "opening/<channel id>". `purpose` is what channels in one transaction share.
+    """Row "opening/<key index>". `purpose` is what channels in one transaction share.
 
-    `ask`: the question that is answered with it; `several`: it was asked for several channels.
+    `sent`: the backend has taken our transaction; `depth`: as deep as chain has said that it is.
+    `ask`: the question that is answered with it;
+    `several`: it was asked for several channels.
     """
 
+    key_index: int
     channel_id: bytes
     purpose: str
     peer: bytes
@@ -159,6 +163,8 @@ class Opening(Value, frozen=True, kw_only=True):
     anchors: bool = True
     signature: bytes = b""
     raw: bytes = b""
+    sent: bool = False
+    depth: int = 0
     ask: str = ""
     several: bool = False
     failed: tuple[Failure, ...] = ()

@@ -32,6 +32,24 @@ def upfront(theirs: Features, script: bytes | None) -> bytes | None:
     return (script or b"") if known else None
 
 
+def purpose_of(item: Negotiation) -> str:
+    """Under which name the wallet keeps what it gives for this negotiation."""
+    return item.purpose or f"opening-{item.key_index}"
+
+
+def _temporary(peer: bytes, temporary_id: bytes) -> str:
+    return f"~temporary/{peer.hex()}/{temporary_id.hex()}"
+
+
+def by_channel(step: Step, peer: bytes, channel: bytes) -> Opening | None:
+    """The durable opening of a channel with this peer, by the id that the wire gives it."""
+    for _, row in step.each("opening"):
+        if row.channel_id == channel and row.peer == peer:
+            found: Opening = row
+            return found
+    return None
+
+
 class Table:
     """Rows "~nego/...", and how they become durable."""
 
@@ -57,7 +75,18 @@ class Table:
             step.put("keys", KeyIndex(next=index + 1))
 
     def keep(self, step: Step, item: Negotiation) -> None:
-        step.put(f"~nego/{item.temporary_id.hex()}", item)
+        step.put(f"~nego/{item.key_index}", item)
+        step.put(_temporary(item.peer, item.temporary_id), item.key_index)
+
+    def drop(self, step: Step, item: Negotiation) -> None:
+        step.drop(f"~nego/{item.key_index}")
+        step.drop(_temporary(item.peer, item.temporary_id))
+
+    def find(self, step: Step, peer: bytes, temporary_id: bytes) -> Negotiation | None:
+        """What this peer calls so."""
+        index = step.get(_temporary(peer, temporary_id))
+        found: Negotiation | None = None if index is None else step.get(f"~nego/{index}")
+        return found
 
     def send(self, step: Step, item: Negotiation, message: Message) -> None:
         raw = message.encode()
@@ -79,6 +108,18 @@ class Table:
             least_reserve=0 if item.we_opened else item.opened.dust_limit_satoshis,
             reserve_sat=asked.reserve_sat if asked is not None else None,
         )
+
+    def channel_ids(self, step: Step, *, but: int) -> set[bytes]:
+        """Of all openings and negotiations, derived from what they will spend."""
+        taken = {row.channel_id for _, row in step.each("opening") if row.key_index != but}
+        for _, row in step.each("~nego"):
+            if row.key_index != but and row.channel is not None:
+                taken.add(row.channel.id)
+            elif row.key_index != but and row.created is not None:
+                created = row.created
+                funding = Outpoint(created.funding_txid, created.funding_output_index)
+                taken.add(channel_id(funding))
+        return taken
 
     def funding_script(self, item: Negotiation) -> bytes:
         said = item.accepted if item.we_opened else item.opened
@@ -110,14 +151,17 @@ class Table:
     def guard(self, step: Step, item: Negotiation, channel: Channel, record: Opening) -> None:
         """From here on the opening is durable; nothing has been broadcast or signed for them."""
         self.use_index(step, item.key_index)
-        step.put(f"opening/{channel.id.hex()}", record)
-        step.drop(f"~nego/{item.temporary_id.hex()}")
+        known = step.get(f"opening/{item.key_index}")
+        assert known is None, "an opening is never overwritten"
+        step.put(f"opening/{item.key_index}", record)
+        self.drop(step, item)
         guard = Guard(channel=channel, since=record.since, address=item.address)
         step.tell("monitors", guard)
 
     def record(self, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
         terms, tip = channel.setup, step.get("~tip")
         return Opening(
+            key_index=item.key_index,
             channel_id=channel.id,
             purpose=purpose,
             peer=item.peer,
@@ -143,8 +187,7 @@ class Accepter:
 
     def on_open(self, step: Step, item: FromPeer, message: OpenChannel, at: Moment) -> None:
         """Raises `PeerFault`. Until the peer has signed, it costs us memory only, and little."""
-        key = f"~nego/{message.temporary_channel_id.hex()}"
-        if step.get(key) is not None:
+        if self.table.find(step, item.peer, message.temporary_channel_id) is not None:
             raise PeerFault("open_channel with a temporary_channel_id in use")
         if step.get("~tip") is None:
             raise PeerFault("still reading the chain; try again")
@@ -202,21 +245,17 @@ class Accepter:
         channel = self.table.first(item, funding, b"")
         opening.check_first(channel, self.table.secrets(item.key_index), message.signature)
         self.table.keep(step, item.but(created=message))
-        step.say("wallet", NewScript(purpose=item.temporary_id.hex()))
+        step.say("wallet", NewScript(purpose=purpose_of(item)))
 
     def _check_free(self, step: Step, item: Negotiation, funding: Outpoint) -> None:
-        """Nobody else's output, least of all one that we have just told this peer of: two channels
-        with one id would overwrite each other. Raises `PeerFault`."""
+        """Nobody else's output, least of all one that we have just told this peer of. A channel id
+        is the txid XORed with the output's index: of every output there are twins in transactions
+        that are easily invented, so that it is the id that has to be free. Raises `PeerFault`."""
         groups = [group.raw for group in step.scan("~group/").values()]
         ours = {parse(raw).txid for raw in groups if raw is not None}
         ours |= {row.funding_txid for _, row in step.each("opening") if row.we_opened}
-        others = [
-            (row.created.funding_txid, row.created.funding_output_index)
-            for _, row in step.each("~nego")
-            if row.created is not None and row.temporary_id != item.temporary_id
-        ]
-        taken = step.get(f"opening/{channel_id(funding).hex()}") is not None
-        if taken or funding.txid in ours or funding in others:
+        taken = self.table.channel_ids(step, but=item.key_index)
+        if channel_id(funding) in taken or funding.txid in ours:
             raise PeerFault("funding_created for an output that is in use")
 
     def script(self, step: Step, item: Negotiation, script: bytes) -> None:
@@ -229,16 +268,16 @@ class Accepter:
         self._check_free(step, item, funding)
         channel = self.table.first(item, funding, script)
         channel = opening.check_first(channel, secrets, created.signature)
-        record = self.table.record(step, item, channel, item.temporary_id.hex())
+        record = self.table.record(step, item, channel, purpose_of(item))
         signature = opening.sign_first(channel, secrets)
         self.table.guard(step, item, channel, record.but(signature=signature))
 
     def ask_wallet(self, step: Step, item: Negotiation) -> None:
         """The wallet has restarted; it gives the same answer twice."""
         if item.created is not None:
-            step.say("wallet", NewScript(purpose=item.temporary_id.hex()))
+            step.say("wallet", NewScript(purpose=purpose_of(item)))
 
     def abandon(self, step: Step, item: Negotiation) -> None:
-        step.drop(f"~nego/{item.temporary_id.hex()}")
+        self.table.drop(step, item)
         if item.created is not None:
-            step.say("wallet", ReleaseCoins(purpose=item.temporary_id.hex()))
+            step.say("wallet", ReleaseCoins(purpose=purpose_of(item)))

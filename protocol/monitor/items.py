@@ -19,9 +19,10 @@ class Guard(Value, frozen=True, kw_only=True):
 
 
 class Guarding(Value, frozen=True, kw_only=True):
-    """To funding: the channel is durable."""
+    """To funding: the channel of this opening is durable. An opening is named by its `key_index`,
+    which is ours to give: what the wire calls a channel follows from what the peer chooses."""
 
-    channel_id: bytes
+    key_index: int
 
 
 class ChannelUsable(Value, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class ChannelUsable(Value, frozen=True, kw_only=True):
     channel's place has changed. `hidden`: it is never named by its place."""
 
     channel_id: bytes
+    key_index: int
     peer: bytes
     scid: bytes
     hidden: bool = False
@@ -38,6 +40,7 @@ class ChannelEnded(Value, frozen=True, kw_only=True):
     """To funding and payments: there is nothing more to do off-chain."""
 
     channel_id: bytes
+    key_index: int
     reason: str
 
 
@@ -193,14 +196,17 @@ class Preimage(Value, frozen=True, kw_only=True):
 class Watch(Value, frozen=True, kw_only=True):
     """Row "watch/<channel>": what the monitor itself knows of the channel.
 
-    `ended` names why it is no more; `spent_by` is the transaction (hex, as users see it).
+    `since`: the first height at which its funding output may be spent. `ended` names why it is no
+    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it).
     """
 
+    since: int = 0
     usable_told: bool = False
     locked: bytes | None = None
     buried: bytes | None = None
     close: items.CloseRequest | None = None
     ended: str | None = None
+    ended_height: int | None = None
     spent_by: str | None = None
     alarm: str | None = None
 
@@ -231,6 +237,7 @@ class TakenOutput(Value, frozen=True, kw_only=True):
 
 
 class ForgetUnfunded(Value, frozen=True, kw_only=True):
-    """From funding: the channel was never funded, and never will be."""
+    """From funding: the channel of this opening was never funded, and never will be."""
 
     channel_id: bytes
+    key_index: int

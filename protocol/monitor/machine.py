@@ -16,7 +16,6 @@ from protocol.chain.items import (
     TxConfirmed,
     TxReorged,
     Unwatch,
-    WatchSpend,
 )
 from protocol.channel import items, mined
 from protocol.channel.state import Core, Setup, check_successor, is_alias
@@ -60,6 +59,8 @@ class Machine:
             own = [announced.facts(channel) for channel in channels if channel is not None]
             facts = tuple(item for item in own if item is not None)
             step.say("gossiper", OwnChannels(all=facts, of=self.count))
+        if name == "chain":
+            onchain.watch_again(step)
         if name == "payments":
             claims.found(step)
         if name == "wallet":
@@ -145,7 +146,9 @@ class Machine:
             return
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
-            step.tell("chain", Broadcast(raw=update.core.closing_tx))
+            txid = parse(update.core.closing_tx).txid.hex()
+            closing = Broadcast(purpose=f"{cid}/close/{txid}", raw=update.core.closing_tx)
+            step.tell("chain", closing)
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, core, update.core)
         if announced.said_of(update.core) != announced.said_of(core):
@@ -167,7 +170,7 @@ class Machine:
         unplaced = core.scid is None or is_alias(core.scid)
         if unplaced and not setup.we_opened and core.our_number == 0:
             # never funded as far as we know, and the opener has given it up: funding decides
-            step.tell("funding", ChannelEnded(channel_id=setup.channel_id, reason="failed"))
+            step.tell("funding", _ended(setup, "failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
         step.log(f"channel={cid} failed: {core.failed!r}")
@@ -190,41 +193,47 @@ class Machine:
         known = step.get(f"setup/{cid}")
         if known is not None and known != channel.setup:
             # the id of another channel, open or closed: nothing of that one may change
-            ended = ChannelEnded(channel_id=channel.id, reason="duplicate")
-            step.tell("funding", ended)
+            step.tell("funding", _ended(channel.setup, "duplicate"))
             return
         if step.get(f"watch/{cid}") is None:
             step.put(f"setup/{cid}", channel.setup)
             step.put(f"core/{cid}", channel.core)
-            step.put(f"watch/{cid}", Watch())
+            step.put(f"watch/{cid}", Watch(since=item.since))
             if item.address is not None:
                 host, port = item.address
                 node = channel.setup.peer
                 place = PeerAddress(node_id=node, host=host, port=port)
                 step.put(f"address/{node.hex()}", place)
-            funding = channel.setup.funding
-            spend = WatchSpend(txid=funding.txid, vout=funding.vout, since=item.since)
-            step.tell("chain", spend)
+            step.tell("chain", onchain.funding_watch(channel.setup, item.since))
         step.say("peers", items.Born(channel=channel))
         address = step.get(f"address/{channel.setup.peer.hex()}")
         if address is not None:
             # peers may have started before this channel was known, and not have dialled for it
             step.say("peers", address)
-        step.tell("funding", Guarding(channel_id=channel.id))
+        step.tell("funding", Guarding(key_index=channel.setup.key_index))
 
     def _locked(self, step: Step, item: items.FundingLocked) -> None:
-        cid = item.channel_id.hex()
-        watch = step.get(f"watch/{cid}")
+        cid, watch = item.channel_id.hex(), self._opened_by(step, item)
         if watch is not None:
             step.put(f"watch/{cid}", watch.but(locked=item.scid))
             step.say("peers", item)
 
     def _buried(self, step: Step, item: items.FundingBuried) -> None:
-        cid = item.channel_id.hex()
-        watch = step.get(f"watch/{cid}")
+        cid, watch = item.channel_id.hex(), self._opened_by(step, item)
         if watch is not None:
             step.put(f"watch/{cid}", watch.but(buried=item.scid))
             step.say("peers", item)
+
+    @staticmethod
+    def _opened_by(
+        step: Step, item: items.FundingLocked | items.FundingBuried | ForgetUnfunded
+    ) -> Watch | None:
+        """The channel that funding means: another opening may have wanted the same id."""
+        setup = step.get(f"setup/{item.channel_id.hex()}")
+        if setup is None or setup.key_index != item.key_index:
+            return None
+        watch: Watch | None = step.get(f"watch/{item.channel_id.hex()}")
+        return watch
 
     # ---- the end ----
 
@@ -233,12 +242,14 @@ class Machine:
             onchain.look(step, key.removeprefix("closing/"), self._master)
 
     def _spent(self, step: Step, item: Spent) -> None:
-        closed = onchain.output_spent(step, item)
-        if closed is not None:
-            onchain.look(step, closed, self._master)
-        for key, setup in step.scan("setup/").items():
-            if (setup.funding_txid, setup.funding_index) == (item.txid, item.vout):
-                self._ended(step, key.removeprefix("setup/"), setup, item)
+        cid, _, what = item.reason.partition("/")
+        setup = step.get(f"setup/{cid}")
+        if setup is None:
+            return
+        if what == onchain.FUNDING:
+            self._ended(step, cid, setup, item)
+        elif onchain.output_spent(step, cid, item):
+            onchain.look(step, cid, self._master)
 
     def _ended(self, step: Step, cid: str, setup: Setup, spent: Spent) -> None:
         core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
@@ -248,7 +259,11 @@ class Machine:
         assert channel is not None
         agreed = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
         mutual = agreed and mined.number(channel, tx) is None
-        watch = watch.but(ended="mutual" if mutual else "unilateral", spent_by=display(tx.txid))
+        watch = watch.but(
+            ended="mutual" if mutual else "unilateral",
+            ended_height=spent.height,
+            spent_by=display(tx.txid),
+        )
         step.put(f"watch/{cid}", watch)
         if core.their_half is not None:  # there is nothing to announce any more
             step.put(f"core/{cid}", core.but(their_half=None))
@@ -265,7 +280,7 @@ class Machine:
     def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
         """Nothing more is done off-chain: everybody is told, open wishes are refused."""
         step.say("peers", items.Ended(channel_id=setup.channel_id))
-        ended = ChannelEnded(channel_id=setup.channel_id, reason=reason)
+        ended = _ended(setup, reason)
         step.tell("funding", ended)
         step.tell("payments", ended)
         step.say("gossiper", ended)
@@ -275,12 +290,12 @@ class Machine:
     def _forget(self, step: Step, item: ForgetUnfunded) -> None:
         """Funding says that this channel never got its money."""
         cid = item.channel_id.hex()
-        setup, watch = step.get(f"setup/{cid}"), step.get(f"watch/{cid}")
-        if setup is None or watch is None or watch.ended is not None:
+        setup, watch = step.get(f"setup/{cid}"), self._opened_by(step, item)
+        if watch is None or watch.ended is not None:
             return
         self._part(step, cid, setup, "unfunded")
         closers.refuse(step, cid, "the channel was never funded")
-        step.tell("chain", Unwatch(txid=setup.funding_txid, vout=setup.funding_index))
+        step.tell("chain", Unwatch(reason=onchain.reason(cid, onchain.FUNDING)))
         # an opening that came to nothing leaves nothing: else free openings would fill the disk
         for key in (f"setup/{cid}", f"core/{cid}", f"watch/{cid}"):
             step.drop(key)
@@ -300,6 +315,10 @@ class Machine:
             elif watch.ended != "unfunded":
                 rows.append(listpeerchannels(channel, watch))
         step.say("api", Answer(id=ask.id, result=rows))
+
+
+def _ended(setup: Setup, reason: str) -> ChannelEnded:
+    return ChannelEnded(channel_id=setup.channel_id, key_index=setup.key_index, reason=reason)
 
 
 def _htlc(step: Step, item: object) -> None:

@@ -25,7 +25,7 @@ from protocol.chain.items import (
 from protocol.channel import mined
 from protocol.channel.items import FORWARD, LearnedPreimage
 from protocol.channel.mined import Found, Mined
-from protocol.channel.state import Channel, Htlc
+from protocol.channel.state import Channel, Htlc, Setup
 from protocol.crypto.keys import ChannelSecrets
 from protocol.machine import Step
 from protocol.monitor import claims, htlcs, truth
@@ -33,6 +33,51 @@ from protocol.monitor.items import Closing, HtlcEnded, TakenOutput
 from protocol.wallet.items import FOR_GOOD, NewScript, ScriptIs
 
 IRREVOCABLE_DEPTH = 6
+
+# reasons of watches, each behind "<channel>/": the funding output, the commitment that spent it,
+# and of its outputs ("output/<vout>") the transactions that took them ("spender/<txid>")
+FUNDING, CLOSING, OUTPUT, SPENDER = "funding", "closing", "output", "spender"
+
+
+def reason(cid: str, what: str, which: object = "") -> str:
+    return f"{cid}/{what}/{which}" if which != "" else f"{cid}/{what}"
+
+
+def funding_watch(setup: Setup, since: int) -> WatchSpend:
+    return WatchSpend(
+        reason=reason(setup.channel_id.hex(), FUNDING),
+        txid=setup.funding_txid,
+        vout=setup.funding_index,
+        since=since,
+    )
+
+
+def watch_again(step: Step) -> None:
+    """Chain has restarted, or we have: everything that is to be watched. What it knows already
+    changes nothing; what it has lost it looks for from the beginning."""
+    for key, setup in step.scan("setup/").items():
+        cid = key.removeprefix("setup/")
+        watch, closing = step.get(f"watch/{cid}"), step.get(f"closing/{cid}")
+        if watch is None:
+            continue
+        step.say("chain", funding_watch(setup, watch.since))
+        if closing is None or closing.done:
+            continue
+        step.say("chain", _until_buried(closing.txid, closing.height, reason(cid, CLOSING)))
+        for place, row in _taken(step, cid).items():
+            step.say("chain", _spend_watch(cid, closing, int(place.rpartition("/")[2])))
+            if row.by is not None:
+                spender = reason(cid, SPENDER, row.by.hex())
+                step.say("chain", _until_buried(row.by, closing.height, spender))
+
+
+def _until_buried(txid: bytes, since: int, why: str) -> WatchTx:
+    return WatchTx(reason=why, txid=txid, depth=IRREVOCABLE_DEPTH, since=since)
+
+
+def _spend_watch(cid: str, closing: Closing, vout: int) -> WatchSpend:
+    why = reason(cid, OUTPUT, vout)
+    return WatchSpend(reason=why, txid=closing.txid, vout=vout, since=closing.height)
 
 
 def spent(step: Step, channel: Channel, item: Spent, master: bytes) -> None:
@@ -50,14 +95,32 @@ def spent(step: Step, channel: Channel, item: Spent, master: bytes) -> None:
         to=known.to if known is not None else None,
     )
     step.put(f"closing/{cid}", closing)
-    step.tell("chain", WatchTx(txid=tx.txid, depth=IRREVOCABLE_DEPTH, since=item.height))
+    step.tell("chain", _until_buried(tx.txid, item.height, reason(cid, CLOSING)))
 
 
 def forget(step: Step, cid: str) -> None:
     """Another transaction closed the channel, after a reorganisation."""
-    step.drop(f"closing/{cid}")
-    for key in step.scan(f"taken/{cid}/"):
+    if step.get(f"closing/{cid}") is not None:
+        step.drop(f"closing/{cid}")
+        _rest(step, cid)
+    for key in _taken(step, cid):
         step.drop(key)
+
+
+def _rest(step: Step, cid: str) -> None:
+    """Chain need not look for what followed from this closing any more."""
+    rows = _taken(step, cid)
+    spenders = [reason(cid, SPENDER, row.by.hex()) for row in rows.values() if row.by is not None]
+    outputs = [reason(cid, OUTPUT, key.rpartition("/")[2]) for key in rows]
+    for why in (reason(cid, CLOSING), *outputs, *dict.fromkeys(spenders)):
+        step.tell("chain", Unwatch(reason=why))
+    for key, row in rows.items():
+        if row.sent not in (None, row.by):
+            step.tell("chain", GiveUp(purpose=_purpose(cid, int(key.rpartition("/")[2]))))
+
+
+def _purpose(cid: str, vout: int) -> str:
+    return f"{cid}/take/{vout}"
 
 
 def script_is(step: Step, item: ScriptIs) -> str:
@@ -69,17 +132,17 @@ def script_is(step: Step, item: ScriptIs) -> str:
     return cid
 
 
-def output_spent(step: Step, item: Spent) -> str | None:
-    """Somebody, maybe we, has taken an output of a commitment; -> the channel."""
-    cid = _channel_of(step, item.txid)
-    row = step.get(f"taken/{cid}/{item.vout}") if cid is not None else None
-    if cid is None or row is None:
-        return None
+def output_spent(step: Step, cid: str, item: Spent) -> bool:
+    """Somebody, maybe we, has taken an output of this channel's commitment; -> is it that one's?"""
+    closing, row = step.get(f"closing/{cid}"), step.get(f"taken/{cid}/{item.vout}")
+    if closing is None or closing.txid != item.txid or row is None:
+        return False
     tx = parse(item.raw)
     step.put(f"taken/{cid}/{item.vout}", row.but(by=tx.txid, final=False))
-    step.tell("chain", WatchTx(txid=tx.txid, depth=IRREVOCABLE_DEPTH, since=item.height))
+    spender = reason(cid, SPENDER, tx.txid.hex())
+    step.tell("chain", _until_buried(tx.txid, item.height, spender))
     _learn(step, cid, mined.preimages_in(tx, Outpoint(item.txid, item.vout)))
-    return cid
+    return True
 
 
 def _learn(step: Step, cid: str, shown: dict[bytes, bytes]) -> None:
@@ -94,27 +157,19 @@ def _learn(step: Step, cid: str, shown: dict[bytes, bytes]) -> None:
 
 
 def deep(step: Step, item: TxConfirmed | TxReorged) -> list[str]:
-    """A transaction is irrevocable, or is in no block any more; -> the channels."""
+    """A transaction is irrevocable, or is in no block any more; -> the channel, if it has one."""
     final = isinstance(item, TxConfirmed)
-    changed = []
-    for key, closing in step.scan("closing/").items():
-        cid = key.removeprefix("closing/")
-        if closing.txid == item.txid:
-            step.put(key, closing.but(buried=final))
-            changed.append(cid)
-        for place, row in step.scan(f"taken/{cid}/").items():
-            if row.by == item.txid:
-                # what is mined again is told again
-                step.put(place, row.but(final=final, by=item.txid if final else None))
-                changed.append(cid)
-    return changed
-
-
-def _channel_of(step: Step, txid: bytes) -> str | None:
-    for key, closing in step.scan("closing/").items():
-        if closing.txid == txid:
-            return key.removeprefix("closing/")
-    return None
+    cid, _, what = item.reason.partition("/")
+    closing = step.get(f"closing/{cid}")
+    if closing is None:
+        return []
+    if what == CLOSING and closing.txid == item.txid:
+        step.put(f"closing/{cid}", closing.but(buried=final))
+    for place, row in _taken(step, cid).items() if what.startswith(SPENDER) else ():
+        if row.by == item.txid:
+            # what is mined again is told again
+            step.put(place, row.but(final=final, by=item.txid if final else None))
+    return [cid]
 
 
 # ---- what is to be done --------------------------------------------------------------------------
@@ -166,8 +221,7 @@ def _watch(step: Step, cid: str, closing: Closing, found: Found) -> None:
     key = f"taken/{cid}/{found.vout}"
     if step.get(key) is None:
         step.put(key, TakenOutput(what=found.what))
-        watch = WatchSpend(txid=closing.txid, vout=found.vout, since=closing.height)
-        step.tell("chain", watch)
+        step.tell("chain", _spend_watch(cid, closing, found.vout))
 
 
 def _take(
@@ -193,7 +247,8 @@ def _take(
     tx = mined.take(closing.txid, found, way, closing.to, tip.feerate_per_kw)
     if tx is not None:
         step.put(f"taken/{cid}/{found.vout}", row.but(sent=tx.txid))
-        step.tell("chain", Broadcast(raw=serialize(tx)))
+        purpose = _purpose(cid, found.vout)
+        step.tell("chain", Broadcast(purpose=purpose, raw=serialize(tx)))
         step.log(f"channel={cid} takes {found.what} by {display(tx.txid)}")
 
 
@@ -241,12 +296,7 @@ def _done(step: Step, cid: str, closing: Closing) -> None:
     if not tried or open_ones or step.scan(f"htlc/{cid}/"):
         return
     step.put(f"closing/{cid}", closing.but(done=True))
-    spenders = [row.by for row in rows if row.by is not None]
-    for txid in dict.fromkeys([closing.txid, *spenders]):
-        step.tell("chain", Unwatch(txid=txid))
-    for row in rows:
-        if row.sent not in (None, row.by):
-            step.tell("chain", GiveUp(txid=row.sent))
+    _rest(step, cid)
 
 
 def _forget(step: Step, cid: str, htlc: Htlc) -> None:

@@ -28,12 +28,12 @@ def channel(step: Step, cid: str) -> Channel | None:
 def born(step: Step, cid: str, watch: Watch) -> items.Born:
     whole = channel(step, cid)
     assert whole is not None
-    locked = None
+    index, locked = whole.setup.key_index, None
     if watch.locked is not None:
-        locked = items.FundingLocked(channel_id=whole.id, scid=watch.locked)
+        locked = items.FundingLocked(channel_id=whole.id, key_index=index, scid=watch.locked)
     buried = None
     if watch.buried is not None:
-        buried = items.FundingBuried(channel_id=whole.id, scid=watch.buried)
+        buried = items.FundingBuried(channel_id=whole.id, key_index=index, scid=watch.buried)
     return items.Born(
         channel=whole,
         holds=claims.holds(step, cid),
@@ -65,6 +65,7 @@ def usable(step: Step, cid: str) -> ChannelUsable:
     setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
     return ChannelUsable(
         channel_id=setup.channel_id,
+        key_index=setup.key_index,
         peer=setup.peer,
         scid=core.scid or bytes(8),
         hidden=setup.scid_alias,

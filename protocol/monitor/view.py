@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocol import features
+from protocol.bitcoin import units
 from protocol.bitcoin.transaction import display
 from protocol.channel import commitments, stages
 from protocol.channel.room import Room
@@ -86,7 +87,7 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "opener": "local" if setup.we_opened else "remote",
         "channel_type": features.shown_type(setup.kind),
         "features": features.shown_type(setup.kind)["names"],
-        "feerate": {"perkw": rate, "perkb": rate * 4},
+        "feerate": {"perkw": rate, "perkb": units.sat_per_kvb_of_per_kw(rate)},
         "total_msat": setup.capacity_sat * 1000,
         "to_us_msat": core.ours_msat,
         "their_to_self_delay": setup.theirs.to_self_delay,

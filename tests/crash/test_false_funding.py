@@ -32,7 +32,12 @@ def test_a_false_funding_output_ends_the_opening(how: str) -> None:
     false = tx._replace(outputs=tuple(outputs))
 
     news = TxConfirmed(
-        txid=record.funding_txid, depth=3, height=9, position=1, raw=serialize(false)
+        reason=str(record.key_index),
+        txid=record.funding_txid,
+        depth=3,
+        height=9,
+        position=1,
+        raw=serialize(false),
     )
     world.post(("bob", "chain", "funding"), ("item", 0, vocabulary.encode(news)))
     world.settle()

@@ -338,7 +338,7 @@ def test_an_htlc_that_does_not_pay_for_its_spend_fails_upstream_all_the_same() -
 
 
 def test_a_closed_channel_is_not_looked_at_for_ever() -> None:
-    """When all of it is irrevocable, chain watches nothing of it any more."""
+    """When all of it is irrevocable, chain watches its funding output alone."""
     run = Claiming(held=True)
     run.all_held()
     a, _ = run.cids
@@ -347,15 +347,15 @@ def test_a_closed_channel_is_not_looked_at_for_ever() -> None:
     _settle(run)
     stories.until(run.world, lambda: run.status() == "paid", "it is paid")
     _mine(run, 1)
-    txid = run.bob.row("monitors", f"closing/{a}").txid.hex()
-    assert any(txid in key for key in run.bob.rows("chain", "spend"))
+    assert any(f"/{a}/output/" in key for key in run.bob.rows("chain", "spend"))
 
     _mine(run, 8)
 
     for node in (run.alice, run.bob):
         assert node.row("monitors", f"closing/{a}").done
-        for segment in ("spend", "tx", "send"):
-            assert not any(txid in key for key in node.rows("chain", segment)), segment
+        left = [key for name in ("spend", "tx", "send") for key in node.rows("chain", name)]
+        of_it = [key.partition("/")[2].partition("/")[2] for key in left if f"/{a}/" in key]
+        assert of_it == [f"{a}/funding"]
 
 
 def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None:
@@ -377,13 +377,13 @@ def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None
 
 
 def test_a_spend_that_left_the_chain_leaves_the_output_free() -> None:
-    rows = Table()
+    rows, spender = Table(), bytes([1]) * 32
     closing = Closing(raw=b"", txid=bytes(32), height=1, ours=False)
     rows.set("closing/x", closing)
     rows.set("taken/x/0", TakenOutput(what="theirs/0", by=bytes([1]) * 32, final=True))
     step = Step(rows)
 
-    assert onchain.deep(step, TxReorged(txid=bytes([1]) * 32)) == ["x"]
+    assert onchain.deep(step, TxReorged(reason=f"x/spender/{spender.hex()}", txid=spender)) == ["x"]
 
     row = step.get("taken/x/0")
     assert (row.by, row.final) == (None, False)

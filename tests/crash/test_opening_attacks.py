@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 
 from actors.testkit import World, several, stories, tale
+from actors.testkit.explore import Story, explore
 from actors.testkit.node import Node
 from actors.testkit.points import on_wire, step_until
 from protocol import opening
-from protocol.bitcoin.transaction import Outpoint, parse
+from protocol.bitcoin.transaction import Outpoint, display, parse
+from protocol.channel.items import FundingLocked
+from protocol.channel.state import channel_id
 from protocol.crypto.keys import ChannelSecrets
+from protocol.monitor.items import ChannelEnded, ForgetUnfunded, Guard
 from protocol.opening import Policy
 from protocol.wallet.items import ReleaseCoins, ReserveCoins
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
-from protocol.wire.opening import AcceptChannel, FundingCreated
+from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
+from tests.kit import enforcing
 
 SIGNED, ACCEPT = 35, 33
 ATTACKER = ChannelSecrets(b"a" * 32, 1)
@@ -106,6 +111,8 @@ def test_two_fakes_on_one_output_are_one() -> None:
     first = _fake(world, "bob", "alice")
     output = Outpoint(b"\x11" * 32, 0)
     _say(world, "bob", "alice", first(output))
+    step_until(world, lambda w: on_wire(w, "alice", "bob", SIGNED))
+    _take(world, "alice", "bob", SIGNED)  # bob's own node would say that it knows nothing of it
     world.settle()
 
     for number in range(1, 4):
@@ -115,7 +122,9 @@ def test_two_fakes_on_one_output_are_one() -> None:
         world.settle()
 
     kept = {key.removeprefix("watch/") for key in alice.rows("monitors", "watch")}
-    assert kept == {key.removeprefix("opening/") for key in alice.rows("funding", "opening")}
+    openings = alice.rows("funding", "opening").values()
+    assert kept == {row.channel_id.hex() for row in openings}
+    assert len(openings) == 1
 
 
 def test_a_strangers_opening_takes_no_watch_of_ours_away() -> None:
@@ -228,8 +237,6 @@ def test_a_coin_is_never_chosen_for_two_openings(order: int) -> None:
 
 def test_a_monitor_that_refuses_one_of_a_group_ends_all_of_it() -> None:
     """Told by hand: nothing is sent, coins are free, the question is answered, peers are told."""
-    from protocol.monitor.items import ChannelEnded
-
     world = several.begin()
     alice = world.nodes["alice"]
     for name in several.AMOUNTS:
@@ -242,7 +249,9 @@ def test_a_monitor_that_refuses_one_of_a_group_ends_all_of_it() -> None:
     step_until(world, lambda w: len(alice.rows("funding", "opening")) == 2)
     record = next(iter(alice.rows("funding", "opening").values()))
 
-    ended = ChannelEnded(channel_id=record.channel_id, reason="duplicate")
+    ended = ChannelEnded(
+        channel_id=record.channel_id, key_index=record.key_index, reason="duplicate"
+    )
     alice.drivers["funding"].hear("monitors", 0, ended)
     while alice.drivers["funding"].busy:
         alice.drivers["funding"].flush()
@@ -253,3 +262,175 @@ def test_a_monitor_that_refuses_one_of_a_group_ends_all_of_it() -> None:
     assert not world.chain.mempool
     assert not alice.rows("funding", "opening")
     assert not alice.rows("wallet", "reservation")
+
+
+def _twin(funding: Outpoint) -> Outpoint:
+    """Another output with the same channel id."""
+    tail = (int.from_bytes(funding.txid[-2:], "big") ^ 1).to_bytes(2, "big")
+    return Outpoint(funding.txid[:-2] + tail, funding.vout ^ 1)
+
+
+@pytest.mark.parametrize("order", ["twin first", "signature first"])
+def test_nobody_opens_a_channel_that_has_the_id_of_ours(order: str) -> None:
+    """While the monitor writes the one, funding_signed for the other comes, and its answer late."""
+    world, alice, bob = _asked()
+    created = _fake(world, "bob", "alice")
+    _ask(world, alice, bob)
+    signed = _take(world, "bob", "alice", SIGNED)
+    (ours,) = [row for row in alice.rows("funding", "~nego").values() if row.we_opened]
+    funding = ours.channel.setup.funding
+    assert channel_id(_twin(funding)) == channel_id(funding)
+    said = [created(_twin(funding)).encode(), signed]
+
+    for message in said if order == "twin first" else said[::-1]:
+        _say(world, "bob", "alice", message)
+    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+
+    (record,) = alice.rows("funding", "opening").values()
+    assert record.we_opened
+    (setup,) = alice.rows("monitors", "setup").values()
+    assert setup.funding == funding
+    assert list(world.chain.mempool) == [funding.txid]
+
+
+def test_a_monitor_keeps_the_channel_that_it_has_whatever_a_second_opening_wants() -> None:
+    """The id is taken there: the second one ends, and the first one's watch and money stay."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+    (record,) = alice.rows("funding", "opening").values()
+    cid = record.channel_id.hex()
+    whole, _ = enforcing.channel(alice, cid)
+    second = whole.setup.but(key_index=77)
+    monitor = alice.drivers["monitors"]
+
+    monitor.hear("funding", 0, Guard(channel=whole.but(setup=second), since=0))
+    monitor.hear("funding", 0, ForgetUnfunded(channel_id=whole.id, key_index=77))
+    locked = FundingLocked(channel_id=whole.id, key_index=77, scid=bytes(8))
+    monitor.hear("funding", 0, locked)
+    while monitor.busy:
+        monitor.flush()
+    world.settle()
+
+    assert alice.row("monitors", f"setup/{cid}") == whole.setup
+    assert alice.row("monitors", f"watch/{cid}").locked is None
+    assert alice.row("funding", f"opening/{record.key_index}").state == "confirming"
+
+
+@pytest.mark.parametrize("state", ["accepted", "created"])
+def test_a_message_of_the_other_role_ends_that_opening_and_nothing_else(state: str) -> None:
+    """funding_signed, from who opens, under the temporary id."""
+    world, alice, bob = _asked()
+    created = _fake(world, "bob", "alice", 7)
+    if state == "created":
+        _say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
+    life = alice.drivers["funding"]
+
+    signed = FundingSigned(channel_id=bytes([7]) * 32, signature=bytes(64))
+    _say(world, "bob", "alice", signed)
+    accept = _fake(world, "bob", "alice", 9)
+    world.settle()
+
+    assert alice.drivers["funding"] is life
+    assert accept is not None
+    assert [row.temporary_id[0] for row in alice.rows("funding", "~nego").values()] == [9]
+
+
+def test_a_defect_in_one_opening_ends_it_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, alice, bob = _asked()
+    _fake(world, "bob", "alice", 7)
+    created = _fake(world, "bob", "alice", 8)
+    life = alice.drivers["funding"]
+
+    def fails(*_: Any) -> None:
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr(opening, "check_first", fails)
+    _say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
+    world.settle()
+
+    assert alice.drivers["funding"] is life
+    assert [row.temporary_id[0] for row in alice.rows("funding", "~nego").values()] == [7]
+
+
+# ---- a transaction that the chain refuses --------------------------------------------------------
+
+
+def _refused(world: World) -> None:
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    for attempt in range(20):
+        number = f"first/{attempt}"
+        if number in alice.answers and alice.answers[number].code != 303:
+            continue  # interrupted: asked again, as a person would
+        if number not in alice.answers and number not in alice.asked:
+            stories.connect(alice, bob)
+        try:
+            asked = stories.to_open(bob, tale.CAPACITY_SAT, announce=False)
+            stories.ask_once(alice, "funding", number, "fundchannel", **asked)
+        except stories.Refused as refused:
+            if refused.code == 303:
+                assert "missingorspent" in refused.text
+                return
+    raise AssertionError("it was never refused by the chain")
+
+
+def _nothing_left(world: World) -> None:
+    alice = world.nodes["alice"]
+    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    # a peer whose error was lost with the connection hears it on the next one
+    stories.connect(alice, world.nodes["bob"])
+    world.advance(5)
+    for node in world.nodes.values():
+        for segment in ("opening", "~nego", "~group"):
+            assert not node.rows("funding", segment), f"{node.name} keeps an {segment}"
+        for segment in ("setup", "core", "watch"):
+            assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
+        assert not [key for key in node.rows("chain", "send")]
+    assert stories.balance_sat(alice) == 100 * 100_000_000
+    assert not world.chain.mempool
+
+
+def _refusing() -> World:
+    world = tale.begin()
+    world.chain.refuses = True
+    return world
+
+
+@pytest.mark.parametrize("share", range(2))
+def test_a_funding_transaction_that_the_chain_refuses_leaves_nothing_at_any_crash(
+    share: int,
+) -> None:
+    """Error 303 with the reason; the coins are free again, and neither side keeps a channel."""
+    story = Story(begin=_refusing, sentences=[_refused], check=_nothing_left)
+    report = explore(story, share=share, shares=2)
+
+    assert report.failures == []
+    assert report.points > 20
+
+
+def test_the_answer_comes_when_the_chain_has_taken_the_transaction() -> None:
+    """Not before: who mines a block right after it finds the channel in it."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    step_until(world, lambda w: "first" in alice.answers)
+
+    assert alice.answers["first"].result["txid"] in [display(t) for t in world.chain.mempool]
+
+
+def test_what_is_refused_after_all_stays_and_is_sent_again() -> None:
+    """Between the question and the sending the mempool has changed: a copy may have got out."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    step_until(world, lambda w: alice.rows("chain", "~doubt"))
+    step_until(world, lambda w: not alice.rows("chain", "~doubt"))
+    world.chain.refuses = True
+    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+
+    assert alice.answers["first"].code == 303
+    assert "it will be sent again" in alice.answers["first"].text
+    world.chain.refuses = False
+    for _ in range(4):
+        world.mine()
+    (record,) = alice.rows("funding", "opening").values()
+    cid = record.channel_id.hex()
+    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")

@@ -150,7 +150,8 @@ def test_F23_a_funding_transaction_that_never_confirms_is_forgotten_by_the_accep
 
     stories.until(world, lambda: not bob.rows("funding", "opening"), "bob has forgotten it")
     assert bob.row("monitors", f"setup/{cid}") is None
-    assert alice.row("funding", f"opening/{cid}").state == "confirming"
+    (record,) = alice.rows("funding", "opening").values()
+    assert (record.channel_id.hex(), record.state) == (cid, "confirming")
     assert alice.row("monitors", f"setup/{cid}") is not None
 
 

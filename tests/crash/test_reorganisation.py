@@ -20,7 +20,8 @@ def _mined(blocks: int) -> tuple[World, str]:
 
 
 def _state(world: World, name: str, cid: str) -> str:
-    return str(world.nodes[name].row("funding", f"opening/{cid}").state)
+    rows = world.nodes[name].rows("funding", "opening").values()
+    return next(str(row.state) for row in rows if row.channel_id.hex() == cid)
 
 
 def _usable_and_paid(world: World, cid: str) -> None:

@@ -212,7 +212,9 @@ def test_R5_and_R10_what_was_said_before_is_dropped_by_its_number() -> None:
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     payments = alice.drivers["payments"]
-    usable = ChannelUsable(channel_id=bytes.fromhex(cid), peer=bytes(33), scid=bytes(8))
+    usable = ChannelUsable(
+        channel_id=bytes.fromhex(cid), key_index=1, peer=bytes(33), scid=bytes(8)
+    )
     payments.hear("monitors", payments._marks["monitors"], usable)
     assert alice.row("payments", f"channel/{cid}").peer == bob.id
 

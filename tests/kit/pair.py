@@ -198,7 +198,7 @@ class Pair:
         """Connected, and the funding is deep enough."""
         self.connect()
         for end in (self.alice, self.bob):
-            end.tell(FundingLocked(channel_id=end.channel.id, scid=bytes(7) + b"\x01"))
+            end.tell(FundingLocked(channel_id=end.channel.id, key_index=1, scid=bytes(7) + b"\x01"))
         self.run()
 
     def step(self) -> bool:

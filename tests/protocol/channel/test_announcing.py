@@ -24,7 +24,7 @@ def _pair() -> Pair:
 
 
 def _bury(end: End, scid: bytes = SCID) -> None:
-    end.tell(FundingBuried(channel_id=end.channel.id, scid=scid))
+    end.tell(FundingBuried(channel_id=end.channel.id, key_index=1, scid=scid))
 
 
 def _halves_in(end: End) -> list[AnnouncementSignatures]:

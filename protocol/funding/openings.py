@@ -1,0 +1,227 @@
+"""Durable openings: rows "opening/<key index>", from the monitor's word until the channel's end.
+
+The states are drawn in `machine`. Nothing here is forgotten but on the word of chain or monitor.
+"""
+
+from __future__ import annotations
+
+from protocol.bitcoin.transaction import parse
+from protocol.chain.items import (
+    Broadcast,
+    Sent,
+    Tip,
+    TxConfirmed,
+    TxReorged,
+    Unwatch,
+    Verdict,
+    WatchTx,
+    WouldTake,
+)
+from protocol.channel.items import FundingBuried, FundingLocked
+from protocol.channel.state import alias_of, short_channel_id
+from protocol.funding import group
+from protocol.funding.items import Opening, ToPeer, TryLater, UnknownChannel
+from protocol.funding.negotiation import by_channel
+from protocol.machine import Answer, Step
+from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
+from protocol.wallet.items import ReleaseCoins, SentCoins
+from protocol.wire import setup
+from protocol.wire.opening import FundingSigned
+
+FORGET_BLOCKS, ANNOUNCE_DEPTH = 2016, 6
+UNSENT = ("guarding", "guarded")
+
+
+def _siblings(step: Step, record: Opening) -> list[Opening]:
+    """All channels of ours in the same transaction, this one too."""
+    if not record.we_opened:
+        return [step.get(f"opening/{record.key_index}")]
+    return _of(step, record.purpose)
+
+
+def _of(step: Step, purpose: str) -> list[Opening]:
+    return [row for row in step.scan("opening/").values() if row.purpose == purpose]
+
+
+def guarding(step: Step, item: Guarding) -> None:
+    key = f"opening/{item.key_index}"
+    record = step.get(key)
+    if record is None or record.state != "guarding":
+        return
+    step.put(key, record.but(state="guarded"))
+    siblings = _siblings(step, record)
+    if any(sibling.state != "guarded" for sibling in siblings):
+        return
+    if record.we_opened:
+        step.say("chain", WouldTake(purpose=record.purpose, raw=record.raw))
+    else:
+        _leave(step, siblings)
+
+
+def judged(step: Step, item: Verdict) -> None:
+    """Whether the chain would take our transaction; nobody has it yet."""
+    records = _of(step, item.purpose)
+    if not records or any(record.state != "guarded" for record in records):
+        return
+    if item.refused:
+        why = f"the chain refuses the funding transaction: {item.refused}"
+        give_up(step, records[0], why, group.NOT_SENT)
+    else:
+        _leave(step, records)
+
+
+def sent(step: Step, item: Sent) -> None:
+    """Our transaction is in the mempool; or it is refused now, and sent again and again."""
+    records = _of(step, item.purpose)
+    if not records:
+        return
+    if not item.refused:
+        records = [record.but(sent=True) for record in records]
+        for record in records:
+            step.put(f"opening/{record.key_index}", record)
+        group.answer(step, records)
+    elif records[0].ask:
+        text = f"the chain refuses the funding transaction now: {item.refused}"
+        text += "; it will be sent again, so the channel stays"
+        step.say("api", Answer(id=records[0].ask, code=group.NOT_SENT, text=text))
+
+
+def _leave(step: Step, records: list[Opening]) -> None:
+    """The point of no return: only now does anything leave that could bind us."""
+    for record in records:
+        step.put(f"opening/{record.key_index}", record.but(state="confirming"))
+        if record.zeroconf:
+            step.tell("monitors", _locked(record, alias_of(record.channel_id)))
+        step.tell("chain", _watch(record, _next_depth(record)))
+    first = records[0]
+    if first.we_opened:
+        step.tell("wallet", SentCoins(purpose=first.purpose))
+        step.tell("chain", Broadcast(purpose=first.purpose, raw=first.raw, report=True))
+    else:
+        signed = FundingSigned(channel_id=first.channel_id, signature=first.signature)
+        step.say("peers", ToPeer(peer=first.peer, message=signed.encode()))
+
+
+def watch_again(step: Step) -> None:
+    """Chain has restarted, or we have: all that it is to watch or to judge for us."""
+    for record in step.scan("opening/").values():
+        if record.state not in UNSENT:
+            step.say("chain", _watch(record, _next_depth(record)))
+        elif record.we_opened and all(x.state == "guarded" for x in _siblings(step, record)):
+            step.say("chain", WouldTake(purpose=record.purpose, raw=record.raw))
+
+
+def unknown(step: Step, item: UnknownChannel) -> None:
+    """An error would make the peer forget a channel whose transaction may still be sent."""
+    if by_channel(step, item.peer, item.channel_id) is not None:
+        step.say("peers", TryLater(peer=item.peer))
+        return
+    error = setup.Error(channel_id=item.channel_id, data=b"we do not know this channel")
+    step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
+
+
+def confirmed(step: Step, item: TxConfirmed) -> None:
+    record = step.get(f"opening/{item.reason}")
+    if record is None or record.funding_txid != item.txid:
+        return
+    outputs, index = parse(item.raw).outputs, record.funding_index
+    good = index < len(outputs) and (
+        outputs[index].script == record.script and outputs[index].amount_sat == record.amount_sat
+    )
+    if not good:
+        # "funding output missing, short or to another script": never usable
+        _drop(step, record)
+        return
+    scid = short_channel_id(item.height, item.position, index)
+    record = record.but(depth=item.depth)
+    if item.depth >= record.minimum_depth:
+        record = record.but(state="locked") if record.state == "confirming" else record
+        step.tell("monitors", _locked(record, scid))
+    step.put(f"opening/{record.key_index}", record)
+    if item.depth >= ANNOUNCE_DEPTH and not record.private:
+        channel, index = record.channel_id, record.key_index
+        step.tell("monitors", FundingBuried(channel_id=channel, key_index=index, scid=scid))
+    if _next_depth(record) > item.depth:
+        step.tell("chain", _watch(record, _next_depth(record)))
+
+
+def reorged(step: Step, item: TxReorged) -> None:
+    record = step.get(f"opening/{item.reason}")
+    if record is None or record.funding_txid != item.txid:
+        return
+    state = "confirming" if record.state == "locked" else record.state
+    record = record.but(state=state, depth=0)
+    step.put(f"opening/{record.key_index}", record)
+    step.tell("chain", _watch(record, _next_depth(record)))
+    if record.we_opened:
+        step.tell("chain", Broadcast(purpose=record.purpose, raw=record.raw))
+
+
+def usable(step: Step, item: ChannelUsable) -> None:
+    key = f"opening/{item.key_index}"
+    record = step.get(key)
+    if record is not None:
+        step.put(key, record.but(state="usable"))
+
+
+def ended(step: Step, item: ChannelEnded) -> None:
+    record = step.get(f"opening/{item.key_index}")
+    if record is None:
+        return
+    if record.state in UNSENT:
+        give_up(step, record, "one of the channels could not be kept")
+    elif item.reason == "failed" and record.state == "confirming":
+        _drop(step, record)
+    elif item.reason != "failed":
+        step.drop(f"opening/{record.key_index}")
+        step.tell("chain", Unwatch(reason=str(record.key_index)))
+
+
+def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
+    """Before anything has left: the transaction pays to all of its channels, so without one of
+    them it must never be sent."""
+    for sibling in _siblings(step, record):
+        _drop(step, sibling)
+        error = setup.Error(channel_id=sibling.channel_id, data=why.encode())
+        step.say("peers", ToPeer(peer=sibling.peer, message=error.encode()))
+    if record.we_opened:
+        step.say("wallet", ReleaseCoins(purpose=record.purpose))
+        if record.ask:
+            step.say("api", Answer(id=record.ask, code=code, text=why))
+
+
+def _drop(step: Step, record: Opening) -> None:
+    """The channel never came to be."""
+    step.drop(f"opening/{record.key_index}")
+    if record.state not in UNSENT:
+        step.tell("chain", Unwatch(reason=str(record.key_index)))
+    forget = ForgetUnfunded(channel_id=record.channel_id, key_index=record.key_index)
+    step.tell("monitors", forget)
+
+
+def on_tip(step: Step, tip: Tip) -> None:
+    step.put("~tip", tip)
+    for record in step.scan("opening/").values():
+        late = tip.height - record.since > FORGET_BLOCKS
+        if late and not record.we_opened and record.state == "confirming":
+            _drop(step, record)
+
+
+# ---- what follows from one ----------------------------------------------------------------------
+
+
+def _watch(record: Opening, depth: int) -> WatchTx:
+    """One watch for each opening, named like it."""
+    reason, txid = str(record.key_index), record.funding_txid
+    return WatchTx(reason=reason, txid=txid, depth=depth, since=record.since)
+
+
+def _next_depth(record: Opening) -> int:
+    """The depth of which the chain is to tell us next."""
+    least = max(1, record.minimum_depth)
+    return least if record.depth < least or record.private else max(least, ANNOUNCE_DEPTH)
+
+
+def _locked(record: Opening, scid: bytes) -> FundingLocked:
+    channel, index = record.channel_id, record.key_index
+    return FundingLocked(channel_id=channel, key_index=index, scid=scid)
