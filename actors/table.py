@@ -46,6 +46,12 @@ class Table:
         else:
             segment[key] = value
 
+    def fork(self, fetch: Callable[[str], Any]) -> Table:
+        """The same rows, which are frozen, in a table that goes its own way."""
+        twin = Table(self._cold, fetch)
+        twin._segments = {name: dict(rows) for name, rows in self._segments.items()}
+        return twin
+
     def written(self) -> None:
         """Everything is on the disk."""
         for name in self._cold:

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
+from actors.testkit.fingerprint import fingerprint
 from actors.testkit.world import World
 
 Sentence = Callable[[World], None]
+Make = Callable[[], World]
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,52 @@ def watched(world: World) -> World:
     return world
 
 
-def branches(story: Story) -> Iterator[tuple[Point, World, int]]:
-    """Every point of the undisturbed story: (point, a world that crashes next, sentence).
+class Search:
+    """Histories of one story, each to its end or until it meets a state from which the story is
+    known to end well: at the beginning of a sentence, with everything at rest."""
 
-    The worlds are handed out while the story goes on: use each before asking for the next.
-    """
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.good: set[tuple[int, bytes]] = set()
+        self.report = Report()
+
+    def undisturbed(self) -> None:
+        """The states that the story itself passes."""
+        self.go_on(self.story.begin(), 0)
+
+    def tried(self, name: str, make: Make, sentence: int) -> None:
+        """A crash, the rest of its sentence, and what follows."""
+        self.report.points += 1
+        try:
+            world = make()
+            self.story.sentences[sentence](world)
+            self.go_on(world, sentence + 1)
+            self.report.survived += 1
+        except Exception as error:  # a failing point is a finding, not the end of the search
+            self.report.failures.append((name, f"{type(error).__name__}: {error}"))
+
+    def go_on(self, world: World, sentence: int) -> None:
+        """The rest of the story, or as much of it as is new."""
+        path: list[tuple[int, bytes]] = []
+        while sentence < len(self.story.sentences):
+            world.settle()
+            place = (sentence, fingerprint(world))
+            if place in self.good:
+                self.report.repeats += 1
+                self.good.update(path)
+                return
+            path.append(place)
+            self.story.sentences[sentence](world)
+            sentence += 1
+        world.settle()
+        self.story.check(world)
+        self.good.update(path)
+
+
+def branches(story: Story) -> Iterator[tuple[Point, Make, int]]:
+    """Every point of the undisturbed story: (point, makes a world that crashes next, sentence)."""
     world = watched(story.begin())
-    found: list[tuple[Point, World, int]] = []
+    found: list[tuple[Point, Make, int]] = []
     for number, say in enumerate(story.sentences):
         observe(world, number, found)
         say(world)
@@ -97,7 +139,7 @@ def branches(story: Story) -> Iterator[tuple[Point, World, int]]:
     story.check(world)
 
 
-def observe(world: World, sentence: int, found: list[tuple[Point, World, int]]) -> None:
+def observe(world: World, sentence: int, found: list[tuple[Point, Make, int]]) -> None:
     counter = [getattr(world, "deliveries", 0)]
 
     def look(now: World) -> Callable[[], None]:
@@ -109,8 +151,8 @@ def observe(world: World, sentence: int, found: list[tuple[Point, World, int]]) 
 
         def after() -> None:
             written = {key: n for key, n in now.commits.items() if n != commits.get(key, 0)}
-            for what, twin in _crashes(before, head, commits, written):
-                found.append((Point(counter[0], what), twin, sentence))
+            for what, make in _crashes(before, head, commits, written):
+                found.append((Point(counter[0], what), make, sentence))
 
         return after
 
@@ -131,28 +173,42 @@ def _crashes(
     head: tuple[int, str, tuple[str, ...]],
     commits: dict[tuple[str, str], int],
     written: dict[tuple[str, str], int],
-) -> Iterator[tuple[tuple[str, ...], World]]:
+) -> Iterator[tuple[tuple[str, ...], Make]]:
+    """The worlds are copied when they are asked for: most searches want one of many."""
     _, kind, key = head
     for (node, role), last in written.items():
         for number in range(commits.get((node, role), 0) + 1, last + 1):
             for when in ("before", "after"):
                 for victim in ("actor", "node"):
-                    twin = before.copy()
-                    twin.crash = (node, role, number, when, victim)
-                    yield ("commit", node, role, str(number), when, victim), twin
+                    crash = (node, role, number, when, victim)
+                    yield ("commit", *map(str, crash)), partial(_at_commit, before, crash)
     if kind == "wire":
         for when in ("before", "after"):
-            twin = before.copy()
-            if when == "after":
-                twin.step()
-            twin.cut(twin.nodes[key[0]], twin.nodes[key[1]])
-            yield ("cut", *key, when), twin
+            yield ("cut", *key, when), partial(_cut, before, key, when)
     if not written:
         node, role = (key[1], "peers") if kind == "wire" else (key[0], key[-1])
-        twin = before.copy()
-        if role in twin.nodes[node].drivers:
-            twin.kill(twin.nodes[node], role)
-            yield ("kill", node, role), twin
+        if role in before.nodes[node].drivers:
+            yield ("kill", node, role), partial(_kill, before, node, role)
+
+
+def _at_commit(before: World, crash: tuple[str, str, int, str, str]) -> World:
+    twin = before.copy()
+    twin.crash = crash
+    return twin
+
+
+def _cut(before: World, key: tuple[str, ...], when: str) -> World:
+    twin = before.copy()
+    if when == "after":
+        twin.step()
+    twin.cut(twin.nodes[key[0]], twin.nodes[key[1]])
+    return twin
+
+
+def _kill(before: World, node: str, role: str) -> World:
+    twin = before.copy()
+    twin.kill(twin.nodes[node], role)
+    return twin
 
 
 def explore(story: Story, *, share: int = 0, shares: int = 1, enough: int | None = None) -> Report:
@@ -160,16 +216,12 @@ def explore(story: Story, *, share: int = 0, shares: int = 1, enough: int | None
 
     `enough`: stop after so many failures (to show that a rule is needed, one is enough).
     """
-    report = Report()
-    for number, (point, world, sentence) in enumerate(branches(story)):
+    search = Search(story)
+    search.undisturbed()
+    for number, (point, make, sentence) in enumerate(branches(story)):
         if number % shares != share:
             continue
-        if enough is not None and len(report.failures) >= enough:
+        if enough is not None and len(search.report.failures) >= enough:
             break
-        report.points += 1
-        try:
-            story.go_on(world, sentence)
-            report.survived += 1
-        except Exception as error:  # a failing point is a finding, not the end of the search
-            report.failures.append((str(point), f"{type(error).__name__}: {error}"))
-    return report
+        search.tried(str(point), make, sentence)
+    return search.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import random
 from collections import deque
@@ -12,7 +11,7 @@ from typing import Any
 from actors import vocabulary
 from actors.driver import Driver, Switches
 from actors.shards import group_of, receivers
-from actors.testkit import ports
+from actors.testkit import fork, ports
 from actors.testkit.chain import SimChain
 from actors.testkit.node import Host, Killed, Node
 from actors.testkit.wires import Wires
@@ -353,4 +352,4 @@ class World(Wires):
 
     def copy(self) -> World:
         """The same world once more; both go on independently."""
-        return copy.deepcopy(self)
+        return fork.world(self)

@@ -1,0 +1,66 @@
+"""The same world once more: what may change is copied, what is frozen is shared.
+
+A search for crash points copies a world at every delivery, so that this is where its time goes.
+Containers are copied one level deep, for what they hold is frozen; what is nested is named here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.driver import Driver
+    from actors.testkit.node import Node
+    from actors.testkit.world import World
+
+_CONTAINERS = frozenset({dict, list, set, deque, bytearray})
+
+
+def shallow(thing: Any) -> Any:
+    """A twin whose attributes are the same, but for containers of its own."""
+    twin = object.__new__(type(thing))
+    fields = twin.__dict__
+    for name, value in thing.__dict__.items():
+        fields[name] = value.copy() if type(value) in _CONTAINERS else value
+    return twin
+
+
+def _queues(queues: dict[Any, deque[Any]]) -> dict[Any, deque[Any]]:
+    return {key: queue.copy() for key, queue in queues.items()}
+
+
+def world(old: World) -> World:
+    twin: World = shallow(old)
+    twin.chain = shallow(old.chain)
+    twin.links, twin.ports = _queues(old.links), _queues(old.ports)
+    twin.wires = _queues(old.wires)
+    if old.random is not None:
+        twin.random = random.Random()
+        twin.random.setstate(old.random.getstate())
+    twin.nodes = {name: _node(node, twin) for name, node in old.nodes.items()}
+    return twin
+
+
+def _node(old: Node, of: World) -> Node:
+    twin: Node = shallow(old)
+    twin.world = of
+    twin.purse = shallow(old.purse)
+    twin.disks = {role: shallow(disk) for role, disk in old.disks.items()}
+    twin.drivers = {role: _driver(driver, twin) for role, driver in old.drivers.items()}
+    return twin
+
+
+def _driver(old: Driver, node: Node) -> Driver:
+    twin: Driver = shallow(old)
+    host = shallow(old.host)
+    host.world, host.node = node.world, node
+    twin.host, twin.on_commit = host, host.on_commit
+    twin.outbox = {to: dict(items) for to, items in old.outbox.items()}
+    twin.rows = old.rows.fork(twin._fetch)
+    if old.store is not None:
+        store: Any = shallow(old.store)
+        store.disk = node.disks[old.name]
+        twin.store = store
+    return twin

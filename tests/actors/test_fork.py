@@ -1,0 +1,71 @@
+"""A copied world shares nothing with its original that either of them can change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actors.testkit import diamond, tale
+from actors.testkit.fingerprint import fingerprint
+from actors.testkit.world import World
+
+
+def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
+    """Everything that is reachable, down to bytes and numbers."""
+    seen = {} if seen is None else seen
+    if value is None or isinstance(value, bool | int | float | str | bytes | bytearray):
+        return value
+    if id(value) in seen:
+        return ("again", seen[id(value)])
+    seen[id(value)] = len(seen)
+    name = type(value).__name__
+    if isinstance(value, msgspec.Struct):
+        return name, [_dump(getattr(value, x), seen) for x in value.__struct_fields__]
+    if isinstance(value, dict):
+        return name, [(_dump(k, seen), _dump(v, seen)) for k, v in value.items()]
+    if isinstance(value, set | frozenset):
+        return name, sorted(repr(_dump(one, {})) for one in value)
+    if isinstance(value, list | tuple) or hasattr(value, "popleft"):
+        return name, [_dump(one, seen) for one in value]
+    if hasattr(value, "__dict__") and not callable(value):
+        if name in ("Machine", "Registry", "Opener", "Accepter"):
+            return name  # pure: constants, and caches of what follows from them
+        return name, _dump(vars(value), seen)
+    return name
+
+
+def _independent(world: World, sentences: list[Any]) -> None:
+    before = _dump(world)
+    twin = world.copy()
+    assert _dump(twin) == before
+    for node in list(twin.nodes.values()):
+        for role in node.roles:
+            twin.kill(node, role)
+        twin.kill(node)
+    for say in sentences:
+        say(twin)
+    twin.mine(2)
+    twin.chain.reorganise(1)
+    twin.settle()
+
+    assert _dump(world) == before
+    third = world.copy()
+    third.settle()
+    world.settle()
+    assert fingerprint(world) == fingerprint(third) != fingerprint(twin)
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    world = tale.begin()
+    tale.open_it(world)
+    _independent(world, tale.SENTENCES[1:3])
+
+
+def test_a_copy_with_messages_under_way_goes_its_own_way() -> None:
+    story = diamond.claim(2)
+    world = story.begin()
+    for _ in range(7):
+        world.step()
+    world.tick()
+    _independent(world, story.sentences)
