@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from actors.testkit import diamond, tale
+from actors.testkit import diamond, stories, tale
 from actors.testkit.fingerprint import fingerprint
 from actors.testkit.world import World
 
@@ -39,12 +39,12 @@ def _independent(world: World, sentences: list[Any]) -> None:
     before = _dump(world)
     twin = world.copy()
     assert _dump(twin) == before
+    for say in sentences:
+        say(twin)
     for node in list(twin.nodes.values()):
         for role in node.roles:
             twin.kill(node, role)
         twin.kill(node)
-    for say in sentences:
-        say(twin)
     twin.mine(2)
     twin.chain.reorganise(1)
     twin.settle()
@@ -56,10 +56,15 @@ def _independent(world: World, sentences: list[Any]) -> None:
     assert fingerprint(world) == fingerprint(third) != fingerprint(twin)
 
 
+def _address(world: World) -> None:
+    for node in world.nodes.values():
+        stories.ask(node, "wallet", "newaddr")
+
+
 def test_a_copy_goes_its_own_way() -> None:
     world = tale.begin()
     tale.open_it(world)
-    _independent(world, tale.SENTENCES[1:3])
+    _independent(world, [_address, *tale.SENTENCES[1:3]])
 
 
 def test_a_copy_with_messages_under_way_goes_its_own_way() -> None:
