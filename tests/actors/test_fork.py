@@ -29,8 +29,8 @@ def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
     if isinstance(value, list | tuple) or hasattr(value, "popleft"):
         return name, [_dump(one, seen) for one in value]
     if hasattr(value, "__dict__") and not callable(value):
-        if name in ("Machine", "Registry", "Opener", "Accepter"):
-            return name  # pure: constants, and caches of what follows from them
+        if name in ("Machine", "Registry", "Opener", "Accepter", "Graph"):
+            return name  # constants, or changed in a copy only; and caches of what follows
         return name, _dump(vars(value), seen)
     return name
 
