@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from actors.testkit import diamond, stories, tale
+from actors.driver import Driver
+from actors.testkit import stories, tale
 from actors.testkit.fingerprint import fingerprint
+from actors.testkit.points import step_until
 from actors.testkit.world import World
 
 
@@ -56,6 +58,10 @@ def _independent(world: World, sentences: list[Any]) -> None:
     assert fingerprint(world) == fingerprint(third) != fingerprint(twin)
 
 
+def _drivers(world: World) -> list[Driver]:
+    return [driver for node in world.nodes.values() for driver in node.drivers.values()]
+
+
 def _address(world: World) -> None:
     for node in world.nodes.values():
         stories.ask(node, "wallet", "newaddr")
@@ -68,9 +74,10 @@ def test_a_copy_goes_its_own_way() -> None:
 
 
 def test_a_copy_with_messages_under_way_goes_its_own_way() -> None:
-    story = diamond.claim(2)
-    world = story.begin()
-    for _ in range(7):
-        world.step()
-    world.tick()
-    _independent(world, story.sentences)
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    stories.connect(alice, bob)
+    asked = stories.to_open(bob, tale.CAPACITY_SAT)
+    world.ask(alice, "funding", "fundchannel", **asked)
+    step_until(world, lambda w: any(any(d.outbox.values()) for d in _drivers(w)))
+    _independent(world, [tale.open_it, _address])
