@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 from thespian.actors import ActorExitRequest
@@ -25,6 +24,7 @@ from actors.clock import Clock
 from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
 from actors.links import Hub
+from actors.lives import next_generation
 from actors.notes import Directory, Ping, Pong, Refused, Settings, Start, Started
 from actors.ports.base import CannotStart
 from actors.roles import make_machine
@@ -62,6 +62,9 @@ class Leaf(SafeActor):
             self.loop = Loop(message)
         except (StoreError, CannotStart) as error:
             self.send(sender, Refused(message.name, str(error)))
+            return
+        except OSError as error:
+            self.send(sender, Refused(message.name, _unusable(message.name, error)))
             return
         self.loop.begin()
         hub = self.loop.hub
@@ -130,12 +133,7 @@ class Loop:
 
     def _next_generation(self) -> int:
         """An actor without a store counts its lives in a file."""
-        path = os.path.join(self.folder, "run", f"{self.name}.generation")
-        last = int(Path(path).read_text()) if os.path.exists(path) else 0
-        with open(path + ".new", "w") as file:
-            file.write(str(last + 1))
-        os.replace(path + ".new", path)
-        return last + 1
+        return next_generation(os.path.join(self.folder, "run", f"{self.name}.generation"))
 
     def _make_port(self) -> Any:
         if not self.child.port:
@@ -257,6 +255,13 @@ class Loop:
             open(os.path.join(self.folder, "log"), "a") as file,
         ):
             file.write(f"{stamp} {self.name} {text}\n")
+
+
+def _unusable(name: str, error: OSError) -> str:
+    """A file of the node that cannot be opened or made, and what to do."""
+    place = error.filename or "a file"
+    text = f"the actor {name} cannot use {place} ({error.strerror or error})"
+    return f"{text}: give the folder to the node's user, or make room, and start again"
 
 
 def _machine(name: str, settings: Settings) -> Any:

@@ -62,8 +62,13 @@ def decode_item(data: bytes) -> Any:
     return _item_decoder.decode(data)
 
 
-def _registry(*, cold: tuple[str, ...] = (), **kinds: Any) -> Registry:
-    return Registry({name: Schema(name, kind) for name, kind in kinds.items()}, cold)
+def _registry(
+    *, cold: tuple[str, ...] = (), versions: dict[str, int] | None = None, **kinds: Any
+) -> Registry:
+    """`versions`: of those kinds that are not as they were first."""
+    known = versions or {}
+    schemas = {name: Schema(name, kind, known.get(name, 1)) for name, kind in kinds.items()}
+    return Registry(schemas, cold)
 
 
 OUTBOX = Schema("outbox", Item)
@@ -74,6 +79,8 @@ SCHEMAS: dict[str, Registry] = {
         tx=chain_rows.TxWatch,
         spend=chain_rows.SpendWatch,
         send=chain_rows.Pending,
+        # those of version 1 had no reason and no owner, and were found under other keys
+        versions={"tx": 2, "spend": 2, "send": 2},
     ),
     "wallet": _registry(
         wtx=wallet.WalletTx,
@@ -82,7 +89,8 @@ SCHEMAS: dict[str, Registry] = {
         reservation=wallet.Reservation,
         script=wallet.OwnScript,
     ),
-    "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex),
+    # version 1 was named by its channel's id, which is the peer's to choose
+    "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex, versions={"opening": 2}),
     "gossiper": _registry(
         own=gossip.Own,
         edge=gossip.Edge,

@@ -8,6 +8,7 @@ from pathlib import Path
 from embit import bip39
 
 from daruma.config import ConfigError
+from storage import files
 
 
 def load_or_make(folder: Path) -> bytes:
@@ -19,24 +20,10 @@ def load_or_make(folder: Path) -> bytes:
                 f"the seed file is missing ({path}) although the node has data: "
                 "restore the file; with another seed its funds would be lost"
             )
-        _write(path, bip39.mnemonic_from_bytes(os.urandom(16)))
+        files.replace(path, bip39.mnemonic_from_bytes(os.urandom(16)) + "\n")
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"others can read the seed file ({path}): chmod 600 it")
     words = " ".join(path.read_text().split())
     if not bip39.mnemonic_is_valid(words):
         raise ConfigError(f"{path} does not hold twelve BIP 39 words: restore it")
     return bytes(bip39.mnemonic_to_seed(words))
-
-
-def _write(path: Path, words: str) -> None:
-    """Complete and synced, or not there at all."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(words + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)

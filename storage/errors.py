@@ -21,6 +21,10 @@ class Foreign(StoreError):
     """It belongs to another node or actor."""
 
 
+class Unusable(StoreError):
+    """Nothing says that it is damaged, but it cannot be opened or read now."""
+
+
 class InUse(StoreError):
     """Another process has it open."""
 

@@ -21,7 +21,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, WriteFailed
+from storage import causes
+from storage.errors import Foreign, Missing, Stale, StoreError
 from storage.mirror import Mirror
 from storage.store import NOTHING, Changes, Mark, mark_from
 
@@ -72,10 +73,13 @@ class RocksStore:
         remakeable: bool = False,
     ) -> None:
         self.folder, self.what, self.remakeable = folder, what, remakeable
-        self._mirror = Mirror(mirror_path)
         self._sync = WriteOptions()
         self._sync.sync = True
-        mirrored = self._mirror.read()
+        try:
+            self._mirror = Mirror(mirror_path)
+            mirrored = self._mirror.read()
+        except OSError as error:
+            raise causes.explained(str(error), what, mirror_path) from None
         self.just_remade = False
         self._db = self._open(fresh=mirrored == NOTHING)
         self.mark, stored = self._read_meta()
@@ -97,23 +101,17 @@ class RocksStore:
             raise Missing(
                 f"the {self.what} store is missing ({self.folder}): restore it from a backup"
             )
-        # a killed process may hold its locks until the last of its threads has gone
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 return Rdict(self.folder, _options(create=fresh or self.just_remade))
             except Exception as error:  # rocksdict raises nothing more precise
-                explained = self._explained(error)
-                if not isinstance(explained, InUse) or time.monotonic() > deadline:
-                    raise explained from None
+                if not causes.may_pass(str(error)) or time.monotonic() > deadline:
+                    raise self._explained(error) from None
             time.sleep(0.01)
 
     def _explained(self, error: Exception) -> StoreError:
-        text = str(error)
-        if "lock hold by" in text or "While lock file" in text:
-            return InUse(f"the {self.what} store is in use by another process: stop that one first")
-        cure = f"remove {self.folder}" if self.remakeable else "restore it from a backup"
-        return Corrupt(f"the {self.what} store is damaged ({text.splitlines()[0][:120]}): {cure}")
+        return causes.explained(str(error), self.what, self.folder, remakeable=self.remakeable)
 
     def _read_meta(self) -> tuple[Mark, int | None]:
         data = self.get(META)
@@ -185,12 +183,12 @@ class RocksStore:
         try:
             self._db.write(batch, self._sync)
         except Exception as error:
-            raise WriteFailed(
-                f"the {self.what} store cannot be written ({str(error)[:120]}): "
-                "free some space and start again"
-            ) from None
+            raise causes.not_written(str(error), self.what) from None
         self.mark = mark
-        self._mirror.write(mark)
+        try:
+            self._mirror.write(mark)
+        except OSError as error:
+            raise causes.not_written(str(error), self.what) from None
 
     def checkpoint(self, folder: str) -> None:
         """A readable copy as of now, by hard links."""

@@ -55,7 +55,7 @@ class Schema:
             if version not in self.upgrades:
                 raise TooOld(
                     f"the record {where} has version {version}, which this release no longer "
-                    "reads: run the release before this one first"
+                    "reads: run the release that wrote it, or use another folder"
                 )
             plain = self.upgrades[version](plain)
             version += 1

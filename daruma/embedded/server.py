@@ -26,6 +26,7 @@ from protocol.bitcoin.transaction import (
     serialize,
 )
 from protocol.errors import Malformed
+from storage import files
 
 MAX_BODY = 16 << 20
 # the chain has no locks of its own: one request at a time
@@ -292,8 +293,5 @@ def cookie(folder: str) -> str:
     """A fresh cookie file (mode 0600), as bitcoind writes it; -> user:password."""
     path = os.path.join(folder, ".cookie")
     credentials = f"__cookie__:{secrets.token_hex(32)}"
-    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(credentials)
-    os.replace(path + ".new", path)
+    files.replace(path, credentials)
     return credentials

@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_refused_with_what_to_do() -> None:
 
     with pytest.raises(TooNew, match="start that release again"):
         second.decode(data, "coin/1")
-    with pytest.raises(TooOld, match="run the release before"):
+    with pytest.raises(TooOld, match="run the release that wrote it"):
         third.decode(second.encode(Coin(1, "x")), "coin/1")
     with pytest.raises(Corrupt, match="of kind 'coin'"):
         Schema("other", Coin, version=3).decode(data, "coin/1")

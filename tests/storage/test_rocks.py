@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from storage.errors import Foreign, InUse, Missing, Stale, StoreError
+from storage import causes
+from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, Unusable
 
 _FORK = multiprocessing.get_context("spawn")
 
@@ -38,7 +39,10 @@ def _work(folder: str, script: str, answers: Any) -> None:
             os._exit(0)
         if script == "dying":
             threading.Timer(0.2, store.close).start()
-        if script in ("twice", "dying"):
+        if script == "vanishing":
+            store.close()
+            _unlinks_a_little_longer()
+        if script in ("twice", "dying", "vanishing"):
             store = opened()
             answers.put(store.generation)
         store.close()
@@ -46,12 +50,28 @@ def _work(folder: str, script: str, answers: Any) -> None:
         answers.put(error)
 
 
+def _unlinks_a_little_longer() -> None:
+    """The next two opens find that a file was deleted under them."""
+    from storage import rocks
+
+    left, real = ["LOG.old", "000004.log"], rocks.Rdict
+
+    def opens(*args: Any) -> Any:
+        if left:
+            raise Exception(
+                f"IO error: No such file or directory: while unlink() file: {left.pop()}"
+            )
+        return real(*args)
+
+    rocks.Rdict = opens
+
+
 def _do(folder: Path, script: str) -> Any:
     answers: Any = _FORK.SimpleQueue()
     process = _FORK.Process(target=_work, args=(str(folder), script, answers))
     process.start()
     answer = answers.get()
-    if script in ("twice", "dying"):
+    if script in ("twice", "dying", "vanishing"):
         answer = answers.get()
     process.join()
     return answer
@@ -169,3 +189,48 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_that_a_dying_process_still_holds_is_waited_for(tmp_path: Path) -> None:
     assert _do(tmp_path, "dying") == 2
+
+
+SAID = {
+    "IO error: No space left on device: While appending to file: /d/000012.log": "free some space",
+    "IO error: Disk quota exceeded: While fsync": "free some space",
+    "IO error: Permission denied: While open a file for random read: /d/000004.log": "another user",
+    "IO error: Too many open files: /d/MANIFEST-000005": "ulimit -n",
+    "IO error: Read-only file system: While mkdir": "read-only",
+    "IO error: Input/output error: While pread": "look after the disk",
+    "IO error: No such file or directory: while unlink() file: /d/LOG.old": "start again",
+    "Invalid argument: something new": "report it",
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_what_is_not_damaged_is_not_called_so(text: str) -> None:
+    """A restore of an old copy may cost all funds: a full disk is no reason for one."""
+    error = causes.explained(text, "payments", "/d")
+
+    assert type(error) is Unusable
+    assert SAID[text] in str(error)
+    assert "backup" not in str(error) and "damaged" not in str(error)
+    assert "backup" not in str(causes.not_written(text, "payments"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Corruption: block checksum mismatch: stored = 1, computed = 2",
+        "Corruption: Can't access /000005.sst: IO error: No such file or directory",
+        "IO error: No such file or directory: While opening a file: /d/MANIFEST-000005",
+        "Invalid argument: /d/CURRENT: does not exist (create_if_missing is false)",
+    ],
+)
+def test_what_is_damaged_is_called_so(text: str) -> None:
+    error = causes.explained(text, "payments", "/d")
+
+    assert type(error) is Corrupt
+    assert "restore it from a backup" in str(error)
+    assert "remove /d" in str(causes.explained(text, "router", "/d", remakeable=True))
+
+
+def test_a_file_that_a_dying_process_deletes_is_waited_for(tmp_path: Path) -> None:
+    """RocksDB meets a file that is gone when it looks again: no damage, and no refusal."""
+    assert _do(tmp_path, "vanishing") == 2

@@ -1,0 +1,52 @@
+"""Lives are counted upwards, whatever has become of the file that counts them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from actors.lives import next_generation
+from storage import files
+
+
+def test_lives_are_counted(tmp_path: Path) -> None:
+    path = str(tmp_path / "api.generation")
+
+    assert [next_generation(path) for _ in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\0\0", b"-3", "²".encode(), b"12 13", b"\xff" * 40])
+def test_an_unreadable_count_begins_above_all_that_was_used(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "api.generation"
+    used = [next_generation(str(path), lambda: 1e9) for _ in range(3)]
+    for moment in (1_000_000_000, 1_000_000_060):
+        path.write_bytes(damaged)
+        used.append(next_generation(str(path), lambda at=moment: float(at)))  # type: ignore[misc]
+        used.append(next_generation(str(path)))
+
+    assert used == sorted(set(used))
+
+
+def test_a_file_is_replaced_whole_and_both_it_and_its_folder_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order matters: bytes, then name, then the folder that holds the name."""
+    done: list[str] = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        done.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real_sync(descriptor)
+
+    def replace(one: Path, two: Path) -> None:
+        done.append("rename")
+        real_replace(one, two)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    files.replace(tmp_path / "count", "7")
+
+    assert done == ["sync count.new", "rename", f"sync {tmp_path.name}"]
+    assert (tmp_path / "count").read_text() == "7"
