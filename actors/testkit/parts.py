@@ -69,6 +69,7 @@ def _offer(world: World, cid: str, number: int) -> None:
         amount_msat=TOTAL_MSAT // PARTS,
         payment_hash=invoice.payment_hash,
         cltv_expiry=expiry,
+        last_height=expiry,
         onion=onion,
     )
     if not _offered(world, cid, offer.origin):

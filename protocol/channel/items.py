@@ -44,7 +44,9 @@ class Durable(Value, frozen=True, kw_only=True):
 class Offer(Value, frozen=True, kw_only=True):
     """Please add an HTLC. `origin` is unique for ever: the same origin is never added twice.
 
-    `withdrawn`: not any more, unless it has been committed to; else it is refused.
+    `last_height`: no block may be higher when it is added; a wish that has waited longer is refused
+    where it would be carried out (one of an older store has none, and is refused). `withdrawn`: not
+    any more, unless it has been committed to.
     """
 
     channel_id: bytes
@@ -53,6 +55,7 @@ class Offer(Value, frozen=True, kw_only=True):
     payment_hash: bytes
     cltv_expiry: int
     onion: bytes
+    last_height: int = 0
     withdrawn: bool = False
 
 
@@ -137,6 +140,8 @@ ToChannel = (
     Durable | Offer | Settle | Held | Unheld
     | CloseRequest | FundingLocked | FundingBuried | Born | Ended
 )  # fmt: skip
+
+WITHDRAWN, OVER = "withdrawn", "its last height has passed"  # why an offer was refused
 
 FORWARD = "forward/"  # an origin that begins so is an HTLC that we relay
 

@@ -72,14 +72,20 @@ class Live(Value, frozen=True, kw_only=True):
 
 
 class Turn:
-    """The work of one turn on one channel. Pure as a whole: `Live` in, `Live` and effects out."""
+    """The work of one turn on one channel. Pure as a whole: `Live` in, `Live` and effects out.
 
-    __slots__ = ("live", "secrets", "node", "to_monitor", "to_peer")
+    `height`: that of the newest block; None while it is not known, and nothing is offered.
+    """
 
-    def __init__(self, live: Live, secrets: ChannelSecrets, node: NodeKey) -> None:
+    __slots__ = ("live", "secrets", "node", "height", "to_monitor", "to_peer")
+
+    def __init__(
+        self, live: Live, secrets: ChannelSecrets, node: NodeKey, height: int | None
+    ) -> None:
         self.live = live
         self.secrets = secrets
         self.node = node
+        self.height = height
         self.to_monitor: list[Update | LearnedPreimage] = []
         self.to_peer: list[Message] = []
 

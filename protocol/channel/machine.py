@@ -7,6 +7,8 @@ from typing import assert_never
 from protocol.channel import announcing, operation, reestablish, shutdown
 from protocol.channel import live as living
 from protocol.channel.items import (
+    OVER,
+    WITHDRAWN,
     Born,
     CloseRequest,
     Durable,
@@ -176,7 +178,7 @@ def _close(turn: Turn, message: Message) -> None:
 
 def drain(turn: Turn) -> None:
     """The end of a turn: say what waits, sign once, and give the monitor one update."""
-    _refuse_withdrawn(turn)
+    _refuse_what_is_over(turn)
     if turn.live.established and turn.channel.core.failed is None:
         operation.propose(turn)
         operation.commit(turn)
@@ -188,12 +190,16 @@ def drain(turn: Turn) -> None:
     living.persist(turn)
 
 
-def _refuse_withdrawn(turn: Turn) -> None:
+def _refuse_what_is_over(turn: Turn) -> None:
     """Also while nobody is connected. What was proposed is committed to in the same turn."""
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
     for offer in list(turn.live.offers.values()):
-        if offer.withdrawn and offer.origin not in known:
-            operation.refuse(turn, offer.origin, "withdrawn", final=False)
+        if offer.origin in known:
+            continue
+        if offer.withdrawn:
+            operation.refuse(turn, offer.origin, WITHDRAWN, final=False)
+        elif turn.height is not None and turn.height > offer.last_height:
+            operation.refuse(turn, offer.origin, OVER, final=False)
 
 
 def _refuse_all(turn: Turn, reason: str) -> None:

@@ -209,7 +209,7 @@ def propose(turn: Turn) -> None:
         _propose_removal(turn, settle)
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
     waiting = [offer for offer in turn.live.offers.values() if offer.origin not in known]
-    if waiting:
+    if waiting and turn.height is not None:
         room = Room(turn.channel)
         for offer in waiting:
             _propose_offer(turn, room, offer)

@@ -56,6 +56,7 @@ def offer(step: Step, row: Payment, route: Route, at: Moment, number: int | None
         amount_msat=route.sent_msat,
         payment_hash=row.payment_hash,
         cltv_expiry=height + route.hops[0].delay,
+        last_height=height,
         onion=_onion(row, part, height),
     )
     step.tell("monitors", wish)

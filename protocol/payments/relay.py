@@ -7,7 +7,7 @@ when it is irrevocable. Upstream has the preimage durably before downstream may 
 
 from __future__ import annotations
 
-from protocol.channel.items import FORWARD, Offer, Settle, Withdraw, forward_hold
+from protocol.channel.items import FORWARD, OVER, Offer, Settle, Withdraw, forward_hold
 from protocol.crypto import sphinx
 from protocol.gossip.announce import Policy
 from protocol.machine import Moment, Step
@@ -112,6 +112,7 @@ def _offer(step: Step, row: Forward, channel: bytes) -> None:
         amount_msat=row.out_msat,
         payment_hash=row.payment_hash,
         cltv_expiry=row.out_expiry,
+        last_height=row.out_expiry - TOO_SOON_BLOCKS - 1,
         onion=row.onion,
     )
     step.tell("monitors", offer)
@@ -123,10 +124,12 @@ def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
     if row is None:
         return
     others = [channel for channel in channels_to(step, row.peer) if channel not in row.tried]
-    if others and not row.withdrawn:
+    over = item.reason == OVER
+    if others and not row.withdrawn and not over:
         _offer(step, row, others[0])
         return
-    message = failures.encode("temporary_channel_failure", channel_update=b"")
+    why = "expiry_too_soon" if over else "temporary_channel_failure"
+    message = failures.encode(why, channel_update=b"")
     _local_failure(step, row, message, at, item.reason)
 
 

@@ -8,6 +8,7 @@ again, until the time, the fee or the hope is used up.
 
 from __future__ import annotations
 
+from protocol.channel.items import OVER, WITHDRAWN
 from protocol.gossip.announce import direction
 from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused
@@ -155,11 +156,13 @@ def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
         return
     row = parts.failed(step, part, at, 204, item.reason)
     first = part.route.hops[0]
-    if len(part.route.hops) > 1:
+    if item.reason == OVER:
+        pass  # the same way is as good as it was
+    elif len(part.route.hops) > 1:
         row = row.but(limits=(*row.limits, limit_of(first, 1)))
     elif item.final:
         row = row.but(never=(*row.never, part.route.channel_id))
-    if item.reason != "withdrawn":
+    if item.reason != WITHDRAWN:
         row = row.but(reason=item.reason, code=205)
     if at.unix_seconds >= row.deadline and not row.reason:
         row = row.but(code=210, reason="the time to retry is over, and nothing is in flight")

@@ -23,7 +23,9 @@ class Channels:
 
     def turn(self, step: Step, row: Live, *events: Callable[[Turn], None]) -> None:
         """Some events on one channel; what the peer gets now is written, the rest is held."""
-        turn = Turn(row, self._secrets_of(row), self._node)
+        tip = step.get("~tip")
+        height = tip.height if tip is not None else None
+        turn = Turn(row, self._secrets_of(row), self._node, height)
         for event in events:
             event(turn)
         for item in turn.to_monitor:

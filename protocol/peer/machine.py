@@ -362,9 +362,11 @@ class Machine:
         step.do(Write(node_id=item.peer, message=item.message))
 
     def _tip(self, step: Step, tip: Tip) -> None:
+        step.put("~tip", tip)
         for row in step.scan("~live/").values():
-            if row.channel.setup.we_opened and row.feerate_wanted != tip.feerate_per_kw:
-                self.channels.turn(step, row.but(feerate_wanted=tip.feerate_per_kw))
+            wanted = tip.feerate_per_kw if row.channel.setup.we_opened else None
+            if row.offers or row.feerate_wanted != wanted:
+                self.channels.turn(step, row.but(feerate_wanted=wanted))
 
 
 def _from(peer: Peer, raw: bytes) -> FromPeer:

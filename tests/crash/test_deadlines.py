@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors import vocabulary
-from actors.testkit import World, stories, tale
+from actors.testkit import World, diamond, stories, tale
 from actors.testkit.points import step_until
 from actors.testkit.world import Link
 from protocol.channel.items import Offer, Update
@@ -74,3 +74,46 @@ def test_a_refusal_on_its_way_survives_a_kill(victim: str) -> None:
     world.kill(world.nodes["alice"], victim)
 
     _back_and_check(world)
+
+
+@pytest.mark.parametrize("last", ["payments", "monitors", "chain", "peers"])
+def test_a_relay_that_has_waited_too_long_is_not_offered_on(last: str) -> None:
+    """bob is down for 150 blocks with an offer to carol in hand, and whatever of him wakes last: it
+    would expire long before the one upstream, or both at once, and what is claimed is lost."""
+    world = diamond.line_world()
+    alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
+    made = stories.ask(
+        carol, "payments", "invoice", label="x", amount_msat=50_000_000, description="x"
+    )
+    world.stop(carol, "peers")
+    world.settle()
+    world.ask(alice, "payments", "pay", number="paid", bolt11=made["bolt11"], retry_for=3600)
+    stories.until(world, lambda: bob.rows("monitors", "offer"), "bob wants to offer it on")
+    for node in (alice, bob):
+        for role in node.roles:
+            world.stop(node, role)
+    world.chain.mine(150)
+    world.now += 25 * 3600
+
+    for role in alice.roles:
+        world.start(alice, role)
+    for role in alice.roles:
+        world._announce(alice, role)
+    world.start_again(carol, "peers")
+    late = [role for role in bob.roles if role.startswith(last)]
+    for role in [role for role in bob.roles if role not in late]:
+        world.start(bob, role)
+    for role in [role for role in bob.roles if role not in late]:
+        world._announce(bob, role)
+    world.settle()
+    for _ in range(20):
+        world.advance()
+    for role in late:
+        world.start_again(bob, role)
+    stories.until(world, lambda: not bob.rows("monitors", "offer"), "nothing is wished any more")
+    world.advance(5)
+
+    assert not carol.rows("monitors", "htlc")
+    (forward,) = bob.rows("payments", "forward").values()
+    assert forward.status == "local_failed"
+    stories.until(world, lambda: not alice.rows("monitors", "htlc"), "alice has it back")

@@ -27,6 +27,7 @@ from protocol.wire.message import Message
 
 CAPACITY_SAT = 1_000_000
 FEERATE = 1000
+HEIGHT = 100
 CHAIN = bytes(32)
 
 
@@ -47,6 +48,7 @@ class End:
 
     def __init__(self, channel: Channel, secrets: ChannelSecrets, node: NodeKey) -> None:
         self.secrets, self.node = secrets, node
+        self.height: int | None = HEIGHT
         self.disk = channel
         self.offers: dict[str, Offer] = {}
         self.settles: dict[int, Settle] = {}
@@ -59,7 +61,7 @@ class End:
 
     def turn(self, *steps: object) -> None:
         """Some events (callables on a Turn), then a drain, then the monitor's answers."""
-        turn = Turn(self.live, self.secrets, self.node)
+        turn = Turn(self.live, self.secrets, self.node, self.height)
         for step in steps:
             try:
                 step(turn)  # type: ignore[operator]
@@ -93,7 +95,7 @@ class End:
             for htlc in update.htlcs:
                 self.offers.pop(htlc.origin, None)
             durable = Durable(channel_id=self.disk.id, update_id=update.update_id)
-            turn = Turn(self.live, self.secrets, self.node)
+            turn = Turn(self.live, self.secrets, self.node, self.height)
             machine.hear_monitor(turn, durable)
             self.live = turn.live
             self.outbox.extend(message.encode() for message in turn.to_peer)
@@ -190,7 +192,7 @@ class Pair:
         """The connection breaks: what is on its way is lost."""
         for end in (self.alice, self.bob):
             end.outbox.clear()
-            turn = Turn(end.live, end.secrets, end.node)
+            turn = Turn(end.live, end.secrets, end.node, end.height)
             live.disconnected(turn)
             end.live = turn.live
 
@@ -221,6 +223,7 @@ class Pair:
             amount_msat=amount_msat,
             payment_hash=sha256(preimage),
             cltv_expiry=500,
+            last_height=HEIGHT,
             onion=bytes(1366),
         )
         end.offers[origin] = offer

@@ -39,7 +39,7 @@ def _both_know(pair: Pair) -> bool:
         half = end.disk.core.their_half
         if half is None:
             return False
-        turn = Turn(end.live, end.secrets, end.node)
+        turn = Turn(end.live, end.secrets, end.node, end.height)
         ours, theirs = announcing.sides(turn)
         bare = announce.unsigned(end.node.chain_hash, SCID, ours, theirs)
         mine = announce.sign_half(bare, end.node.secret, end.secrets.funding)
