@@ -90,19 +90,38 @@ def check_received(channel: Channel, added: Htlc) -> None:
     in_flight = sum(htlc.amount_msat for htlc in pending) + added.amount_msat
     if in_flight > ours.max_htlc_value_in_flight_msat:
         raise PeerFault("update_add_htlc above our max_htlc_value_in_flight_msat")
+    # "receiving an amount_msat that the sending node cannot afford at the current feerate_per_kw"
     if _affordable_msat(channel.with_htlc(added)) < 0:
         raise PeerFault("update_add_htlc that the sender cannot afford at the current feerate")
+    # "SHOULD NOT offer amount_msat if, once the remote node adds that HTLC to its commitment
+    # transaction, it cannot pay the fee": our commitment would not be mined when it has to be
+    if channel.setup.we_opened and _own_fee_left_msat(channel.with_htlc(added)) < 0:
+        text = "update_add_htlc of which we, the opener, could not pay the commitment fee"
+        raise PeerFault(text, fatal=False)
 
 
-def _affordable_msat(channel: Channel) -> int:
-    """What they have left in our commitment above reserve and fees."""
-    # what we offered and they have not acknowledged cannot be in the commitment they sign next
+def _they_sign_next(channel: Channel) -> transactions.Contents:
+    """Our next commitment: what we offered and they have not acknowledged cannot be in it."""
     known = {
         key: htlc
         for key, htlc in channel.htlcs.items()
         if not htlc.ours or htlc.stage >= stages.REVOKED_BY_THEM
     }
-    seen = after_both_sign(channel.but(htlcs=known), ours=True)
+    return after_both_sign(channel.but(htlcs=known), ours=True)
+
+
+def _own_fee_left_msat(channel: Channel) -> int:
+    """What we, the opener, have left in our commitment above its fee. A feerate that they may not
+    have heard of yet is not held against them."""
+    seen = _they_sign_next(channel)
+    rate = min(fee.feerate_per_kw for fee in channel.core.fees)
+    count = _untrimmed(channel, seen, rate, ours=True)
+    return seen.owner_msat - opener_cost_sat(channel, rate, count) * 1000
+
+
+def _affordable_msat(channel: Channel) -> int:
+    """What they have left in our commitment above reserve and fees."""
+    seen = _they_sign_next(channel)
     left = seen.other_msat - channel.setup.ours.channel_reserve_sat * 1000
     if not channel.setup.we_opened:
         rate = commitments.newest_feerate(channel.core)

@@ -24,6 +24,9 @@ from protocol.wire.failures import BADONION
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady
 
+# of update_fail_htlc, in bytes: BOLT 4 pads to 292, and leaves more to whoever wants it
+MAX_REASON = 2048
+
 # ---- what the peer says -------------------------------------------------------------------------
 
 
@@ -98,7 +101,9 @@ def on_fulfill(turn: Turn, message: UpdateFulfillHtlc) -> None:
 
 def on_fail(turn: Turn, message: UpdateFailHtlc) -> None:
     htlc = _removable(turn, message.id)
-    removed = htlc.but(stage=stages.REMOVING, failure=message.reason)
+    # one that is far too long is no failure message of anybody's: it says nothing, and is not kept
+    reason = message.reason if len(message.reason) <= MAX_REASON else b""
+    removed = htlc.but(stage=stages.REMOVING, failure=reason)
     turn.set(turn.channel.with_htlc(removed), dirty=False)
     _not_fulfilled(turn, htlc)
 

@@ -52,9 +52,19 @@ def moved(step: Step, cid: str, htlc: Htlc) -> None:
     step.put(f"htlc/{cid}/{htlc.key}", htlc)
     if htlc.ours and step.get(f"offer/{cid}/{htlc.origin}") is not None:
         step.drop(f"offer/{cid}/{htlc.origin}")
+    if htlc.failure and not htlc.ours:
+        _said(step, cid, htlc)
     was = old.stage if old is not None else stages.PROPOSED
     if not htlc.ours and was < stages.COMMITTED <= htlc.stage:
         step.tell("payments", arrived(cid, htlc))
+
+
+def _said(step: Step, cid: str, htlc: Htlc) -> None:
+    """The failure stands in the HTLC now, signed: of the wish it is enough that it was one."""
+    key = f"settle/{cid}/{htlc.id}"
+    answer = step.get(key)
+    if answer is not None and answer.failure:
+        step.put(key, answer.but(failure=b""))
 
 
 def arrived(cid: str, htlc: Htlc) -> HtlcArrived:

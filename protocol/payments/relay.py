@@ -151,8 +151,10 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
         return
     if row is None or row.status != "offered" or str(row.tries) != tries:
         return  # of an earlier try: another one may live
-    if item.failure is not None:
+    if item.failure:
         _back(step, row.part, item.failure)
+    elif item.failure is not None:
+        fail(step, row.part, failures.encode("temporary_channel_failure", channel_update=b""))
     elif item.malformed is not None:
         digest, code = item.malformed
         fail(step, row.part, code.to_bytes(2, "big") + digest)
