@@ -23,6 +23,8 @@ from actors import vocabulary
 from actors.shards import Groups, group_of, receivers
 from actors.table import Table
 from protocol.machine import (
+    DEFECT,
+    DEFECT_TEXT,
     Answer,
     Ask,
     Do,
@@ -175,11 +177,19 @@ class Driver:
             return
         try:
             self._run(lambda step, at: self.machine.step(step, sender, item, at))
-        except Exception:
+        except Exception as error:
+            if isinstance(item, Ask):
+                self._defect(sender, item, error)
+                return
             self._suspect(sender, item)
             raise
         if self._suspects:
             self._forgive(sender, item)
+
+    def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
+        """A question costs itself: its step is undone, for nothing of it was taken over."""
+        self._log(f"the question {ask.method} met a defect: {type(error).__name__}: {error}")
+        self._acts.append((0, Say(to=sender, item=_no_answer(ask))))
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
@@ -333,14 +343,17 @@ class Driver:
             return False
         self._log(f"put aside a message of {sender} that ended us {POISON_LIMIT} times ({digest})")
         if isinstance(item, Ask):
-            answer = Answer(id=item.id, code=-32603, text="a defect of ours: please report the log")
-            self._acts.append((0, Say(to=sender, item=answer)))
+            self._acts.append((0, Say(to=sender, item=_no_answer(item))))
         elif sender != "port":
             self._acts.append((0, Say(to=sender, item=Quarantined(digest=digest))))
         return True
 
     def _log(self, text: str) -> None:
         self._acts.append((0, Do(item=Log(text=text))))
+
+
+def _no_answer(ask: Ask) -> Answer:
+    return Answer(id=ask.id, code=DEFECT, text=DEFECT_TEXT)
 
 
 def _out_key(name: str, number: int) -> bytes:

@@ -16,6 +16,7 @@ from protocol.values import Value
 HRP = {"bitcoin": "lnbc", "testnet": "lntb", "signet": "lntbs", "regtest": "lnbcrt"}
 _MULTIPLIER = {"": 10**11, "m": 10**8, "u": 10**5, "n": 10**2}
 DEFAULT_EXPIRY_SECONDS, DEFAULT_FINAL_CLTV = 3600, 18
+MAX_LENGTH = 7089  # what fits into one QR code
 MAX_MSAT = 21_000_000 * 100_000_000 * 1000
 MAX_CLTV, MAX_EXPIRY_SECONDS = 1 << 16, 1 << 32
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -60,7 +61,7 @@ class InvoiceError(ProtocolError):
 def _amount(text: str) -> int | None:
     if not text:
         return None
-    match = re.fullmatch(r"([1-9][0-9]*)([munp]?)", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,18})([munp]?)", text)
     if match is None:
         raise InvoiceError("invalid amount")
     count, unit = int(match[1]), match[2]
@@ -189,6 +190,8 @@ def _tagged(words: list[int], network: str) -> dict[str, Any]:
 
 def decode(text: str) -> Invoice:
     """Checks checksum, signature, compulsory fields and features. Raises `InvoiceError`."""
+    if len(text) > MAX_LENGTH:
+        raise InvoiceError(f"an invoice has at most {MAX_LENGTH} characters")
     text = text.strip()
     if text[:10].lower() == "lightning:":
         text = text[10:]

@@ -171,6 +171,9 @@ class Answer(Value, frozen=True, kw_only=True):
     data: Any = None
 
 
+DEFECT, DEFECT_TEXT = -32603, "a defect of ours: please report the log"
+
+
 class Quarantined(Value, frozen=True, kw_only=True):
     """The receiver has put a message aside that ended it several times in a row."""
 

@@ -15,11 +15,12 @@ from typing import Any
 from actors.ports.base import PortHost
 from actors.sockets import Pipe
 from actors.tree import TREE
+from protocol.api import reading
 from protocol.api.machine import Local, Reply, Request
+from protocol.errors import Refusal
 from storage.mirror import read_mark
 
 MAX_REQUEST = 4 << 20
-_DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"\s*")
 
 
@@ -67,7 +68,10 @@ class Client:
                 self._in = ""
                 return
             try:
-                value, end = _DECODER.raw_decode(self._in, start)
+                value, end = reading.DECODER.raw_decode(self._in, start)
+            except reading.Unfit as unfit:
+                self._bad(f"the request cannot be read: {unfit}")
+                return
             except json.JSONDecodeError as error:
                 if not _cut_short(error) or len(self._in) > MAX_REQUEST:
                     self._bad("the request is not JSON")
@@ -79,16 +83,14 @@ class Client:
             self._request(value)
 
     def _request(self, value: Any) -> None:
-        if not isinstance(value, dict) or not isinstance(value.get("method"), str):
-            self._bad("a request is an object with a method")
+        try:
+            number, method, params, wanted = reading.request(value)
+        except Refusal as refusal:
+            self._bad(str(refusal))
             return
         self.open_requests += 1
-        params = value.get("params")
         request = Request(
-            connection=self.number,
-            id=value.get("id"),
-            method=value["method"],
-            params=params if params is not None else [],
+            connection=self.number, id=number, method=method, params=params, filter=wanted
         )
         self.port.host.feed(request)
 

@@ -6,12 +6,15 @@ id: the actors know their questions, so that nothing is done twice and no connec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from protocol.api import reading
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
 from protocol.errors import Refusal
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import DEFECT, DEFECT_TEXT, Answer, Ask, Moment, Step
+from protocol.payments.rows import Earned
 from protocol.values import Value
 
 
@@ -22,6 +25,7 @@ class Request(Value, frozen=True, kw_only=True):
     id: Any
     method: str
     params: Any
+    filter: Any = None
 
 
 class Reply(Value, frozen=True, kw_only=True):
@@ -82,11 +86,30 @@ class Machine:
     def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
         match item:
             case Request():
-                self._request(step, item)
+                self._guarded(step, item, None, lambda: self._request(step, item))
             case Answer():
-                self._answer(step, sender, item)
+                number = item.id.rpartition(".")[0]
+                call = step.get(f"~call/{number}")
+                if call is not None:
+                    answer = lambda: self._answer(step, sender, item)  # noqa: E731
+                    self._guarded(step, call.request, number, answer)
+            case Earned():
+                step.put("~earned", item.fees_collected_msat)
             case _:
                 raise AssertionError(type(item).__name__)
+
+    def _guarded(
+        self, step: Step, request: Request, number: str | None, work: Callable[[], None]
+    ) -> None:
+        """A defect costs the request that has met it, and nobody else's."""
+        try:
+            with step.all_or_nothing():
+                work()
+        except Exception as defect:
+            step.log(f"{request.method[:40]} met a defect: {type(defect).__name__}: {defect}")
+            if number is not None:
+                step.drop(f"~call/{number}")
+            self._refuse(step, request, DEFECT, DEFECT_TEXT)
 
     def _request(self, step: Step, request: Request) -> None:
         command = BY_NAME.get(request.method)
@@ -95,6 +118,8 @@ class Machine:
             self._refuse(step, request, UNKNOWN_METHOD, text)
             return
         try:
+            if request.filter is not None:
+                reading.check_filter(request.filter)
             values = parse(command.params, request.params)
         except Refusal as refusal:
             self._refuse(step, request, refusal.code, str(refusal))
@@ -103,6 +128,7 @@ class Machine:
             step.do(Local(request=request, values=values))
             return
         values |= self.constants | {"~method": request.method}
+        values["~earned"] = step.get("~earned") or 0
         count = step.get("~count") + 1
         step.put("~count", count)
         self._go_on(step, f"{step.get('~life')}-{count}", Call(request=request, values=values))
@@ -165,6 +191,8 @@ class Machine:
     def _reply(self, step: Step, number: str, call: Call, result: Any) -> None:
         step.drop(f"~call/{number}")
         request = call.request
+        if request.filter is not None:
+            result = reading.filtered(result, request.filter)
         step.do(Reply(connection=request.connection, id=request.id, result=result))
 
     def _refuse(self, step: Step, request: Request, code: int, text: str, data: Any = None) -> None:

@@ -38,7 +38,7 @@ def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
         "version": f"daruma-{VERSION}",
         "blockheight": tip["blockheight"],
         "network": values["~network"],
-        "fees_collected_msat": 0,
+        "fees_collected_msat": values["~earned"],
         "lightning-dir": values["~folder"],
         "our_features": {
             "init": features.encode(features.OUR_INIT).hex(),

@@ -212,7 +212,11 @@ def scid_text(scid: bytes) -> str:
 
 def scid_from_text(text: str) -> bytes | None:
     parts = text.split("x")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+    if (
+        len(parts) != 3
+        or len(text) > 24
+        or not all(part.isascii() and part.isdigit() for part in parts)
+    ):
         return None
     block, index, output = (int(part) for part in parts)
     if block >= 1 << 24 or index >= 1 << 24 or output >= 1 << 16:

@@ -60,6 +60,8 @@ class Machine:
                 rebuild.begin(step, at)
             send.resume(step, at)
             relay.resume(step, at)
+        elif name == "api":
+            relay.say_earned(step)
         elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)
 

@@ -14,7 +14,7 @@ from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused, Release, SettleKept
 from protocol.payments import events
 from protocol.payments.channels import channels_to, named
-from protocol.payments.rows import Counters, Forward, Owed, Part
+from protocol.payments.rows import Counters, Earned, Forward, Owed, Part
 from protocol.wire import failures
 from protocol.wire.payload import HopPayload
 
@@ -212,9 +212,20 @@ def _local_failure(step: Step, row: Forward, message: bytes, at: Moment, reason:
     _resolve(step, failed, at)
 
 
+def say_earned(step: Step) -> None:
+    """The API shows it, and asks nobody for it."""
+    counters = step.get("counters") or Counters()
+    step.say("api", Earned(fees_collected_msat=counters.fees_msat))
+
+
 def _resolve(step: Step, row: Forward, at: Moment) -> None:
     step.put(f"forward/{row.name}", row.but(resolved_at=at.unix_seconds, onion=b""))
     step.drop(f"~open/{row.name}")
+    if row.status == "settled":
+        counters = step.get("counters") or Counters()
+        counters = counters.but(fees_msat=counters.fees_msat + row.fee_msat)
+        step.put("counters", counters)
+        say_earned(step)
     kind = "forward_settled" if row.status == "settled" else "forward_failed"
     about = {
         "payment_hash": row.payment_hash.hex(),

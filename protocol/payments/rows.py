@@ -50,7 +50,7 @@ class Label(Value, frozen=True, kw_only=True):
 
 class Counters(Value, frozen=True, kw_only=True):
     """Row "counters": last used numbers; none is ever given twice. `first_paid`: of a snapshot
-    that was made anew, the first pay_index that it gave."""
+    that was made anew, the first pay_index that it gave. `fees_msat`: earned by relaying."""
 
     created: int = 0
     paid: int = 0
@@ -58,6 +58,7 @@ class Counters(Value, frozen=True, kw_only=True):
     forwarded: int = 0
     events: int = 0
     first_paid: int = 1
+    fees_msat: int = 0
 
 
 class Part(Value, frozen=True, kw_only=True):
@@ -222,6 +223,12 @@ class TermsRow(Value, frozen=True, kw_only=True):
     now: OwnTerms
     before: Policy | None = None
     until: float = 0.0
+
+
+class Earned(Value, frozen=True, kw_only=True):
+    """Payments says to the API: what relaying has brought in so far."""
+
+    fees_collected_msat: int
 
 
 class Forward(Value, frozen=True, kw_only=True):

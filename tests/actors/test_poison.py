@@ -55,6 +55,8 @@ class Ears:
         return Moment(unix_seconds=0.0, entropy=bytes(32))
 
 
+# who takes every question that it does not know for its one
+ROUND = ("chain", "wallet", "peers")
 POISON, QUESTION, FOOD = PeerLost(peer=b"7"), Ask(id="7", method="poison"), PeerLost(peer=b"8")
 
 
@@ -86,18 +88,41 @@ def test_R6_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -
     assert "put aside a message of peers" in ears.log[0]
 
 
-def test_a_question_that_ends_its_actor_is_answered_all_the_same() -> None:
+def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
+    """Nothing of its step is taken over, and whatever is heard with it is heard."""
     disk = Disk()
-    for _ in range(POISON_LIMIT):
-        _die_of_it(disk, QUESTION)
-
     driver, ears = _life(disk, Fragile())
-    driver.hear("peers", 1, QUESTION)
-    driver.flush()
 
-    assert [(item.id, item.code) for item in ears.said if isinstance(item, Answer)] == [
-        ("7", -32603)
-    ]
+    driver.hear("api", 0, QUESTION)
+    driver.hear("peers", 1, FOOD)
+    driver.flush()
+    driver.write()
+
+    answers = [(item.id, item.code) for item in ears.said if isinstance(item, Answer)]
+    assert answers == [("7", -32603)]
+    assert "poison" in ears.log[0] and "stumbled" in ears.log[0]
+    assert driver.rows.get("keys") == KeyIndex(next=8)
+    assert not [key for key in disk.data if key.startswith(b"q/")]
+
+
+@pytest.mark.parametrize(
+    "role", ["chain", "wallet", "funding", "gossiper", "router", "monitors", "peers", "payments"]
+)
+def test_every_actor_answers_a_question_that_it_stumbles_over(role: str) -> None:
+    """Parameters that no reader of the API lets through: as if one had forgotten to look."""
+    world = tale.begin()
+    alice = world.nodes["alice"]
+    life = alice.drivers[role]
+    methods = ["nonsense", "pay", "invoice", "setchannel", "getroute", "getroutes", "connect"]
+    methods += ["close", "fundchannel", "listpays", "newaddr", "waitinvoice"]
+    for method in methods:
+        world.ask(alice, role, method, number=method, id=7, amount_msat={}, bolt11=9, label=[])
+    stories.until(world, lambda: "nonsense" in alice.answers or role in ROUND, "it is answered")
+
+    world.advance()
+    assert alice.drivers[role] is life
+    refused = [answer.code for answer in alice.answers.values() if answer.code == -32603]
+    assert refused or role in ROUND
 
 
 def test_only_failures_in_a_row_count() -> None:

@@ -83,3 +83,15 @@ def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
     for prefix in ("", "lnbcrt1", "lnbc1"):
         with pytest.raises(InvoiceError):
             invoice.decode(prefix + text)
+
+
+@pytest.mark.parametrize("text", ["lnbcrt" + "1" * 5000, "lnbcrt1" + "q" * 450_000, "x" * 10**6])
+def test_an_invoice_is_bounded_before_it_is_read(text: str) -> None:
+    """Its payee chooses it, and whoever pays reads it."""
+    with pytest.raises(InvoiceError):
+        invoice.decode(text)
+
+
+def test_an_amount_of_too_many_digits_is_refused() -> None:
+    with pytest.raises(InvoiceError, match="invalid amount"):
+        invoice._amount("1" * 5000)
