@@ -96,7 +96,7 @@ def _two_channels(
 
 
 def _closed(chain: Any, node: NodeProcess, cid: str) -> None:
-    until(lambda: _mined(chain, node, cid) == "CLOSINGD_COMPLETE", "it is closed")
+    until(lambda: _mined(chain, node, cid) == "ONCHAIN", "it is closed")
 
 
 def _channel(chain: Any, one: NodeProcess, two: NodeProcess, sat: int) -> str:

@@ -8,6 +8,7 @@ from protocol import features
 from protocol.bitcoin import script
 from protocol.channel.state import scid_text
 from protocol.errors import Refusal
+from protocol.gossip.announce import direction
 from protocol.invoice import Invoice
 
 VERSION = "0.1.0"
@@ -91,12 +92,13 @@ def listpeers(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 def listpeerchannels(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
     channels, peers, openings, policies = answers
-    connected = _connected(peers)
+    connected, ours = _connected(peers), bytes.fromhex(values["~node_id"])
     established = {cid for row in peers for cid in row.get("established", ())}
     rows = []
     for row in [*channels, *openings]:
         row["peer_connected"] = row["peer_id"] in connected
         row["reestablished"] = row.get("channel_id") in established
+        row["direction"] = direction(ours, bytes.fromhex(row["peer_id"]))
         row |= policies.get(row.get("channel_id"), {})
         if values.get("id") in (None, row["peer_id"]):
             rows.append(row)

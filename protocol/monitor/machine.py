@@ -36,7 +36,7 @@ from protocol.monitor.items import (
     Watch,
     WhatStands,
 )
-from protocol.monitor.view import closed_row, listpeerchannels
+from protocol.monitor.view import closed_row, is_gone, listpeerchannels
 from protocol.wallet.items import ScriptIs
 
 
@@ -198,7 +198,9 @@ class Machine:
         if step.get(f"watch/{cid}") is None:
             step.put(f"setup/{cid}", channel.setup)
             step.put(f"core/{cid}", channel.core)
-            step.put(f"watch/{cid}", Watch(since=item.since))
+            ours = channel.core.ours_msat
+            fresh = Watch(since=item.since, least_to_us_msat=ours, most_to_us_msat=ours)
+            step.put(f"watch/{cid}", fresh)
             if item.address is not None:
                 host, port = item.address
                 node = channel.setup.peer
@@ -306,14 +308,15 @@ class Machine:
         if ask.method == "close":
             closers.close(step, ask)
             return
-        rows = []
+        tip, rows = step.get("~tip"), []
+        shape = closed_row if ask.method == "listclosedchannels" else listpeerchannels
         for key, watch in step.scan("watch/").items():
+            gone = is_gone(watch, tip.height if tip is not None else None)
+            if watch.ended == "unfunded" or gone != (shape is closed_row):
+                continue
             channel = truth.channel(step, key.removeprefix("watch/"))
             assert channel is not None
-            if ask.method == "listclosedchannels":
-                rows += [closed_row(channel, watch)] if watch.ended else []
-            elif watch.ended != "unfunded":
-                rows.append(listpeerchannels(channel, watch))
+            rows.append(shape(channel, watch))
         step.say("api", Answer(id=ask.id, result=rows))
 
 

@@ -48,6 +48,7 @@ def born(step: Step, cid: str, watch: Watch) -> items.Born:
 def write(step: Step, cid: str, update: items.Update) -> None:
     """All that one update changes."""
     step.put(f"core/{cid}", update.core)
+    _range(step, cid, update.core.ours_msat)
     for htlc in update.htlcs:
         htlcs.moved(step, cid, htlc)
     for key in update.gone:
@@ -59,6 +60,16 @@ def write(step: Step, cid: str, update: items.Update) -> None:
         step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))
     for origin, reason, final in update.refused:
         htlcs.refuse(step, cid, origin, reason, final=final)
+
+
+def _range(step: Step, cid: str, ours_msat: int) -> None:
+    """How little and how much our side has had."""
+    watch = step.get(f"watch/{cid}")
+    least, most = watch.least_to_us_msat, watch.most_to_us_msat
+    least = ours_msat if least is None else min(least, ours_msat)
+    most = ours_msat if most is None else max(most, ours_msat)
+    if (least, most) != (watch.least_to_us_msat, watch.most_to_us_msat):
+        step.put(f"watch/{cid}", watch.but(least_to_us_msat=least, most_to_us_msat=most))
 
 
 def usable(step: Step, cid: str) -> ChannelUsable:

@@ -10,6 +10,8 @@ from protocol.bitcoin.transaction import display
 from protocol.channel import commitments, stages
 from protocol.channel.room import Room
 from protocol.channel.state import Channel, Htlc, alias_of, is_alias, scid_text
+from protocol.gossip.terms import BASE_MSAT, PPM
+from protocol.monitor.items import Watch
 
 # stage of an HTLC that we offered, in Core Lightning's words
 _OURS = (
@@ -25,10 +27,10 @@ def htlc_state(htlc: Htlc) -> str:
     return name if htlc.ours else _SWAP[name[:4]] + name[4:]
 
 
-def state_name(channel: Channel, watch: Any) -> str:
+def state_name(channel: Channel, watch: Watch) -> str:
     core = channel.core
     if watch.ended is not None:
-        return "CLOSINGD_COMPLETE" if watch.ended == "mutual" else "ONCHAIN"
+        return "ONCHAIN"
     if core.failed is not None:
         return "AWAITING_UNILATERAL"
     if core.closing_tx is not None:
@@ -55,9 +57,12 @@ def _htlcs(channel: Channel) -> list[dict[str, Any]]:
     ]
 
 
-def _status(channel: Channel, watch: Any) -> str:
+def _status(channel: Channel, watch: Watch) -> str:
     """What the channel waits for, in words."""
     core = channel.core
+    if watch.ended is not None:
+        how = "closed together" if watch.ended == "mutual" else "closed alone"
+        return f"{how} by {watch.spent_by}, mined at height {watch.ended_height}"
     if core.our_shutdown is not None or core.their_shutdown is not None:
         return f"waiting for {'HTLCs to end' if channel.htlcs else 'the closing transaction'}"
     if watch.locked is None:
@@ -72,7 +77,17 @@ def _status(channel: Channel, watch: Any) -> str:
     return "ready for use; waiting for the peer's announcement_signatures"
 
 
-def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
+FORGOTTEN_DEPTH = 100  # a closed channel is a thing of the past then, as Core Lightning has it
+
+
+def is_gone(watch: Watch, height: int | None) -> bool:
+    """Whether it stands among the closed channels, and no more with its peer."""
+    if watch.ended is None or height is None:
+        return False
+    return height - (watch.ended_height or 0) >= FORGOTTEN_DEPTH
+
+
+def listpeerchannels(channel: Channel, watch: Watch) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
     rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
     room = Room(channel) if core.usable else None
@@ -86,10 +101,14 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "private": setup.private,
         "opener": "local" if setup.we_opened else "remote",
         "channel_type": features.shown_type(setup.kind),
-        "features": features.shown_type(setup.kind)["names"],
+        "features": [features.name(bit) for bit in sorted(setup.kind)],
         "feerate": {"perkw": rate, "perkb": units.sat_per_kvb_of_per_kw(rate)},
         "total_msat": setup.capacity_sat * 1000,
         "to_us_msat": core.ours_msat,
+        "min_to_us_msat": _least(channel, watch),
+        "max_to_us_msat": _most(channel, watch),
+        "fee_base_msat": BASE_MSAT,
+        "fee_proportional_millionths": PPM,
         "their_to_self_delay": setup.theirs.to_self_delay,
         "our_to_self_delay": setup.ours.to_self_delay,
         "dust_limit_msat": setup.ours.dust_limit_sat * 1000,
@@ -99,15 +118,14 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
         "receivable_msat": room.receivable_msat if room is not None else 0,
         "minimum_htlc_in_msat": setup.ours.htlc_minimum_msat,
         "minimum_htlc_out_msat": setup.theirs.htlc_minimum_msat,
+        "maximum_htlc_out_msat": setup.theirs.max_htlc_value_in_flight_msat,
+        "our_max_htlc_value_in_flight_msat": setup.ours.max_htlc_value_in_flight_msat,
+        "their_max_htlc_value_in_flight_msat": setup.theirs.max_htlc_value_in_flight_msat,
         "max_accepted_htlcs": setup.ours.max_accepted_htlcs,
         "htlcs": _htlcs(channel),
         "status": [_status(channel, watch)],
     }
-    if core.scid is not None and not is_alias(core.scid):
-        row["short_channel_id"] = scid_text(core.scid)
-    row["alias"] = {"local": scid_text(alias_of(channel.id))}
-    if core.their_alias is not None:
-        row["alias"]["remote"] = scid_text(core.their_alias)
+    row |= _places(channel)
     if setup.close_to is not None:
         row["close_to"] = setup.close_to.hex()
     if core.closing_tx is not None or watch.spent_by is not None:
@@ -117,10 +135,37 @@ def listpeerchannels(channel: Channel, watch: Any) -> dict[str, Any]:
     return row
 
 
-def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:
+def _least(channel: Channel, watch: Watch) -> int:
+    known = watch.least_to_us_msat
+    return channel.core.ours_msat if known is None else known
+
+
+def _most(channel: Channel, watch: Watch) -> int:
+    known = watch.most_to_us_msat
+    return channel.core.ours_msat if known is None else known
+
+
+def _places(channel: Channel) -> dict[str, Any]:
+    """Where it is, and how it is called."""
+    core, shown = channel.core, {"alias": {"local": scid_text(alias_of(channel.id))}}
+    if core.their_alias is not None:
+        shown["alias"]["remote"] = scid_text(core.their_alias)
+    if core.scid is not None and not is_alias(core.scid):
+        return {"short_channel_id": scid_text(core.scid), **shown}
+    return shown
+
+
+def closed_row(channel: Channel, watch: Watch) -> dict[str, Any]:
     setup, core = channel.setup, channel.core
     cause = "local" if watch.close is not None else "remote"
     return {
+        **_places(channel),
+        "channel_type": features.shown_type(setup.kind),
+        "closer": cause,
+        "total_htlcs_sent": core.our_next_htlc,
+        "min_to_us_msat": _least(channel, watch),
+        "max_to_us_msat": _most(channel, watch),
+        "funding_withheld": False,
         "peer_id": setup.peer.hex(),
         "channel_id": setup.channel_id.hex(),
         "opener": "local" if setup.we_opened else "remote",
@@ -132,6 +177,6 @@ def closed_row(channel: Channel, watch: Any) -> dict[str, Any]:
         "funding_txid": display(setup.funding_txid),
         "funding_outnum": setup.funding_index,
         "leased": False,
-        "close_cause": {"mutual": cause, "unfunded": "protocol"}.get(watch.ended, "onchain"),
+        "close_cause": {"mutual": cause, "unfunded": "protocol"}.get(watch.ended or "", "onchain"),
         "last_commitment_txid": watch.spent_by,
     }

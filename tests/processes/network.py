@@ -56,7 +56,7 @@ class Network(Run):
     def _is_closed(self, pair: tuple[str, str], cid: str) -> bool:
         if self.chain.rpc("getrawmempool"):
             self.chain.mine(1)
-        return all(self.channel(name, cid)["state"] == "CLOSINGD_COMPLETE" for name in pair)
+        return all(self.channel(name, cid)["state"] == "ONCHAIN" for name in pair)
 
     def connect(self, one: str, two: str) -> None:
         payer, payee = self.nodes[one], self.nodes[two]
@@ -129,7 +129,7 @@ class Network(Run):
             for row in rows:
                 if row["htlcs"]:
                     found.append(f"{name} has HTLCs: {row['htlcs'][0]['state']}")
-                if row["state"] not in ("CHANNELD_NORMAL", "CLOSINGD_COMPLETE"):
+                if row["state"] not in ("CHANNELD_NORMAL", "ONCHAIN"):
                     found.append(f"{name} has a channel that is {row['state']}")
                 sums.setdefault(row["channel_id"], [row["total_msat"]]).append(row["to_us_msat"])
         for cid, (total, *ours) in sums.items():

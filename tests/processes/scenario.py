@@ -172,7 +172,7 @@ class Run:
 
     def close(self) -> None:
         self.until(self._closed, "the channel was closed")
-        self.until(lambda: self._states() == ["CLOSINGD_COMPLETE"] * 2, "both know it")
+        self.until(lambda: self._states() == ["ONCHAIN"] * 2, "both know it")
 
     def _closed(self) -> bool:
         if self.chain.rpc("getrawmempool"):
