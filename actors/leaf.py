@@ -19,7 +19,7 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
-from actors import vocabulary
+from actors import descriptors, vocabulary
 from actors.clock import Clock
 from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
@@ -276,6 +276,7 @@ def _machine(name: str, settings: Settings) -> Any:
         port=settings.port,
         folder=settings.folder,
         monitors=MONITORS,
+        guests=descriptors.guests(),
     )
 
 

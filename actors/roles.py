@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.descriptors import MOST_GUESTS
 from actors.shards import group_of
 from protocol import features, opening
 from protocol.api.machine import Machine as Api
@@ -24,8 +25,8 @@ from protocol.wallet.machine import Machine as Wallet
 def make_machine(
     name: str, network: str, seed: bytes, *, policy: Policy | None = None, **shown: Any
 ) -> Any:
-    """`shown`: what the API tells of the node (alias, host, port, folder), and `monitors`, how
-    many share the channels."""
+    """`shown`: what the API tells of the node (alias, host, port, folder), `monitors`, how many
+    share the channels, and `guests`, how many connections without a channel there may be."""
     monitors = shown.get("monitors", 1)
     match group_of(name):
         case "chain":
@@ -48,11 +49,13 @@ def make_machine(
         case "monitors":
             return Monitors(name, monitors, derive(seed, "channels"))
         case "peers":
-            return Peers(network, derive(seed, "channels"), node_secret(seed))
+            guests = shown.get("guests", MOST_GUESTS)
+            return Peers(network, derive(seed, "channels"), node_secret(seed), guests)
         case "payments":
             return Payments(network, node_secret(seed))
         case "api":
             shown.pop("zeroconf_peers", None)
             shown.pop("monitors", None)
+            shown.pop("guests", None)
             return Api(monitors=monitors, network=network, node_id=node_id(seed).hex(), **shown)
     raise AssertionError(name)

@@ -47,7 +47,8 @@ ITEMS: tuple[type, ...] = (
     router.FindRoutes, router.RoutesFound, router.Learned,
     funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.IsThere, funding.There,
     funding.UnknownChannel, funding.TryLater, gossip.Reconnect,
-    machine.Ask, machine.Answer, machine.Quarantined, rows.Earned,
+    machine.Ask, machine.Answer, machine.Quarantined, machine.Abandoned,
+    rows.Earned,
 )  # fmt: skip
 Item: Any = reduce(or_, ITEMS)
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actors import hardened
+from actors import descriptors, hardened
 from actors.notes import AskStatus, Boot, Settings, Status
 from actors.supervisor import Supervisor
 from daruma import seed
@@ -219,6 +219,7 @@ def _reap() -> None:
 
 def run(config: Config) -> int:
     """The whole life of a node; -> exit status."""
+    descriptors.raise_limit()
     try:
         node = Node(config)
     except ConfigError as error:

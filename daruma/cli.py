@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from daruma import config as configuration
-from daruma.config import OPTIONS, ConfigError
+from daruma.config import FLAGS, OPTIONS, ConfigError
 
 USAGE = """usage: daruma start [options]          run a node in the foreground
        daruma chain --datadir DIR      run the embedded regtest chain alone
@@ -18,6 +18,7 @@ USAGE = """usage: daruma start [options]          run a node in the foreground
 
 options: --lightning-dir --network --addr --alias --bitcoin-datadir
          --bitcoin-rpcconnect --bitcoin-rpcport --bitcoin-rpcuser --bitcoin-rpcpassword
+         --accept-losing-money (without it bitcoin, the main network, is refused)
          (the same --lightning-dir and --network for a node and for the methods asked of it)
 for methods: all as name=value, or all by position; -J JSON  -H table  -R raw
 log: <lightning-dir>/<network>/log
@@ -89,7 +90,9 @@ def _options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     while at < len(words):
         name, given, value = words[at].partition("=")
         if name.startswith("--") and name[2:] in OPTIONS:
-            if not given:
+            if not given and name[2:] in FLAGS:
+                value = "true"
+            elif not given:
                 at += 1
                 if at == len(words):
                     raise ConfigError(f"{name} needs a value")

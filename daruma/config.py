@@ -18,6 +18,10 @@ from typing import Any
 from protocol.gossip import addresses
 
 NETWORKS = ("regtest", "signet", "testnet", "bitcoin")
+LOSES = (
+    "is refused: this node does not yet enforce its channels on chain, and a peer could take your "
+    "money; use regtest or signet, or say --accept-losing-money"
+)
 RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet": 18332, "bitcoin": 8332}
 
 # option -> (default, what it is)
@@ -28,6 +32,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "alias": ("daruma", "name of the node"),
     "announce-addr": ("", "host:port (with commas) that the world is told for connecting"),
     "zeroconf-peers": ("", "node ids (with commas) trusted to open channels without confirmation"),
+    "accept-losing-money": (
+        "",
+        "true: run on bitcoin (mainnet) although closed channels are not yet enforced on chain",
+    ),
     "rebuild": ("", "payments: make its missing store anew from the channels; invoices are lost"),
     "bitcoin-rpcconnect": (None, "host of a bitcoind"),
     "bitcoin-rpcport": (None, "port of its RPC"),
@@ -35,6 +43,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "bitcoin-rpcpassword": (None, "password of its RPC"),
     "bitcoin-datadir": (None, "its data folder, for the cookie file"),
 }
+
+
+# given without a value they are meant to be true
+FLAGS = frozenset({"accept-losing-money"})
 
 
 class ConfigError(Exception):
@@ -97,8 +109,27 @@ def load(
     for name in OPTIONS:
         if name != "lightning-dir":
             take(name, file)
-    rpc = None if for_client else _rpc(values, str(values["network"]))
+    network = str(values["network"])
+    _check_network(network)
+    if not for_client and network == "bitcoin":
+        _check_courage(values["accept-losing-money"])
+    rpc = None if for_client else _rpc(values, network)
     return _checked(folder, values, origins, rpc)
+
+
+def _check_network(network: str) -> None:
+    if network == "mainnet":
+        raise ConfigError(f"mainnet is called bitcoin here, and {LOSES}")
+    if network not in NETWORKS:
+        near = difflib.get_close_matches(network, NETWORKS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
+        raise ConfigError(f"there is no network {network!r}: {hint}")
+
+
+def _check_courage(said: object) -> None:
+    """On mainnet a node that cannot yet enforce its channels on chain is a way to lose money."""
+    if str(said).lower() not in ("true", "1"):
+        raise ConfigError(f"bitcoin (mainnet) {LOSES}")
 
 
 def _read_file(path: Path, network: str) -> dict[str, Any]:
@@ -126,10 +157,6 @@ def _checked(
     folder: Path, values: dict[str, Any], origins: dict[str, str], rpc: dict[str, Any] | None
 ) -> Config:
     network = str(values["network"])
-    if network not in NETWORKS:
-        near = difflib.get_close_matches(network, NETWORKS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
-        raise ConfigError(f"there is no network {network!r}: {hint}")
     host, port = _place(str(values["addr"]))
     socket = folder / network / "lightning-rpc"
     if len(str(socket).encode()) > 100:
@@ -194,7 +221,7 @@ def _rpc(values: dict[str, Any], network: str) -> dict[str, Any] | None:
     """None: no bitcoind was named, so that the embedded chain is started (regtest only)."""
     named = [name for name in values if name.startswith("bitcoin-") and values[name] is not None]
     if not named:
-        if network in NETWORKS and network != "regtest":
+        if network != "regtest":
             raise ConfigError(
                 f"{network} needs a bitcoind: give --bitcoin-rpcconnect, --bitcoin-rpcport, "
                 "--bitcoin-rpcuser and --bitcoin-rpcpassword"

@@ -98,7 +98,7 @@ def _open(
     opened = until(lambda: alice.client.call("fundchannel", asked), "the channel is funded")
     txid = opened["txid"]
     show.say(f"funding transaction {txid[:16]}... output {opened['outnum']} is in the mempool")
-    until(lambda: txid in chain.rpc("getrawmempool"), "the funding transaction is there")
+    show.check("fundchannel's answer is in the mempool", True, txid in _mempool(chain))
     chain.mine(DEPTH)
     until(lambda: alice.usable() and bob.usable(), "the channel is usable")
     out = chain.rpc("gettxout", txid, opened["outnum"])
@@ -187,7 +187,7 @@ def _announce(
     alice.connect(bob)
     asked = {"id": bob.id, "amount": CAPACITY_SAT, "announce": True}
     opened = until(lambda: alice.client.call("fundchannel", asked), "the channel is funded")
-    until(lambda: opened["txid"] in chain.rpc("getrawmempool"), "the funding is broadcast")
+    show.check("fundchannel's answer is there again", True, opened["txid"] in _mempool(chain))
     alice.kill()
     show.say("a public channel is broadcast; SIGKILL of the whole of alice, who stays away")
     chain.mine(ANNOUNCE_DEPTH - 1)
@@ -206,6 +206,11 @@ def _announce(
     show.check("whose policies carol knows", ends, sorted(row["source"] for row in rows))
     show.facts["announced"] = {"short_channel_id": scid, "seen by": carol.name}
     show.say(f"channel {scid} is announced: carol has both policies, and a route over it")
+
+
+def _mempool(chain: Any) -> list[str]:
+    txids: list[str] = chain.rpc("getrawmempool")
+    return txids
 
 
 def _policies(node: NodeProcess) -> list[dict[str, Any]]:

@@ -171,6 +171,12 @@ class Answer(Value, frozen=True, kw_only=True):
     data: Any = None
 
 
+class Abandoned(Value, frozen=True, kw_only=True):
+    """The API says: nobody waits for the answer to this question any more."""
+
+    id: str
+
+
 DEFECT, DEFECT_TEXT = -32603, "a defect of ours: please report the log"
 
 

@@ -7,16 +7,18 @@ import contextlib
 import json
 import os
 import re
+import select
 import selectors
 import signal
 import socket
 from typing import Any
 
+from actors import descriptors
 from actors.ports.base import PortHost
 from actors.sockets import Pipe
 from actors.tree import TREE
 from protocol.api import reading
-from protocol.api.machine import Local, Reply, Request
+from protocol.api.machine import HungUp, Local, Reply, Request
 from protocol.errors import Refusal
 from storage.mirror import read_mark
 
@@ -46,6 +48,7 @@ class Client:
         """A client that only closes its sending side (`nc -N`) still wants its answers."""
         if not data:
             self._half_closed = True
+            self.port.half_closed.add(self)
             self.flush()
             return
         try:
@@ -111,9 +114,21 @@ class Client:
         else:
             self.pipe.flush()
 
+    @property
+    def gone(self) -> bool:
+        """It has closed both sides: nobody reads what we would answer."""
+        if not self.pipe.open:
+            return True
+        poll = select.poll()
+        poll.register(self.pipe.sock, 0)  # a hang-up is told unasked
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         self.pipe.close()
-        self.port.clients.pop(self.number, None)
+        self.port.half_closed.discard(self)
+        known = self.port.clients.pop(self.number, None)
+        if known is not None and self.open_requests:
+            self.port.host.feed(HungUp(connection=self.number))
 
 
 class ApiPort:
@@ -121,6 +136,8 @@ class ApiPort:
         self.host, self.selector = host, host.selector
         self.clients: dict[int, Client] = {}
         self.unwritten: set[Client] = set()
+        self.half_closed: set[Client] = set()
+        self._most = descriptors.clients()
         self._count = 0
         self.path = os.path.join(host.folder, "lightning-rpc")
         with contextlib.suppress(FileNotFoundError):
@@ -136,9 +153,20 @@ class ApiPort:
         try:
             sock, _ = self._listener.accept()
         except OSError:
+            self._make_place()
+            return
+        if len(self.clients) >= self._most and not self._make_place():
+            sock.close()
             return
         self._count += 1
         self.clients[self._count] = Client(self, sock, self._count)
+
+    def _make_place(self) -> bool:
+        """The client that has been there longest without a question leaves."""
+        idle = next((one for one in self.clients.values() if not one.open_requests), None)
+        if idle is not None:
+            idle.close()
+        return idle is not None
 
     def do(self, item: Any) -> None:
         match item:
@@ -151,6 +179,8 @@ class ApiPort:
         unwritten, self.unwritten = self.unwritten, set()
         for client in unwritten:
             client.flush()
+        for client in [client for client in self.half_closed if client.gone]:
+            client.close()
 
     def _reply(self, reply: Reply) -> None:
         client = self.clients.get(reply.connection)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import Any
 
+from actors import descriptors
 from actors.ports.base import CannotStart, PortHost
 from actors.sockets import Pipe
 from protocol.crypto.keys import node_secret
@@ -21,7 +22,7 @@ from protocol.peer import items as peer
 MAX_OUT = 16 << 20
 READ_SIZE, SEND_BUFFER = 32 << 10, 256 << 10  # of many strangers, each a little
 MAX_LOSSY, NEARLY_ALL = 128 << 10, 4 << 10
-MAX_STRANGERS, HANDSHAKE_SECONDS = 200, 10.0
+HANDSHAKE_SECONDS = 10.0
 
 
 class Connection:
@@ -112,6 +113,7 @@ class PeersPort:
         self.connections: dict[bytes, Connection] = {}
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
+        self._most_strangers = descriptors.handshakes()
         self._listening = self.congested = False
         self._resolved: deque[tuple[peer.Dial, tuple[int, Any] | None, str]] = deque()
         self._resolving: set[bytes] = set()
@@ -194,8 +196,10 @@ class PeersPort:
         try:
             sock, _ = self._listener.accept()
         except OSError:
+            if self.strangers:  # no descriptor is left: whoever has waited longest gives his
+                self.strangers[0].close("too many connections")
             return
-        if len(self.strangers) >= MAX_STRANGERS:
+        if len(self.strangers) >= self._most_strangers:
             self.strangers[0].close("too many strangers")
         self.strangers.append(Connection(self, sock, None))
 

@@ -13,7 +13,7 @@ from protocol.api import reading
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
 from protocol.errors import Refusal
-from protocol.machine import DEFECT, DEFECT_TEXT, Answer, Ask, Moment, Step
+from protocol.machine import DEFECT, DEFECT_TEXT, Abandoned, Answer, Ask, Moment, Step
 from protocol.payments.rows import Earned
 from protocol.values import Value
 
@@ -39,6 +39,12 @@ class Reply(Value, frozen=True, kw_only=True):
     data: Any = None
 
 
+class HungUp(Value, frozen=True, kw_only=True):
+    """From the port: the client of this connection is gone, with requests that are open."""
+
+    connection: int
+
+
 class Local(Value, frozen=True, kw_only=True):
     """To the port: a method that it answers itself."""
 
@@ -56,6 +62,10 @@ class Call(Value, frozen=True, kw_only=True):
     asked: tuple[tuple[str, Ask], ...] = ()
     answers: tuple[Any, ...] = ()
     shares: dict[tuple[int, str], list[Any]] = {}
+
+
+# who keeps questions that may stay open for long
+WAITS = ("payments", "monitors")
 
 
 class Machine:
@@ -93,6 +103,8 @@ class Machine:
                 if call is not None:
                     answer = lambda: self._answer(step, sender, item)  # noqa: E731
                     self._guarded(step, call.request, number, answer)
+            case HungUp():
+                self._hung_up(step, item.connection)
             case Earned():
                 step.put("~earned", item.fees_collected_msat)
             case _:
@@ -150,6 +162,16 @@ class Machine:
             self._refuse(step, call.request, refusal.code, str(refusal))
             return
         self._ask(step, number, call, questions)
+
+    def _hung_up(self, step: Step, connection: int) -> None:
+        """Nobody waits for these any more: neither do we, nor those whom we have asked."""
+        for key, call in step.scan("~call/").items():
+            if call.request.connection != connection:
+                continue
+            step.drop(key)
+            for (actor, ask), answer in zip(call.asked, call.answers, strict=True):
+                if answer is None and actor in WAITS:
+                    step.say(actor, Abandoned(id=ask.id))
 
     def _ask(self, step: Step, number: str, call: Call, questions: list[Question]) -> None:
         asked, answers = list(call.asked), list(call.answers)

@@ -20,7 +20,7 @@ from protocol.chain.items import (
 from protocol.channel import items, mined
 from protocol.channel.state import Core, Setup, check_successor, is_alias
 from protocol.gossip.items import OwnChannels
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Abandoned, Answer, Ask, Moment, Step
 from protocol.monitor import announced, claims, closers, htlcs, onchain, truth
 from protocol.monitor.items import (
     Addresses,
@@ -122,6 +122,9 @@ class Machine:
                 self._look_at_all(step)
             case Ask():
                 self._ask(step, item)
+            case Abandoned():
+                for key in [key for key in step.scan("~closer/") if key.endswith(f"/{item.id}")]:
+                    step.drop(key)
             case _:
                 raise AssertionError(type(item).__name__)
 

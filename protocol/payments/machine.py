@@ -13,7 +13,7 @@ from protocol.channel.items import FORWARD
 from protocol.crypto import secp
 from protocol.gossip.items import OwnTerms
 from protocol.invoice import InvoiceError
-from protocol.machine import Ask, Moment, Step
+from protocol.machine import Abandoned, Ask, Moment, Step
 from protocol.monitor.items import (
     ChannelEnded,
     ChannelUsable,
@@ -109,6 +109,9 @@ class Machine:
                 self._tip(step, item, at)
             case Ask():
                 self._ask(step, item, at)
+            case Abandoned():
+                step.drop(f"~queued/{item.id}")
+                waiters.abandoned(step, item.id)
             case _:
                 raise AssertionError(type(item).__name__)
 

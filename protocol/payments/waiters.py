@@ -83,6 +83,13 @@ def part_result(step: Step, ask: Ask, part: Sent, row: Payment) -> None:
         refuse(step, ask, part.code or 204, part.reason, view.failed_part(part, row))
 
 
+def abandoned(step: Step, number: str) -> None:
+    """Whoever asked this has gone."""
+    for name, waiter in list(step.each("~wait")):
+        if waiter.ask.id == number:
+            step.drop(f"~wait/{name}")
+
+
 def time_out(step: Step, now: float) -> None:
     for key, waiter in step.scan("~wait/").items():
         if waiter.until is not None and waiter.until <= now:

@@ -30,10 +30,11 @@ REQUIRED = ("option_data_loss_protect", "var_onion_optin", "option_static_remote
 
 
 class Connections:
-    def __init__(self, network: str, node_id: bytes, channels: Channels) -> None:
+    def __init__(self, network: str, node_id: bytes, channels: Channels, guests: int) -> None:
         self.network = network
         self.node_id = node_id
         self.channels = channels
+        self.guests = guests
 
     def adopted(self, step: Step, monitor: str, item: Addresses) -> None:
         """Once all channels of all monitors are born the world may come in."""
@@ -68,6 +69,9 @@ class Connections:
     def connected(self, step: Step, item: Connected, at: Moment) -> None:
         if step.get(f"~peer/{item.node_id.hex()}") is not None:
             self._forget_session(step, item.node_id)
+        if item.inbound and not self._make_place(step, item.node_id, at):
+            step.do(Hangup(node_id=item.node_id))
+            return
         peer = Peer(
             node_id=item.node_id,
             inbound=item.inbound,
@@ -82,6 +86,25 @@ class Connections:
             networks=bytes.fromhex(CHAIN_HASH[self.network]),
         )
         self.write(step, item.node_id, init)
+
+    def _make_place(self, step: Step, node: bytes, at: Moment) -> bool:
+        """Peers with a channel always have one. Of the others there are a few, and the oldest
+        goes: somebody who holds all places could else keep everybody out for ever."""
+        with_channel = {row.channel.setup.peer for _, row in step.each("~live")}
+        if node in with_channel or step.get(f"~dial/{node.hex()}") is not None:
+            return True
+        guests = [
+            peer
+            for _, peer in step.each("~peer")
+            if peer.inbound and peer.node_id not in with_channel
+        ]
+        if len(guests) < self.guests:
+            return True
+        idle = next((peer for peer in guests if not peer.negotiations), None)
+        if idle is None:
+            return False
+        self.hang_up(step, idle, at, "its place is needed: there are too many without a channel")
+        return True
 
     def write(self, step: Step, node: bytes, message: Message) -> None:
         step.do(Write(node_id=node, message=message.encode()))

@@ -65,10 +65,13 @@ class Machine:
 
     name = "peers"
 
-    def __init__(self, network: str, channel_secret: bytes, node_secret: bytes) -> None:
+    def __init__(
+        self, network: str, channel_secret: bytes, node_secret: bytes, guests: int
+    ) -> None:
+        """`guests`: so many may be connected that we have no channel with."""
         node = NodeKey(node_secret, bytes.fromhex(CHAIN_HASH[network]))
         self.channels = Channels(channel_secret, node)
-        self.connections = Connections(network, node.id, self.channels)
+        self.connections = Connections(network, node.id, self.channels, guests)
 
     def drain(self, step: Step, at: Moment) -> None:
         for row in self.channels.touched(step):

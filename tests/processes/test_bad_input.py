@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
+from actors.descriptors import WANTED
 from daruma.client import Client
 from daruma.config import ConfigError, load
 from daruma.playground import ended, free_port, until
@@ -127,6 +128,53 @@ def test_a_python_without_assertions_is_refused(tmp_path: Path, verb: str) -> No
     assert b"without assertions" in result.stderr
     assert result.stderr.count(b"\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["closed", "half closed first"])
+def test_a_wait_is_given_up_when_its_client_is_gone(run: Run, half: bool) -> None:
+    run.start()
+    run.alice.client.invoice(amount_msat=1000, label="x", description="d")
+    api = run.alice.pid("api") or 0
+    before = _descriptors(api)
+    for number in range(60):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(run.alice.client.path)
+            sock.sendall(b'{"id":%d,"method":"waitinvoice","params":["x"]}' % number)
+            if half:
+                sock.shutdown(socket.SHUT_WR)
+
+    until(lambda: run.alice.client.getinfo() and _descriptors(api) <= before + 2, "all are free")
+    assert run.alice.pid("api") == api
+
+
+def test_a_client_that_has_said_all_still_gets_its_answer(run: Run) -> None:
+    run.start()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(run.alice.client.path)
+        sock.settimeout(20)
+        sock.sendall(b'{"id":1,"method":"getinfo"}')
+        sock.shutdown(socket.SHUT_WR)
+
+        assert json.loads(sock.recv(1 << 16))["result"]["id"] == run.alice.id
+
+
+def test_descriptors_are_raised_at_the_start(run: Run) -> None:
+    """To what the system allows, or to what a node can use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        run.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    for row in run.alice.tree():
+        if row["role"] in ("peers", "api", "monitors"):
+            limit, _ = resource.prlimit(row["pid"], resource.RLIMIT_NOFILE)
+            assert limit == min(hard, WANTED) > 256
 
 
 UNKNOWN = bytes(range(32))
@@ -319,7 +367,10 @@ def test_an_occupied_port_is_refused(run: Run) -> None:
     [
         (["start", "--nework", "regtest"], "did you mean --network"),
         (["start", "--network", "regtst"], "did you mean regtest"),
-        (["start", "--network", "bitcoin"], "needs a bitcoind"),
+        (["start", "--network", "bitcoin"], "bitcoin (mainnet) is refused"),
+        (["start", "--network", "mainnet"], "--accept-losing-money"),
+        (["start", "--network", "bitcoin", "--accept-losing-money"], "needs a bitcoind"),
+        (["start", "--network", "bitcoin", "--accept-losing-money=no"], "is refused"),
         (["start", "--addr", "nowhere:0"], "addr"),
         (["start", "--lightning-dir", "/dev/null"], "cannot be used"),
         (["chain", "--datadir", "/dev/null"], "cannot be used"),

@@ -12,9 +12,9 @@ from protocol.api import machine as api
 from protocol.api import params as p
 from protocol.api import reading
 from protocol.api.commands import BY_NAME
-from protocol.api.machine import Reply, Request
+from protocol.api.machine import HungUp, Reply, Request
 from protocol.errors import Refusal
-from protocol.machine import DEFECT, Answer, Ask, Do, Log, Moment, Say, Step
+from protocol.machine import DEFECT, Abandoned, Answer, Ask, Do, Log, Moment, Say, Step
 from protocol.payments.rows import Earned
 
 NODE = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
@@ -30,6 +30,7 @@ class Bench:
         self.rows = Table()
         self.replies: list[Reply] = []
         self.asked: list[tuple[str, Ask]] = []
+        self.abandoned: list[tuple[str, str]] = []
         self.log: list[str] = []
         self._take(lambda step: self.machine.resume(step, None, NOW))
 
@@ -41,6 +42,9 @@ class Bench:
         for effect in step.effects:
             if isinstance(effect, Say) and isinstance(effect.item, Ask):
                 self.asked.append((effect.to, effect.item))
+            elif isinstance(effect, Say):
+                assert isinstance(effect.item, Abandoned)
+                self.abandoned.append((effect.to, effect.item.id))
             elif isinstance(effect, Do) and isinstance(effect.item, Log):
                 self.log.append(effect.item.text)
             elif isinstance(effect, Do):
@@ -213,3 +217,31 @@ def test_what_relaying_has_brought_in_is_shown() -> None:
     bench.answer(monitors=[], peers=[], chain={"blockheight": 5})
 
     assert bench.replies[0].result["fees_collected_msat"] == 1234
+
+
+def test_a_client_that_hangs_up_waits_for_nothing_any_more() -> None:
+    bench = Bench()
+    bench.request("waitinvoice", {"label": "x"})
+    bench.request("getinfo")
+    ((_, waiting), *_) = bench.asked
+
+    bench.hear("port", HungUp(connection=2))
+    assert len(bench.rows.segment("~call")) == 2, "another client's"
+    bench.hear("port", HungUp(connection=1))
+
+    assert not bench.rows.segment("~call")
+    assert ("payments", waiting.id) in bench.abandoned
+    assert {actor for actor, _ in bench.abandoned} == {"payments", "monitors"}
+    bench.answer(payments={}, monitors=[], peers=[], chain={"blockheight": 5})
+    assert not bench.replies
+
+
+def test_what_a_client_has_abandoned_is_asked_of_nobody_after_a_restart() -> None:
+    bench = Bench()
+    bench.request("waitinvoice", {"label": "x"})
+    bench.hear("port", HungUp(connection=1))
+    bench.asked.clear()
+
+    bench._take(lambda step: bench.machine.resume(step, "payments", NOW))
+
+    assert not bench.asked

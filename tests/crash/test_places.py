@@ -1,0 +1,83 @@
+"""Connections are few: peers with a channel have theirs, of the others the oldest leaves."""
+
+from __future__ import annotations
+
+from actors.testkit import World, stories, tale
+from actors.testkit.node import Node
+from protocol.crypto import secp
+from protocol.machine import Answer
+from protocol.peer.items import Connected
+
+GUESTS = 3
+
+
+def _strangers(count: int) -> list[bytes]:
+    return [secp.public_key(bytes([number]) * 32) for number in range(50, 50 + count)]
+
+
+def _come(node: Node, stranger: bytes) -> None:
+    driver = node.drivers["peers"]
+    driver.hear_port(Connected(node_id=stranger, inbound=True, host="127.0.0.1", port=9))
+    while driver.busy:
+        driver.flush()
+    node.world.settle()
+
+
+def _there(node: Node) -> set[bytes]:
+    return {row.node_id for row in node.rows("peers", "~peer").values()}
+
+
+def _few_places() -> tuple[World, Node, Node]:
+    world = tale.begin()
+    tale.open_it(world)
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    alice.drivers["peers"].machine.connections.guests = GUESTS
+    return world, alice, bob
+
+
+def test_strangers_take_no_place_of_a_peer_with_a_channel() -> None:
+    world, alice, bob = _few_places()
+    strangers = _strangers(GUESTS + 4)
+
+    for stranger in strangers:
+        _come(alice, stranger)
+    assert _there(alice) == {bob.id, *strangers[-GUESTS:]}
+    assert stories.usable(alice, tale.the_channel(world))
+
+    world.cut(alice, bob)
+    world.advance(10)
+    cid = tale.the_channel(world)
+    stories.until(world, lambda: stories.usable(alice, cid), "it comes back to its place")
+
+
+def test_an_opening_under_way_keeps_its_place_and_the_next_one_is_refused() -> None:
+    world, alice, bob = _few_places()
+    strangers = _strangers(GUESTS + 1)
+    for stranger in strangers[:GUESTS]:
+        _come(alice, stranger)
+    for key, row in dict(alice.rows("peers", "~peer")).items():
+        alice.drivers["peers"].rows.set(key, row.but(negotiations=(bytes(32),)))
+
+    _come(alice, strangers[-1])
+
+    assert _there(alice) == {bob.id, *strangers[:GUESTS]}
+
+
+def test_a_wait_that_nobody_waits_for_is_forgotten() -> None:
+    from protocol.machine import Abandoned
+
+    world, alice, bob = _few_places()
+    made = stories.ask(
+        bob, "payments", "invoice", label="x", amount_msat=1_000_000, description="x"
+    )
+    world.ask(bob, "payments", "waitinvoice", number="gone", label="x")
+    world.ask(bob, "payments", "waitinvoice", number="stays", label="x")
+    world.settle()
+    assert len(bob.rows("payments", "~wait")) == 2
+
+    bob.drivers["payments"].hear("api", 0, Abandoned(id="gone"))
+    assert [row.ask.id for row in bob.rows("payments", "~wait").values()] == ["stays"]
+    stories.ask(alice, "payments", "pay", bolt11=made["bolt11"])
+
+    stories.until(world, lambda: "stays" in bob.answers, "whoever still waits is told")
+    assert isinstance(bob.answers["stays"], Answer) and "gone" not in bob.answers
