@@ -104,6 +104,7 @@ class Driver:
         self._write_by: float | None = None
         self._now = 0.0
         self._acts: deque[tuple[int, Tell | Say | Do]] = deque()
+        self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
         self._wakes: list[float] = []
         self._heard = False
@@ -249,6 +250,7 @@ class Driver:
                     self._wakes.append(effect.unix_seconds)
                 continue
             if isinstance(effect, Do):
+                self._lines += isinstance(effect.item, Log)
                 self._acts.append((0, effect))
                 continue
             for name in receivers(self.groups, effect.to, effect.item):
@@ -281,8 +283,8 @@ class Driver:
         self._acks.clear()
 
     def _may_wait(self) -> bool:
-        """There is something to write, and nobody who waits for it."""
-        if self._acts or not self._must_write or self.store is None:
+        """There is something to write, and nobody who waits for it; a line of the log can wait."""
+        if self._loud or not self._must_write or self.store is None:
             return False
         if self._write_by is None:
             self._write_by = self._now + LAZY_SECONDS
@@ -300,6 +302,7 @@ class Driver:
         self._write_by = None
 
     def _act(self) -> None:
+        self._lines = 0
         while self._acts:
             number, effect = self._acts.popleft()
             if isinstance(effect, Do):
@@ -308,10 +311,14 @@ class Driver:
                 self.host.out(effect.to, number, effect.item)
 
     @property
+    def _loud(self) -> bool:
+        return len(self._acts) > self._lines
+
+    @property
     def busy(self) -> bool:
-        unsaid = self._must_write or self._acks
+        undone = self._must_write or self._acks or self._acts
         waits = self._write_by is not None and self._now < self._write_by
-        return bool(self._acts or self._heard or unsaid and not waits)
+        return bool(self._loud or self._heard or undone and not waits)
 
     @property
     def write_by(self) -> float | None:
@@ -349,6 +356,7 @@ class Driver:
         return True
 
     def _log(self, text: str) -> None:
+        self._lines += 1
         self._acts.append((0, Do(item=Log(text=text))))
 
 

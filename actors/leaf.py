@@ -19,12 +19,12 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
-from actors import descriptors, vocabulary
+from actors import descriptors, lives, vocabulary
 from actors.clock import Clock
 from actors.driver import Driver
 from actors.hardened import FIRST_PID, SafeActor
 from actors.links import Hub
-from actors.lives import next_generation
+from actors.logbook import Logbook
 from actors.notes import Directory, Ping, Pong, Refused, Settings, Start, Started
 from actors.ports.base import CannotStart
 from actors.roles import make_machine
@@ -78,6 +78,8 @@ class Loop:
         self.name, self.settings = start.name, start.settings
         self.child = next(child for child in TREE if child.name == start.name)
         self.folder = start.settings.folder
+        self._run_folder = os.path.join(self.folder, "run")
+        self._logbook = Logbook(self.folder, self.name, keep=True)
         self.alive = 0
         self.selector = selectors.EpollSelector()
         self.directory: Directory | None = None
@@ -93,7 +95,7 @@ class Loop:
         self.selector.register(self._bell, selectors.EVENT_READ, self._rung)
         store = self._open_store() if self.child.durable else None
         generation = store.generation if store is not None else self._next_generation()
-        self.hub = Hub(self.name, generation, os.path.join(self.folder, "run"), self.selector)
+        self.hub = Hub(self.name, generation, self._run_folder, self.selector)
         self.driver = Driver(
             _machine(self.name, self.settings),
             store,
@@ -133,7 +135,7 @@ class Loop:
 
     def _next_generation(self) -> int:
         """An actor without a store counts its lives in a file."""
-        return next_generation(os.path.join(self.folder, "run", f"{self.name}.generation"))
+        return lives.next_generation(os.path.join(self._run_folder, f"{self.name}.generation"))
 
     def _make_port(self) -> Any:
         if not self.child.port:
@@ -164,8 +166,10 @@ class Loop:
             while not self._stopping:
                 self._once()
         except BaseException as error:
-            text = f"{self.name} ended: {type(error).__name__}: {error}"
-            self.log(text + "\n" + "".join(traceback.format_tb(error.__traceback__)[-4:]))
+            cause = f"{type(error).__name__}: {error}"
+            trace = "".join(traceback.format_tb(error.__traceback__)[-4:])
+            self.log(f"ends itself: {cause}\n{trace}")
+            lives.last_words(self._run_folder, self.name, cause)
             os._exit(1)
         self.driver.write()
         if self.driver.store is not None:
@@ -245,16 +249,7 @@ class Loop:
             os.write(2, f"daruma: {text}\n".encode("ascii", "backslashreplace"))
 
     def log(self, text: str) -> None:
-        """One line; text that came from a peer cannot break out of it."""
-        lines = text.encode("ascii", "backslashreplace").decode().splitlines()
-        text = "\n".join("".join(c if c.isprintable() else "?" for c in x)[:400] for x in lines)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-        # a full disk takes the log with it, and must not keep the actor from its end
-        with (
-            contextlib.suppress(OSError),
-            open(os.path.join(self.folder, "log"), "a") as file,
-        ):
-            file.write(f"{stamp} {self.name} {text}\n")
+        self._logbook.write(text)
 
 
 def _unusable(name: str, error: OSError) -> str:

@@ -1,12 +1,16 @@
-"""The lives of an actor that keeps nothing, counted in a file."""
+"""The lives of actors: how many those had that keep nothing, and what ended one."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from storage import files
+
+NO_WORDS = "killed from outside: by a signal, or by the system (out of memory?)"
 
 
 def next_generation(path: str, now: Callable[[], float] = time.time) -> int:
@@ -21,3 +25,19 @@ def next_generation(path: str, now: Callable[[], float] = time.time) -> int:
         last = int(text) if readable else int(now())
     files.replace(place, str(last + 1))
     return last + 1
+
+
+def last_words(folder: str, name: str, cause: str) -> None:
+    """Why an actor ends itself, for whoever starts it again."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, f"{name}.cause"), "w") as file:
+        file.write(cause[:300])
+
+
+def cause_of_death(folder: str, name: str) -> str:
+    """Its last words, which are forgotten then; or that it had none."""
+    path = os.path.join(folder, f"{name}.cause")
+    with contextlib.suppress(OSError):
+        text = Path(path).read_bytes()[:300].decode("utf-8", "replace")
+        os.unlink(path)
+        return text or NO_WORDS
+    return NO_WORDS

@@ -17,6 +17,8 @@ from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
 
 from actors.hardened import SafeActor
 from actors.leaf import Leaf
+from actors.lives import cause_of_death
+from actors.logbook import Logbook
 from actors.notes import (
     AskStatus,
     Boot,
@@ -47,6 +49,8 @@ class _Seat:
         self.born_at = 0.0
         self.alive = 0
         self.again_at: float | None = None
+        self.died_at: float | None = None
+        self.hung = False
 
 
 def _import_before_the_forks() -> None:
@@ -113,6 +117,11 @@ class Supervisor(SafeActor):
     def _started(self, entry: Started) -> None:
         seat = self.seats[entry.name]
         seat.entry = entry
+        if seat.died_at is not None:
+            away_ms = (time.monotonic() - seat.died_at) * 1000
+            life = f"generation {entry.generation}, restart {seat.restarts}"
+            self._log(f"{entry.name} is back after {away_ms:.0f} ms ({life}, pid {entry.pid})")
+            seat.died_at = None
         seat.started = True
         seat.heard_at = time.monotonic()
         self._start_next()
@@ -141,6 +150,7 @@ class Supervisor(SafeActor):
     def _bury(self, seat: _Seat) -> None:
         seat.address = None
         now = time.monotonic()
+        self._note_death(seat, now)
         seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds] + [now]
         if self.fatal:
             return
@@ -156,8 +166,23 @@ class Supervisor(SafeActor):
         else:
             self._start(seat)
 
+    def _note_death(self, seat: _Seat, now: float) -> None:
+        assert self.settings is not None
+        seat.died_at = now if seat.died_at is None else seat.died_at
+        name, pid = seat.child.name, seat.entry.pid if seat.entry is not None else "unknown"
+        cause = cause_of_death(os.path.join(self.settings.folder, "run"), name)
+        if seat.hung:
+            cause = f"it hung for {HUNG_SECONDS:.0f} s and was killed"
+        seat.hung = False
+        self._log(f"{name} (pid {pid}) died: {cause}")
+
+    def _log(self, text: str) -> None:
+        if self.settings is not None:
+            Logbook(self.settings.folder, "supervisor").write(text)
+
     def _give_up(self, reason: str) -> None:
         """At a start the first process reads why; later the whole tree is started anew."""
+        self._log(f"gives up: {reason}")
         self.fatal = self.fatal or reason
         if all(seat.started for seat in self.seats.values()):
             os.write(2, f"daruma: {reason}\n".encode())
@@ -184,6 +209,7 @@ class Supervisor(SafeActor):
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
         if seat.entry is not None:  # else it is still reading its snapshot
+            seat.hung = True
             os.kill(seat.entry.pid, signal.SIGKILL)
 
     def _pong(self, pong: Pong) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import select
 import signal
 import socket
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from actors import descriptors, hardened
+from actors.logbook import Logbook
 from actors.notes import AskStatus, Boot, Settings, Status
 from actors.supervisor import Supervisor
 from daruma import seed
 from daruma.config import Config, ConfigError
 from daruma.embedded.process import ChainProcess
+from protocol.api.shapes import VERSION
 
 START_SECONDS = 60.0
 MAX_STARTS, START_WINDOW_SECONDS = 20, 60.0
@@ -85,7 +88,11 @@ class Node:
         )
         self.system: Any = None
         self.supervisor: Any = None
+        self._logbook = Logbook(str(self.folder), "node")
         self._watched: dict[int, tuple[str, int]] = {}
+
+    def log(self, text: str) -> None:
+        self._logbook.write(text)
 
     # ---- one life of the actor system ----
 
@@ -143,10 +150,15 @@ class Node:
         while not self.stopping:
             ready, _, _ = select.select(list(self._watched), [], [], 0.5)
             if ready:
+                died = " and ".join(f"{name} (pid {pid})" for name, pid in self._names(ready))
+                self.log(f"{died} died: all actors are started anew")
                 return
             _reap()
             if self.chain is not None:
                 self.chain.keep()
+
+    def _names(self, descriptors: list[int]) -> list[tuple[str, int]]:
+        return [self._watched[descriptor] for descriptor in descriptors]
 
     def end(self, *, kind: bool) -> None:
         """All processes of this life go; a kind end lets them close their stores."""
@@ -245,12 +257,21 @@ def run(config: Config) -> int:
 
 
 def _keep(node: Node) -> int:
+    node.log(f"daruma {VERSION} starts: {node.config.told}, Python {platform.python_version()}")
+    try:
+        return _lives(node)
+    finally:
+        node.log("ends")
+
+
+def _lives(node: Node) -> int:
     starts: list[float] = []
     announced = False
     while not node.stopping:
         now = time.monotonic()
         starts = [at for at in starts if now - at < START_WINDOW_SECONDS] + [now]
         if len(starts) > MAX_STARTS:
+            node.log("gives up: the node ends again and again")
             print("daruma: the node ends again and again: see its log", file=sys.stderr)
             return 1
         try:
@@ -259,12 +280,14 @@ def _keep(node: Node) -> int:
             node.end(kind=False)
             if node.stopping:
                 break
+            node.log(f"cannot start: {failed}")
             print(f"daruma: {failed}", file=sys.stderr)
             return 1
         except Exception as error:  # the library's own, when one of its processes was killed
             node.end(kind=False)
-            (node.folder / "run" / "last-start").write_text(f"{type(error).__name__}: {error}\n")
+            node.log(f"a start was interrupted: {type(error).__name__}: {error}")
             continue
+        node.log(f"all actors are up after {(time.monotonic() - now) * 1000:.0f} ms")
         if not announced:
             announced = True
             print(f"ready {node.config.socket}", flush=True)

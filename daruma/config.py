@@ -67,6 +67,23 @@ class Config:
     origins: dict[str, str] = field(default_factory=dict)
 
     @property
+    def told(self) -> str:
+        """The settings and where they come from, for the log: passwords are not in it."""
+        chain = f"{self.rpc['host']}:{self.rpc['port']}" if self.rpc else "embedded"
+        shown = {
+            "network": self.network,
+            "lightning-dir": self.lightning_dir,
+            "addr": f"{self.host}:{self.port}",
+            "alias": repr(self.alias),
+            "announce-addr": len(self.announced),
+            "zeroconf-peers": len(self.zeroconf_peers),
+        }
+        words = [
+            f"{name}={value} ({self.origins.get(name, 'default')})" for name, value in shown.items()
+        ]
+        return ", ".join([*words, f"chain={chain}"])
+
+    @property
     def folder(self) -> Path:
         """Where this network's files are."""
         return self.lightning_dir / self.network

@@ -124,6 +124,8 @@ class Opener:
             wanted=wanted,
         )
         self.table.keep(step, negotiation)
+        amount = f"{wanted.amount_sat} sat"
+        step.log(f"opening={index} peer={item.peer.hex()}: a channel of {amount} is asked for")
         members = _with(group.members, item.place, index)
         step.put(f"~group/{group.purpose}", group.but(members=members))
         self.table.send(step, negotiation, message)
@@ -245,6 +247,8 @@ class Opener:
             self._failed(step, group, item.place, code, text)
 
     def _failed(self, step: Step, group: Group, place: int, code: int, text: str) -> None:
+        peer = group.wanted[place].peer.hex()
+        step.log(f"an opening with peer={peer} came to nothing: {text!r} (code {code})")
         failure = Failure(place=place, peer=group.wanted[place].peer, code=code, text=text)
         group = group.but(failed=(*group.failed, failure))
         step.put(f"~group/{group.purpose}", group)

@@ -5,7 +5,7 @@ The states are drawn in `machine`. Nothing here is forgotten but on the word of 
 
 from __future__ import annotations
 
-from protocol.bitcoin.transaction import parse
+from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import (
     Broadcast,
     Sent,
@@ -90,6 +90,7 @@ def _leave(step: Step, records: list[Opening]) -> None:
     """The point of no return: only now does anything leave that could bind us."""
     for record in records:
         step.put(f"opening/{record.key_index}", record.but(state="confirming"))
+        step.log(f"{_named(record)}: {'our' if record.we_opened else 'their'} funding transaction")
         if record.zeroconf:
             step.tell("monitors", _locked(record, alias_of(record.channel_id)))
         step.tell("chain", _watch(record, _next_depth(record)))
@@ -135,7 +136,9 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
     scid = short_channel_id(item.height, item.position, index)
     record = record.but(depth=item.depth)
     if item.depth >= record.minimum_depth:
-        record = record.but(state="locked") if record.state == "confirming" else record
+        if record.state == "confirming":
+            step.log(f"{_named(record)}: confirmed at height {item.height}")
+            record = record.but(state="locked")
         step.tell("monitors", _locked(record, scid))
     step.put(f"opening/{record.key_index}", record)
     if item.depth >= ANNOUNCE_DEPTH and not record.private:
@@ -162,6 +165,7 @@ def usable(step: Step, item: ChannelUsable) -> None:
     record = step.get(key)
     if record is not None:
         step.put(key, record.but(state="usable"))
+        step.log(f"{_named(record)}: usable")
 
 
 def ended(step: Step, item: ChannelEnded) -> None:
@@ -181,6 +185,7 @@ def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
     """Before anything has left: the transaction pays to all of its channels, so without one of
     them it must never be sent."""
     for sibling in _siblings(step, record):
+        step.log(f"{_named(sibling)}: given up, {why!r}")
         _drop(step, sibling)
         error = setup.Error(channel_id=sibling.channel_id, data=why.encode())
         step.say("peers", ToPeer(peer=sibling.peer, message=error.encode()))
@@ -214,6 +219,14 @@ def _watch(record: Opening, depth: int) -> WatchTx:
     """One watch for each opening, named like it."""
     reason, txid = str(record.key_index), record.funding_txid
     return WatchTx(reason=reason, txid=txid, depth=depth, since=record.since)
+
+
+def _named(record: Opening) -> str:
+    """For the log."""
+    place = f"{display(record.funding_txid)}:{record.funding_index}"
+    channel, peer = record.channel_id.hex(), record.peer.hex()
+    amount = f"{record.amount_sat} sat"
+    return f"opening={record.key_index} channel={channel} peer={peer} {place} {amount}"
 
 
 def _next_depth(record: Opening) -> int:

@@ -31,6 +31,7 @@ def close(step: Step, ask: Ask) -> None:
             feerate_per_kw=ask.params["feerate_per_kw"],
         )
         step.put(f"watch/{cid}", watch.but(close=wish))
+        step.log(f"channel={cid} is to be closed together: the operator asks for it")
         step.say("peers", wish)
     step.put(f"~closer/{cid}/{ask.id}", ask)
     if core.closing_tx is not None:

@@ -152,6 +152,7 @@ class Machine:
             txid = parse(update.core.closing_tx).txid.hex()
             closing = Broadcast(purpose=f"{cid}/close/{txid}", raw=update.core.closing_tx)
             step.tell("chain", closing)
+            step.log(f"channel={cid} closing transaction {display(parse(closing.raw).txid)}")
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, core, update.core)
         if announced.said_of(update.core) != announced.said_of(core):
@@ -176,9 +177,9 @@ class Machine:
             step.tell("funding", _ended(setup, "failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
-        step.log(f"channel={cid} failed: {core.failed!r}")
 
     def _alarm(self, step: Step, cid: str, text: str) -> None:
+        step.log(f"ALARM channel={cid} {text!r}")
         watch = step.get(f"watch/{cid}")
         step.put(f"watch/{cid}", watch.but(alarm=text))
 
@@ -272,7 +273,8 @@ class Machine:
         step.put(f"watch/{cid}", watch)
         if core.their_half is not None:  # there is nothing to announce any more
             step.put(f"core/{cid}", core.but(their_half=None))
-        step.log(f"channel={cid} ended: {watch.ended}, by {watch.spent_by}")
+        by = f"by {watch.spent_by} at height {spent.height}"
+        step.log(f"channel={cid} peer={setup.peer.hex()} ended: {watch.ended}, {by}")
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")

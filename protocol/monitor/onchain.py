@@ -214,7 +214,7 @@ def _alarm(step: Step, cid: str, seen: Mined) -> None:
     watch = step.get(f"watch/{cid}")
     if watch.alarm != text:
         step.put(f"watch/{cid}", watch.but(alarm=text))
-        step.log(f"channel={cid} {text}")
+        step.log(f"ALARM channel={cid} {text}")
 
 
 def _watch(step: Step, cid: str, closing: Closing, found: Found) -> None:

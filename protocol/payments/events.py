@@ -21,6 +21,7 @@ def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
     step.put("counters", counters.but(events=index))
     event = Event(index=index, at=int(at.unix_seconds), kind=kind, about=about)
     step.put(_key(index), event)
+    step.log(f"{kind} {' '.join(f'{name}={value!r}' for name, value in about.items())}")
     if index > KEPT:
         step.drop(_key(index - KEPT))
     for ask in waiters.take(step, "event"):

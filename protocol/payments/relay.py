@@ -20,6 +20,7 @@ from protocol.wire.payload import HopPayload
 
 MAX_EXPIRY_BLOCKS = 2016
 TOO_SOON_BLOCKS = 3
+EARNED_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0  # for a peer that is away
 
 
@@ -175,6 +176,8 @@ def kept(step: Step, item: SettleKept) -> None:
 
 def on_clock(step: Step, at: Moment) -> None:
     """What nobody has taken in time is taken back, if it has not been committed to."""
+    if step.get("~earning"):
+        say_earned(step)
     for key in step.scan("~open/"):
         row = step.get(f"forward/{key.removeprefix('~open/')}")
         due = row.received_at + PATIENCE_SECONDS
@@ -213,7 +216,8 @@ def _local_failure(step: Step, row: Forward, message: bytes, at: Moment, reason:
 
 
 def say_earned(step: Step) -> None:
-    """The API shows it, and asks nobody for it."""
+    """The API shows it, and asks nobody for it; it hears of many at once."""
+    step.drop("~earning")
     counters = step.get("counters") or Counters()
     step.say("api", Earned(fees_collected_msat=counters.fees_msat))
 
@@ -225,7 +229,8 @@ def _resolve(step: Step, row: Forward, at: Moment) -> None:
         counters = step.get("counters") or Counters()
         counters = counters.but(fees_msat=counters.fees_msat + row.fee_msat)
         step.put("counters", counters)
-        say_earned(step)
+        step.put("~earning", True)
+        step.wake(at.unix_seconds + EARNED_SECONDS)
     kind = "forward_settled" if row.status == "settled" else "forward_failed"
     about = {
         "payment_hash": row.payment_hash.hex(),
@@ -233,5 +238,6 @@ def _resolve(step: Step, row: Forward, at: Moment) -> None:
         "in_htlc_id": row.part.htlc_id,
         "in_msat": row.part.amount_msat,
         "out_msat": row.out_msat,
+        **({"reason": row.failreason} if row.failreason else {}),
     }
     events.happened(step, at, kind, **about)

@@ -212,7 +212,12 @@ def _fulfilled(step: Step, item: HtlcEnded, part: Sent | None, at: Moment) -> No
             code=None,
             reason="",
         )
-        about = {"payment_hash": row.payment_hash.hex(), "amount_msat": row.amount_msat}
+        about = {
+            "payment_hash": row.payment_hash.hex(),
+            "amount_msat": row.amount_msat,
+            "amount_sent_msat": row.sent_msat,
+            "destination": row.destination.hex(),
+        }
         events.happened(step, at, "payment_sent", **about)
     put(step, row)
     if part is not None:
@@ -233,7 +238,7 @@ def _fail(step: Step, row: Payment, at: Moment) -> None:
         completed_at=int(at.unix_seconds),
     )
     put(step, row)
-    about = {"payment_hash": row.payment_hash.hex(), "code": row.code}
+    about = {"payment_hash": row.payment_hash.hex(), "code": row.code, "reason": reason}
     events.happened(step, at, "payment_failed", **about)
     waiters.payment_done(step, row)
 

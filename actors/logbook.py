@@ -1,0 +1,47 @@
+"""The log of a node: one event a line, in UTC, by whoever it happened to.
+
+    2026-11-28T21:04:05.123Z payments invoice_paid label='coffee' ...
+
+Text that came from a peer cannot break out of its line, and no line is without an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+MAX_LINE = 2_000
+
+
+def line(who: str, text: str, now: float) -> bytes:
+    seconds, rest = divmod(now, 1)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(rest * 1000):03}Z"
+    plain = text.encode("ascii", "backslashreplace").decode()
+    words = " | ".join(part.strip() for part in plain.splitlines() if part.strip())
+    words = "".join(c if c.isprintable() else "?" for c in words)
+    if len(words) > MAX_LINE:
+        words = words[:MAX_LINE] + "..."
+    return f"{stamp} {who} {words}\n".encode()
+
+
+class Logbook:
+    """Appends to `<folder>/log`. A process that forks keeps nothing open (`keep`)."""
+
+    def __init__(self, folder: str, who: str, *, keep: bool = False) -> None:
+        self.path, self.who, self.keep = os.path.join(folder, "log"), who, keep
+        self._descriptor: int | None = None
+
+    def write(self, text: str) -> None:
+        # a full disk takes the log with it, and must not keep anybody from going on or ending
+        with contextlib.suppress(OSError):
+            descriptor = self._descriptor
+            if descriptor is None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = descriptor if self.keep else None
+            try:
+                os.write(descriptor, line(self.who, text, time.time()))
+            finally:
+                if not self.keep:
+                    os.close(descriptor)
