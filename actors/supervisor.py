@@ -6,11 +6,13 @@ is killed by pid; one that dies too often ends the supervisor, and the first pro
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
@@ -59,6 +61,15 @@ def _import_before_the_forks() -> None:
     for child in TREE:
         if child.port:
             importlib.import_module(child.port.partition(":")[0])
+
+
+def _lives(pid: int) -> bool:
+    """A child of ours, not yet dead: a pid alone may be somebody else's by now."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return False
+    return state not in "ZX" and int(parent) == os.getpid()
 
 
 class Supervisor(SafeActor):
@@ -142,9 +153,16 @@ class Supervisor(SafeActor):
     # ---- deaths ----
 
     def _died(self, address: Any) -> None:
-        """Reported twice sometimes: only the one who sits there counts."""
+        """Reported twice sometimes: only the one who sits there counts. Of two that die at once one
+        may not be reported at all: so the others are looked at too."""
         for seat in self.seats.values():
             if seat.address is not None and seat.address == address:
+                self._bury(seat)
+        self._look_for_dead()
+
+    def _look_for_dead(self) -> None:
+        for seat in self.seats.values():
+            if seat.address is not None and seat.entry is not None and not _lives(seat.entry.pid):
                 self._bury(seat)
 
     def _bury(self, seat: _Seat) -> None:
@@ -191,6 +209,7 @@ class Supervisor(SafeActor):
     # ---- heartbeat ----
 
     def _wake(self) -> None:
+        self._look_for_dead()
         now = time.monotonic()
         for seat in self.seats.values():
             if seat.again_at is not None and seat.again_at <= now + 0.001:
@@ -210,7 +229,8 @@ class Supervisor(SafeActor):
         seat.heard_at = time.monotonic()
         if seat.entry is not None:  # else it is still reading its snapshot
             seat.hung = True
-            os.kill(seat.entry.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(seat.entry.pid, signal.SIGKILL)
 
     def _pong(self, pong: Pong) -> None:
         """Only progress of the leaf's own loop is life."""

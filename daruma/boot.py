@@ -72,6 +72,9 @@ class Node:
             old.unlink()
         secret = seed.load_or_make(self.folder)
         self.stopping = False
+        # a signal is seen at once: `select` by itself would go on waiting behind its handler
+        self._rung, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         self.chain = ChainProcess(self.folder / "chain") if config.rpc is None else None
         self.settings = Settings(
             folder=str(self.folder),
@@ -148,7 +151,10 @@ class Node:
     def wait(self) -> None:
         """Until one of the roots has died, or the node is to stop."""
         while not self.stopping:
-            ready, _, _ = select.select(list(self._watched), [], [], 0.5)
+            ready, _, _ = select.select([self._rung, *self._watched], [], [], 0.5)
+            if self._rung in ready:
+                os.read(self._rung, 64)
+                ready.remove(self._rung)
             if ready:
                 died = " and ".join(f"{name} (pid {pid})" for name, pid in self._names(ready))
                 self.log(f"{died} died: all actors are started anew")

@@ -48,6 +48,13 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
     raise TimeoutError(f"it never came true: {what}")
 
 
+def spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A child process whose standard output we read. Tests put their own in its place."""
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=environment, preexec_fn=die_with_parent
+    )
+
+
 def ended(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
     """SIGTERM, and SIGKILL for what does not hear; -> exit status."""
     if process.poll() is None:
@@ -68,9 +75,7 @@ class ChainNode:
         self.user, self.password = "demo", "demo"
         command = [sys.executable, "-m", "daruma", "chain", "--datadir", str(folder)]
         command += ["--rpcport", str(self.port), "--rpcuser", "demo", "--rpcpassword", "demo"]
-        self.process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            command, stdout=subprocess.PIPE, preexec_fn=die_with_parent
-        )
+        self.process: subprocess.Popen[bytes] | None = spawn(command, dict(os.environ))
         self.rpc = Bitcoind(
             {"host": "127.0.0.1", "port": self.port, "user": "demo", "password": "demo"}
         )
@@ -127,12 +132,7 @@ class NodeProcess:
     def start(self, *, wait: bool = True, environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(self.folder)]
         command += ["--addr", f"127.0.0.1:{self.port}", "--alias", self.name, *self.chain.options]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
-            preexec_fn=die_with_parent,
-        )
+        self.process = spawn(command, {**os.environ, **(environment or {})})
         if wait:
             self.wait_ready()
 

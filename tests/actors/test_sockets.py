@@ -12,6 +12,7 @@ from actors.ports.api import ApiPort
 from actors.ports.api import Client as ApiClient
 from actors.ports.peers import Connection, PeersPort
 from actors.sockets import Pipe
+from protocol.api.machine import HungUp
 
 MEGABYTE = bytes(1 << 20)
 
@@ -101,7 +102,9 @@ def test_a_client_that_half_closes_gets_its_answer_and_costs_nothing_until_then(
     """`nc -N` closes its sending side at once."""
     selector, fed = selectors.DefaultSelector(), []
     host: Any = SimpleNamespace(feed=fed.append)
-    port: Any = SimpleNamespace(selector=selector, host=host, unwritten=set(), clients={})
+    port: Any = SimpleNamespace(
+        selector=selector, host=host, unwritten=set(), clients={}, half_closed=set()
+    )
     ours, theirs = socket.socketpair()
     client = ApiClient(port, ours, 1)
     theirs.send(b'{"id": 1, "method": "waitanyinvoice"}')
@@ -117,6 +120,28 @@ def test_a_client_that_half_closes_gets_its_answer_and_costs_nothing_until_then(
 
     assert theirs.recv(100) == b'{"result": "paid"}\n\n'
     assert theirs.recv(100) == b""
+
+
+def test_a_client_that_is_gone_is_known_to_be_even_after_it_had_half_closed() -> None:
+    selector, fed = selectors.DefaultSelector(), []
+    host: Any = SimpleNamespace(feed=fed.append)
+    port: Any = SimpleNamespace(
+        selector=selector, host=host, unwritten=set(), clients={}, half_closed=set()
+    )
+    ours, theirs = socket.socketpair()
+    client = port.clients[1] = ApiClient(port, ours, 1)
+    theirs.send(b'{"id": 1, "method": "waitanyinvoice"}')
+    theirs.shutdown(socket.SHUT_WR)
+    while _turn(selector):
+        pass
+    assert port.half_closed == {client} and not client.gone
+
+    theirs.close()
+    assert client.gone
+    client.close()
+
+    assert fed[-1] == HungUp(connection=1)
+    assert not port.half_closed and not port.clients
 
 
 def test_peers_are_not_read_while_a_neighbour_does_not_keep_up() -> None:

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import nursery
 from tests.processes.network import NAMES, Network
 from tests.processes.scenario import Run, prepare
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nodes_are_forked() -> Iterator[None]:
+    with nursery.at_work():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -227,6 +227,9 @@ class Run:
         if self._keeper is not None:
             self._keeper.join()
         for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is None:
+                node.process.terminate()  # all at once
+        for node in self.nodes.values():
             node.stop()
         self.chain.stop()
         until(lambda: not [pid for pid in self.seen if alive(pid)], "no orphan is left", 10)

@@ -26,6 +26,7 @@ from protocol.wire.commitment import CommitmentSigned, UpdateAddHtlc
 from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated
 from storage.envelope import seal, unseal
+from tests.kit import nursery
 from tests.kit.stranger import Stranger
 from tests.processes.scenario import Run
 
@@ -167,7 +168,8 @@ def test_descriptors_are_raised_at_the_start(run: Run) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        run.start()
+        with nursery.fresh():
+            run.start()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -22,6 +22,7 @@ from protocol.opening import Policy
 from protocol.wire import setup
 from protocol.wire.gossip import GossipTimestampFilter, NodeAnnouncement
 from tests.bench import network
+from tests.kit import nursery
 from tests.kit.stranger import Stranger
 
 CHANNELS, READERS, PEERS, OPENINGS = 1500, 1000, 100, 100_000
@@ -36,7 +37,8 @@ class Place:
         self.channels = network.small(CHANNELS)
         network.make_chain(folder / "chain" / "regtest", self.channels)
         self.chain = ChainNode(folder / "chain")
-        self.node = NodeProcess(folder / "node", "node", self.chain)
+        with nursery.fresh():  # what it measures is its own: nothing is shared with a nursery
+            self.node = NodeProcess(folder / "node", "node", self.chain)
         until(lambda: self.node.height() == self.chain.height(), "the node has read the chain")
         self.honest = Stranger(self.node)
         self.honest.init(QUIET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,25 @@ def test_a_killed_actor_comes_back_alone(run: Run) -> None:
         for name, row in before.items():
             if name != victim:
                 assert row["pid"] == after[name]["pid"], f"{name} died with {victim}"
+
+
+def test_actors_that_die_at_once_are_all_noticed_at_once(run: Run) -> None:
+    """Of deaths in one instant the actor library reports one; none may wait for the heartbeat to
+    find it hung, nor take the tree along."""
+    run.start()
+    supervisor = run.alice.pid("supervisor")
+    for victims in (("monitors",), ("monitors", "payments", "peers")) * 2:
+        before = {row["name"]: row for row in run.alice.tree() if row["role"] in victims}
+        for row in before.values():
+            os.kill(row["pid"], signal.SIGKILL)
+        run.until(lambda old=before: _all_new(run, old), f"{victims} are back", 8)
+
+    assert run.alice.pid("supervisor") == supervisor
+
+
+def _all_new(run: Run, old: dict[str, dict[str, Any]]) -> bool:
+    now = {row["name"]: row["pid"] for row in run.alice.tree()}
+    return all(now.get(name) not in (None, row["pid"]) for name, row in old.items())
 
 
 def test_the_supervisor_forks_and_owns_nothing(run: Run) -> None:
