@@ -78,6 +78,7 @@ class Supervisor(SafeActor):
         self.settings: Settings | None = None
         self.seats = {child.name: _Seat(child) for child in TREE}
         self.fatal = ""
+        self.ending = False
         self.beat = 0
         self.next_beat = 0.0
 
@@ -101,7 +102,7 @@ class Supervisor(SafeActor):
             case AskStatus():
                 self.send(sender, self._status())
             case ActorExitRequest():
-                pass
+                self.ending = True
 
     def _sleep(self, seconds: float) -> None:
         self.wakeupAfter(timedelta(seconds=seconds))
@@ -161,12 +162,15 @@ class Supervisor(SafeActor):
         self._look_for_dead()
 
     def _look_for_dead(self) -> None:
+        """Told as the library would have: it has a list of its own, and waits for all at the end."""
         for seat in self.seats.values():
             if seat.address is not None and seat.entry is not None and not _lives(seat.entry.pid):
-                self._bury(seat)
+                self.send(self.myAddress, ChildActorExited(seat.address))
 
     def _bury(self, seat: _Seat) -> None:
         seat.address = None
+        if self.ending:
+            return
         now = time.monotonic()
         self._note_death(seat, now)
         seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds] + [now]

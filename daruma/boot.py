@@ -28,7 +28,7 @@ from daruma.config import Config, ConfigError
 from daruma.embedded.process import ChainProcess
 from protocol.api.shapes import VERSION
 
-START_SECONDS = 60.0
+START_SECONDS, LOCK_SECONDS = 60.0, 2.0
 MAX_STARTS, START_WINDOW_SECONDS = 20, 60.0
 
 
@@ -46,12 +46,17 @@ def lock(folder: Path) -> Any:
     """One node for each folder. Raises `ConfigError`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = open(folder / "lock", "w")  # noqa: SIM115  held as long as we live
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigError(
-            f"another node is running in {folder}: stop it, or use another --lightning-dir"
-        ) from None
+    # all processes of a node hold it: those of one that was killed may take a moment to be gone
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                text = f"another node is running in {folder}"
+                raise ConfigError(f"{text}: stop it, or use another --lightning-dir") from None
+        time.sleep(0.01)
     os.set_inheritable(file.fileno(), False)
     return file
 

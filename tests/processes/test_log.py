@@ -53,6 +53,7 @@ def test_a_node_tells_its_story(run: Run) -> None:
         rf"monitors-\d channel={cid} .*ended: mutual, by {closed['txid']} at height \d+",
         r"node ends",
     ]
+    assert len([text for text in told if " died: " in text]) == 2, "payments, the supervisor"
     at = 0
     for wanted in story:
         found = [n for n in range(at, len(told)) if re.match(wanted, told[n])]
