@@ -162,7 +162,7 @@ class Supervisor(SafeActor):
         self._look_for_dead()
 
     def _look_for_dead(self) -> None:
-        """Told as the library would have: it has a list of its own, and waits for all at the end."""
+        """Told as the library would have: it has its own list, and waits for all at the end."""
         for seat in self.seats.values():
             if seat.address is not None and seat.entry is not None and not _lives(seat.entry.pid):
                 self.send(self.myAddress, ChildActorExited(seat.address))

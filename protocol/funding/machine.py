@@ -158,7 +158,9 @@ class Machine:
         named = temporary.ljust(32, b"\xff")
         error = setup.Error(channel_id=named, data=to_peer.encode())
         step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
-        negotiation = self.table.find(step, item.peer, temporary) or _signed_one(step, item)
+        negotiation = self.table.find(step, item.peer, temporary)
+        if negotiation is None and item.message[:2] == FundingSigned.TYPE.to_bytes(2, "big"):
+            negotiation = _signed_one(step, item)
         if negotiation is not None:
             self._abandon(step, negotiation, why)
 

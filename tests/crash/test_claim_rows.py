@@ -17,6 +17,7 @@ from protocol.monitor.items import Claim, ClaimKept, Release
 from protocol.payments import claims as payment_claims
 from protocol.payments import parts
 from protocol.router.items import Hop, Route
+from tests.conftest import Covered
 from tests.kit.claiming import Claiming, spending
 
 VICTIMS = pytest.mark.parametrize("victim", ["*", "payments"])
@@ -175,7 +176,7 @@ def test_P7_a_crash_in_the_replay_puts_the_hold_back() -> None:
     run.claimed()
 
 
-def test_P8_two_parts_on_one_channel_do_not_wait_for_each_other() -> None:
+def test_P8_two_parts_on_one_channel_do_not_wait_for_each_other(covered: Covered) -> None:
     """The second is to be fulfilled while the first one's commitment waits to be revoked. (3680)"""
     story = diamond.claim_on_one()
     world = story.begin()
@@ -187,6 +188,7 @@ def test_P8_two_parts_on_one_channel_do_not_wait_for_each_other() -> None:
     report = explore(story)
 
     assert report.failures == []
+    covered("crash points: a claim on one channel", report.points)
     assert report.points > 50
 
 

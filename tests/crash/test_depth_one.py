@@ -9,44 +9,51 @@ import pytest
 from actors.driver import Switches
 from actors.testkit import parts, public, several, tale
 from actors.testkit.explore import explore
+from tests.conftest import Covered
 
-SHARES = 12
+SHARES = 2
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_every_crash_point_of_open_pay_close_survives(share: int) -> None:
+def test_every_crash_point_of_open_pay_close_survives(share: int, covered: Covered) -> None:
     """Kill at every durable write and message, cut at every peer message: the same end."""
     report = explore(tale.story(), share=share, shares=SHARES)
 
     assert report.failures == []
+    covered("crash points: open, pay, close", report.points)
     assert report.points > 50
     assert report.points == report.survived
 
 
-@pytest.mark.parametrize("share", range(4))
-def test_every_crash_point_of_a_payment_in_parts_survives(share: int) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_crash_point_of_a_payment_in_parts_survives(share: int, covered: Covered) -> None:
     """A part that is said twice counts once."""
-    report = explore(parts.story(), share=share, shares=4)
+    report = explore(parts.story(), share=share, shares=SHARES)
 
     assert report.failures == []
+    covered("crash points: a payment in parts", report.points)
     assert report.points > 50
 
 
-@pytest.mark.parametrize("share", range(4))
-def test_every_crash_point_of_an_announcement_survives(share: int) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_crash_point_of_an_announcement_survives(share: int, covered: Covered) -> None:
     """The same edge, both updates and both nodes in both graphs."""
-    report = explore(public.story(), share=share, shares=4)
+    report = explore(public.story(), share=share, shares=SHARES)
 
     assert report.failures == []
+    covered("crash points: an announcement", report.points)
     assert report.points > 100
 
 
-@pytest.mark.parametrize("share", range(8))
-def test_every_crash_point_of_channels_in_one_transaction_survives(share: int) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_crash_point_of_channels_in_one_transaction_survives(
+    share: int, covered: Covered
+) -> None:
     """Two channels, one of them used without confirmation: both or none, and never two of them."""
-    report = explore(several.story(), share=share, shares=8)
+    report = explore(several.story(), share=share, shares=SHARES)
 
     assert report.failures == []
+    covered("crash points: channels in one transaction", report.points)
     assert report.points > 80
 
 

@@ -8,16 +8,18 @@ import pytest
 
 from actors.testkit import tale
 from actors.testkit.deep import Explorer
+from tests.conftest import Covered
 
 EVERY = 230
 
 
 @pytest.mark.parametrize("share", [0, 1])
-def test_a_crash_in_the_recovery_survives(share: int) -> None:
+def test_a_crash_in_the_recovery_survives(share: int, covered: Covered) -> None:
     explorer = Explorer(tale.story(), time.monotonic() + 150)
 
     explorer.share(share, 2, EVERY)
 
     assert explorer.report.failures == []
+    covered("crash points: in the recovery, a part", explorer.report.points)
     assert explorer.untried == 0
     assert explorer.report.points > 50

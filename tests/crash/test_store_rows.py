@@ -16,6 +16,7 @@ from protocol.channel.state import check_successor
 from protocol.monitor.items import ChannelUsable
 from storage.errors import Fenced, Stale
 from storage.memory import MemoryStore
+from tests.conftest import Covered
 from tests.kit.claiming import Claiming, Relaying
 
 
@@ -224,12 +225,13 @@ def test_R5_and_R10_what_was_said_before_is_dropped_by_its_number() -> None:
 
 
 @pytest.mark.parametrize("share", range(2))
-def test_R7_the_whole_node_at_every_combination_of_disks(share: int) -> None:
+def test_R7_the_whole_node_at_every_combination_of_disks(share: int, covered: Covered) -> None:
     """Of the one who relays: payments and the monitors of both channels."""
     report = subsets.every(
         diamond.line(), "bob", ["payments", "monitors-1", "monitors-2"], share=share, shares=4
     )
     assert report.failures == []
+    covered("combinations of disks: a relay, a part", report.possible + report.refused)
     assert report.possible == report.survived > 0
 
 

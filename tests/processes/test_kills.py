@@ -11,6 +11,7 @@ import pytest
 
 from actors.tree import TREE
 from daruma.playground import until
+from tests.conftest import Covered
 from tests.processes.matrix import kill_at, kill_some
 from tests.processes.scenario import Run
 
@@ -31,16 +32,20 @@ LEAVES = tuple(child.name for child in TREE)
     ids=str,
 )
 def test_the_whole_node_is_killed_at_a_commit(
-    prepared: tuple[Path, int], point: tuple[str, str, int, str]
+    prepared: tuple[Path, int], point: tuple[str, str, int, str], covered: Covered
 ) -> None:
     assert kill_at("payments", str(prepared[0]), prepared[1], (*point, 0)) == ""
+    covered("kills of whole nodes at a commit", 1)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_single_processes_are_killed_by_pid(prepared: tuple[Path, int], seed: int) -> None:
-    _, failed = kill_some("payments", str(prepared[0]), prepared[1], seed)
+def test_single_processes_are_killed_by_pid(
+    prepared: tuple[Path, int], seed: int, covered: Covered
+) -> None:
+    kills, failed = kill_some("payments", str(prepared[0]), prepared[1], seed)
 
     assert failed == ""
+    covered("kills of single processes", kills)
 
 
 def test_a_killed_actor_comes_back_alone(run: Run) -> None:

@@ -1,0 +1,36 @@
+"""What a run has covered is counted, and printed at its end: crash points, combinations, kills."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Covered = Callable[[str, int], None]
+_covered: Counter[str] = Counter()
+
+
+@pytest.fixture
+def covered(record_property: Callable[[str, object], None]) -> Covered:
+    """`covered("crash points of a story", 812)`: numbers of one name are added up."""
+
+    def count(what: str, number: int) -> None:
+        record_property(f"covered {what}", number)
+
+    return count
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    if report.when == "call" and report.passed:
+        for name, value in report.user_properties:
+            if name.startswith("covered "):
+                _covered[name.removeprefix("covered ")] += value
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _covered:
+        terminalreporter.section("covered")
+        for what, number in sorted(_covered.items()):
+            terminalreporter.write_line(f"{number:8,} {what}")
