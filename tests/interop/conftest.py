@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.interop.pair import Pair
+from tests.kit import nursery
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nodes_are_forked() -> Iterator[None]:
+    with nursery.at_work():
+        yield
 
 
 @pytest.fixture(scope="session")

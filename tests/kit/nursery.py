@@ -122,6 +122,13 @@ def fresh() -> Iterator[None]:
         playground.spawn = before
 
 
+def begin() -> None:
+    """From now on whatever this process starts comes from a nursery of its own."""
+    from daruma import playground
+
+    playground.spawn = Nursery().spawn  # type: ignore[assignment]
+
+
 @contextlib.contextmanager
 def at_work() -> Iterator[None]:
     """Whatever the playground starts comes from a nursery."""

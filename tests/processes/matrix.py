@@ -25,6 +25,7 @@ from pathlib import Path
 from actors.shards import group_of
 from actors.tree import TREE
 from storage.mirror import read_mark
+from tests.kit import nursery
 from tests.processes.openings import Opening
 from tests.processes.scenario import Run, prepare
 
@@ -137,13 +138,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     began = time.monotonic()
+    nursery.begin()
     folder = Path(tempfile.mkdtemp(prefix="matrix-"))
     failures: list[str] = []
     try:
         coins = prepare(folder / "d")
         points = all_points(options.story, folder / "d", coins)[:: options.every]
         print(f"{len(points)} points at durable commits, {options.kills} kills by pid", flush=True)
-        with ProcessPoolExecutor(options.jobs) as pool:
+        with ProcessPoolExecutor(options.jobs, initializer=nursery.begin) as pool:
             jobs = [
                 pool.submit(kill_at, options.story, str(folder / "d"), coins, point)
                 for point in points

@@ -23,6 +23,7 @@ from typing import Any
 from daruma.playground import NodeProcess
 from protocol.gossip import announce
 from protocol.wire import gossip
+from tests.kit import nursery
 from tests.kit.stranger import Stranger
 from tests.processes.scenario import CAPACITY_SAT, Run, prepare
 
@@ -171,10 +172,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     began = time.monotonic()
+    nursery.begin()
     folder = Path(tempfile.mkdtemp(prefix="openings-"))
     try:
         coins = prepare(folder / "d")
-        with ProcessPoolExecutor(options.jobs) as pool:
+        with ProcessPoolExecutor(options.jobs, initializer=nursery.begin) as pool:
             jobs = [
                 pool.submit(restless, str(folder / "d"), coins, seed, options.stops)
                 for seed in range(options.seeds)
