@@ -10,7 +10,7 @@ from actors.testkit import tale
 from actors.testkit.deep import Explorer
 from tests.conftest import Covered
 
-EVERY = 230
+EVERY = 200
 
 
 @pytest.mark.parametrize("share", [0, 1])
