@@ -28,6 +28,7 @@ from protocol.machine import (
     Answer,
     Ask,
     Do,
+    Effect,
     Log,
     Machine,
     Moment,
@@ -239,31 +240,47 @@ class Driver:
         self._must_write = True
 
     def _absorb(self, step: Step) -> None:
+        """All of a step or nothing: what cannot be written is met before anything is taken over."""
+        written = self._encoded(step)
+        said = [one for effect in step.effects for one in self._addressed(effect)]
         for key, value in step.changes.items():
             self.rows.set(key, value)
-            if not key.startswith("~") and self.store is not None:
-                data = None if value is None else self.schemas.encode(key, value)
-                self._stage(_ROW + key.encode(), data)
-        for effect in step.effects:
+        for place, row in written.items():
+            self._stage(place, row)
+        for effect, data in said:
             if isinstance(effect, Wake):
                 if effect.unix_seconds not in self._wakes:
                     self._wakes.append(effect.unix_seconds)
-                continue
-            if isinstance(effect, Do):
+            elif isinstance(effect, Tell):
+                self._acts.append((self._number(effect, data), effect))
+            else:
                 self._lines += isinstance(effect.item, Log)
                 self._acts.append((0, effect))
-                continue
-            for name in receivers(self.groups, effect.to, effect.item):
-                one = effect if name == effect.to else effect.but(to=name)
-                self._acts.append((self._number(one) if isinstance(one, Tell) else 0, one))
 
-    def _number(self, effect: Tell) -> int:
+    def _encoded(self, step: Step) -> dict[bytes, bytes | None]:
+        if self.store is None:
+            return {}
+        return {
+            _ROW + key.encode(): None if value is None else self.schemas.encode(key, value)
+            for key, value in step.changes.items()
+            if not key.startswith("~")
+        }
+
+    def _addressed(self, effect: Effect) -> list[tuple[Effect, bytes]]:
+        """One for each receiver; with the bytes of what is told."""
+        if isinstance(effect, (Do, Wake)):
+            return [(effect, b"")]
+        names = receivers(self.groups, effect.to, effect.item)
+        data = vocabulary.OUTBOX.encode(effect.item) if isinstance(effect, Tell) else b""
+        return [(effect if name == effect.to else effect.but(to=name), data) for name in names]
+
+    def _number(self, effect: Tell, data: bytes) -> int:
         """In the outbox from now on; -> its number."""
         number = self._numbers.get(effect.to, self._first) + 1
         self._numbers[effect.to] = number
         self.outbox.setdefault(effect.to, {})[number] = effect.item
         self._stage(_SEQ + effect.to.encode(), number.to_bytes(8, "big"))
-        self._stage(_out_key(effect.to, number), vocabulary.OUTBOX.encode(effect.item))
+        self._stage(_out_key(effect.to, number), data)
         return number
 
     def flush(self) -> None:

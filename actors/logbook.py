@@ -10,16 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from functools import lru_cache
 
 MAX_LINE = 2_000
 
 
+@lru_cache(maxsize=1)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
 def line(who: str, text: str, now: float) -> bytes:
-    seconds, rest = divmod(now, 1)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(rest * 1000):03}Z"
-    plain = text.encode("ascii", "backslashreplace").decode()
-    words = " | ".join(part.strip() for part in plain.splitlines() if part.strip())
-    words = "".join(c if c.isprintable() else "?" for c in words)
+    second = int(now)
+    stamp = f"{_stamp(second)}.{int((now - second) * 1000):03}Z"
+    words = text
+    if not (text.isascii() and text.isprintable()):
+        plain = text.encode("ascii", "backslashreplace").decode()
+        words = " | ".join(part.strip() for part in plain.splitlines() if part.strip())
+        words = "".join(c if c.isprintable() else "?" for c in words)
     if len(words) > MAX_LINE:
         words = words[:MAX_LINE] + "..."
     return f"{stamp} {who} {words}\n".encode()

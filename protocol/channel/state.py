@@ -106,7 +106,7 @@ class Core(Value, frozen=True, kw_only=True):
     `their_revoked`: how many of theirs are revoked. We wait for a revoke_and_ack while
     `their_number` > `their_revoked`. `scid`: where the channel is, or our alias while that is not
     known; `buried`: the same, once it is deep enough to be announced. `their_alias`: what the peer
-    calls the channel.
+    calls the channel. `least_msat`, `most_msat`: the range of `ours_msat`; the monitor keeps it.
     """
 
     update_id: int
@@ -134,6 +134,8 @@ class Core(Value, frozen=True, kw_only=True):
     closing_tx: bytes | None = None
     failed: str | None = None
     fell_behind: bool = False
+    least_msat: int | None = None
+    most_msat: int | None = None
 
     @property
     def awaiting_revoke(self) -> bool:

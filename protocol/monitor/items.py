@@ -196,14 +196,11 @@ class Preimage(Value, frozen=True, kw_only=True):
 class Watch(Value, frozen=True, kw_only=True):
     """Row "watch/<channel>": what the monitor itself knows of the channel.
 
-    `since`: the first height at which its funding output may be spent. `least_to_us_msat` and
-    `most_to_us_msat`: the smallest and largest that our side has had. `ended` names why it is no
+    `since`: the first height at which its funding output may be spent. `ended` names why it is no
     more, `ended_height` where; `spent_by` is the transaction (hex, as users see it).
     """
 
     since: int = 0
-    least_to_us_msat: int | None = None
-    most_to_us_msat: int | None = None
     usable_told: bool = False
     locked: bytes | None = None
     buried: bytes | None = None

@@ -202,9 +202,7 @@ class Machine:
         if step.get(f"watch/{cid}") is None:
             step.put(f"setup/{cid}", channel.setup)
             step.put(f"core/{cid}", channel.core)
-            ours = channel.core.ours_msat
-            fresh = Watch(since=item.since, least_to_us_msat=ours, most_to_us_msat=ours)
-            step.put(f"watch/{cid}", fresh)
+            step.put(f"watch/{cid}", Watch(since=item.since))
             if item.address is not None:
                 host, port = item.address
                 node = channel.setup.peer

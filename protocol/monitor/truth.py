@@ -47,8 +47,7 @@ def born(step: Step, cid: str, watch: Watch) -> items.Born:
 
 def write(step: Step, cid: str, update: items.Update) -> None:
     """All that one update changes."""
-    step.put(f"core/{cid}", update.core)
-    _range(step, cid, update.core.ours_msat)
+    step.put(f"core/{cid}", _ranged(step.get(f"core/{cid}"), update.core))
     for htlc in update.htlcs:
         htlcs.moved(step, cid, htlc)
     for key in update.gone:
@@ -62,14 +61,13 @@ def write(step: Step, cid: str, update: items.Update) -> None:
         htlcs.refuse(step, cid, origin, reason, final=final)
 
 
-def _range(step: Step, cid: str, ours_msat: int) -> None:
-    """How little and how much our side has had."""
-    watch = step.get(f"watch/{cid}")
-    least, most = watch.least_to_us_msat, watch.most_to_us_msat
-    least = ours_msat if least is None else min(least, ours_msat)
-    most = ours_msat if most is None else max(most, ours_msat)
-    if (least, most) != (watch.least_to_us_msat, watch.most_to_us_msat):
-        step.put(f"watch/{cid}", watch.but(least_to_us_msat=least, most_to_us_msat=most))
+def _ranged(old: Core, new: Core) -> Core:
+    """How little and how much our side has had, in all that the monitor has written."""
+    least = min(old.ours_msat if old.least_msat is None else old.least_msat, new.ours_msat)
+    most = max(old.ours_msat if old.most_msat is None else old.most_msat, new.ours_msat)
+    if (least, most) == (new.least_msat, new.most_msat):
+        return new
+    return new.but(least_msat=least, most_msat=most)
 
 
 def usable(step: Step, cid: str) -> ChannelUsable:

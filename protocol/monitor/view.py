@@ -105,8 +105,8 @@ def listpeerchannels(channel: Channel, watch: Watch) -> dict[str, Any]:
         "feerate": {"perkw": rate, "perkb": units.sat_per_kvb_of_per_kw(rate)},
         "total_msat": setup.capacity_sat * 1000,
         "to_us_msat": core.ours_msat,
-        "min_to_us_msat": _least(channel, watch),
-        "max_to_us_msat": _most(channel, watch),
+        "min_to_us_msat": _or(core.least_msat, core.ours_msat),
+        "max_to_us_msat": _or(core.most_msat, core.ours_msat),
         "fee_base_msat": BASE_MSAT,
         "fee_proportional_millionths": PPM,
         "their_to_self_delay": setup.theirs.to_self_delay,
@@ -135,14 +135,9 @@ def listpeerchannels(channel: Channel, watch: Watch) -> dict[str, Any]:
     return row
 
 
-def _least(channel: Channel, watch: Watch) -> int:
-    known = watch.least_to_us_msat
-    return channel.core.ours_msat if known is None else known
-
-
-def _most(channel: Channel, watch: Watch) -> int:
-    known = watch.most_to_us_msat
-    return channel.core.ours_msat if known is None else known
+def _or(known: int | None, now: int) -> int:
+    """A channel that has not changed yet has no range."""
+    return now if known is None else known
 
 
 def _places(channel: Channel) -> dict[str, Any]:
@@ -163,8 +158,8 @@ def closed_row(channel: Channel, watch: Watch) -> dict[str, Any]:
         "channel_type": features.shown_type(setup.kind),
         "closer": cause,
         "total_htlcs_sent": core.our_next_htlc,
-        "min_to_us_msat": _least(channel, watch),
-        "max_to_us_msat": _most(channel, watch),
+        "min_to_us_msat": _or(core.least_msat, core.ours_msat),
+        "max_to_us_msat": _or(core.most_msat, core.ours_msat),
         "funding_withheld": False,
         "peer_id": setup.peer.hex(),
         "channel_id": setup.channel_id.hex(),

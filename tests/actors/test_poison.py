@@ -105,6 +105,41 @@ def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     assert not [key for key in disk.data if key.startswith(b"q/")]
 
 
+class Clumsy(Fragile):
+    """Puts a row, tells somebody, and then something that nobody can write."""
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        step.put("keys", KeyIndex(next=7))
+        step.tell("wallet", PeerLost(peer=b"9"))
+        if item.method == "row":
+            step.put("nothing of ours/x", KeyIndex(next=1))
+        elif item.method == "told":
+            step.tell("wallet", PeerLost(peer="\ud800"))  # type: ignore[arg-type]
+        elif item.method == "addressed":
+            step.tell("monitors", Ask(id="1", method="m", params={"channel_id": "no hex"}))
+
+
+@pytest.mark.parametrize("what", ["row", "told", "addressed"])
+def test_nothing_of_a_step_that_cannot_be_written_is_taken_over(what: str) -> None:
+    disk, ears = Disk(), Ears()
+    groups = {"monitors": ("monitors-1", "monitors-2")}
+    driver = Driver(Clumsy(), MemoryStore(disk), vocabulary.SCHEMAS["funding"], ears, groups=groups)
+    driver.start()
+    before = dict(disk.data)
+
+    driver.hear("api", 0, Ask(id="1", method=what))
+    driver.flush()
+    driver.write()
+
+    assert [item.code for item in ears.said if isinstance(item, Answer)] == [-32603]
+    assert driver.rows.get("keys") is None and not driver.outbox
+    assert disk.data == before
+    driver.hear("api", 0, Ask(id="2", method="well"))
+    driver.flush()
+    assert driver.rows.get("keys") == KeyIndex(next=7)
+    assert list(driver.outbox["wallet"]) == [1]
+
+
 @pytest.mark.parametrize(
     "role", ["chain", "wallet", "funding", "gossiper", "router", "monitors", "peers", "payments"]
 )

@@ -60,7 +60,19 @@ def invoices(payee: str, count: int, series: str) -> list[str]:
 
 def closed(run: Run, width: int, count: int, series: str) -> dict[str, float]:
     payee, payer = run.bob.client.path, run.alice.client.path
-    return closed_load(payee, payer, width, count, series, lambda: _commits(run))
+    before = _cpu_ms(run)
+    found = closed_load(payee, payer, width, count, series, lambda: _commits(run))
+    return found | {"cpu ms a payment": round((_cpu_ms(run) - before) / count, 3)}
+
+
+def _cpu_ms(run: Run) -> float:
+    """Processor time of all processes of both nodes so far; invoices are counted with payments."""
+    ticks = 0
+    for node in run.nodes.values():
+        for row in node.tree():
+            stat = Path(f"/proc/{row['pid']}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(stat[11]) + int(stat[12])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def closed_load(
