@@ -295,8 +295,12 @@ def _with(members: tuple[int | None, ...], place: int, index: int | None) -> tup
 
 
 def answer(step: Step, records: list[Opening]) -> None:
-    """To who asked, when the chain has taken the transaction."""
+    """To who asked, when the chain has taken the transaction, or has said that it does not."""
     first = records[0]
+    if first.ask and first.refused:
+        text = f"the chain refuses the funding transaction now: {first.refused}"
+        text += "; it will be sent again, so the channel stays"
+        step.say("api", Answer(id=first.ask, code=NOT_SENT, text=text))
     if not first.ask or not first.sent:
         return
     rows = [

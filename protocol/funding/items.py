@@ -142,9 +142,9 @@ class Negotiation(Value, frozen=True, kw_only=True):
 class Opening(Value, frozen=True, kw_only=True):
     """Row "opening/<key index>". `purpose` is what channels in one transaction share.
 
-    `sent`: the backend has taken our transaction; `depth`: as deep as chain has said that it is.
-    `ask`: the question that is answered with it;
-    `several`: it was asked for several channels.
+    `sent`: the backend has taken our transaction; `refused`: it has not, and why. `depth`: as deep
+    as chain has said that it is. `ask`: the question that is answered with it; `several`: it was
+    asked for several channels.
     """
 
     key_index: int
@@ -164,6 +164,7 @@ class Opening(Value, frozen=True, kw_only=True):
     signature: bytes = b""
     raw: bytes = b""
     sent: bool = False
+    refused: str = ""
     depth: int = 0
     ask: str = ""
     several: bool = False

@@ -75,15 +75,10 @@ def sent(step: Step, item: Sent) -> None:
     records = _of(step, item.purpose)
     if not records:
         return
-    if not item.refused:
-        records = [record.but(sent=True) for record in records]
-        for record in records:
-            step.put(f"opening/{record.key_index}", record)
-        group.answer(step, records)
-    elif records[0].ask:
-        text = f"the chain refuses the funding transaction now: {item.refused}"
-        text += "; it will be sent again, so the channel stays"
-        step.say("api", Answer(id=records[0].ask, code=group.NOT_SENT, text=text))
+    records = [record.but(sent=not item.refused, refused=item.refused) for record in records]
+    for record in records:
+        step.put(f"opening/{record.key_index}", record)
+    group.answer(step, records)
 
 
 def _leave(step: Step, records: list[Opening]) -> None:
@@ -174,8 +169,8 @@ def ended(step: Step, item: ChannelEnded) -> None:
         return
     if record.state in UNSENT:
         give_up(step, record, "one of the channels could not be kept")
-    elif item.reason == "failed" and record.state == "confirming":
-        _drop(step, record)
+    elif item.reason == "failed" and record.state == "confirming" and not record.we_opened:
+        _drop(step, record)  # of one that we opened the money is on its way
     elif item.reason != "failed":
         step.drop(f"opening/{record.key_index}")
         step.tell("chain", Unwatch(reason=str(record.key_index)))

@@ -172,8 +172,8 @@ class Machine:
     def _failed(self, step: Step, cid: str, core: Core) -> None:
         setup = step.get(f"setup/{cid}")
         unplaced = core.scid is None or is_alias(core.scid)
-        if unplaced and not setup.we_opened and core.our_number == 0:
-            # never funded as far as we know, and the opener has given it up: funding decides
+        if unplaced and core.our_number == 0:
+            # never funded as far as we know, and the peer has given it up: funding decides
             step.tell("funding", _ended(setup, "failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")

@@ -69,9 +69,8 @@ class Connections:
     def connected(self, step: Step, item: Connected, at: Moment) -> None:
         if step.get(f"~peer/{item.node_id.hex()}") is not None:
             self._forget_session(step, item.node_id)
-        if item.inbound and not self._make_place(step, item.node_id, at):
-            step.do(Hangup(node_id=item.node_id))
-            return
+        if item.inbound:
+            self._make_place(step, item.node_id, at)
         peer = Peer(
             node_id=item.node_id,
             inbound=item.inbound,
@@ -87,24 +86,21 @@ class Connections:
         )
         self.write(step, item.node_id, init)
 
-    def _make_place(self, step: Step, node: bytes, at: Moment) -> bool:
+    def _make_place(self, step: Step, node: bytes, at: Moment) -> None:
         """Peers with a channel always have one. Of the others there are a few, and the oldest
         goes: somebody who holds all places could else keep everybody out for ever."""
         with_channel = {row.channel.setup.peer for _, row in step.each("~live")}
         if node in with_channel or step.get(f"~dial/{node.hex()}") is not None:
-            return True
+            return
         guests = [
             peer
             for _, peer in step.each("~peer")
             if peer.inbound and peer.node_id not in with_channel
         ]
         if len(guests) < self.guests:
-            return True
-        idle = next((peer for peer in guests if not peer.negotiations), None)
-        if idle is None:
-            return False
-        self.hang_up(step, idle, at, "its place is needed: there are too many without a channel")
-        return True
+            return
+        goes = next((peer for peer in guests if not peer.negotiations), guests[0])
+        self.hang_up(step, goes, at, "its place is needed: there are too many without a channel")
 
     def write(self, step: Step, node: bytes, message: Message) -> None:
         step.do(Write(node_id=node, message=message.encode()))

@@ -12,9 +12,11 @@ from actors.testkit.node import Node
 from actors.testkit.points import on_wire, step_until
 from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
+from protocol.chain.port import Tried
 from protocol.channel.items import FundingLocked
 from protocol.channel.state import channel_id
 from protocol.crypto.keys import ChannelSecrets
+from protocol.machine import Ask
 from protocol.monitor.items import ChannelEnded, ForgetUnfunded, Guard
 from protocol.opening import Policy
 from protocol.wallet.items import ReleaseCoins, ReserveCoins
@@ -435,3 +437,50 @@ def test_what_is_refused_after_all_stays_and_is_sent_again() -> None:
     (record,) = alice.rows("funding", "opening").values()
     cid = record.channel_id.hex()
     stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
+
+
+def _kept_back(world: World, name: str) -> list[Any]:
+    """What the backend has said of the transaction is on its way, and stays there."""
+    step_until(world, lambda w: w.nodes[name].rows("chain", "~doubt"))
+    queue = world.ports[name, "chain"]
+    late = [one for one in queue if isinstance(one[1], Tried)]
+    for one in late:
+        queue.remove(one)
+    assert late
+    return late
+
+
+def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin() -> None:
+    """The channel lives already, so that its error reaches the channel and not the opening."""
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    late = _kept_back(world, "alice")
+    world.settle()
+    (record,) = alice.rows("funding", "opening").values()
+
+    _say(world, "bob", "alice", setup.Error(channel_id=record.channel_id, data=b"I cannot"))
+    world.settle()
+    world.ports["alice", "chain"].extend(late)
+    world.settle()
+
+    assert alice.answers["first"].code == -1
+    assert not world.chain.mempool
+    assert not alice.rows("funding", "opening") and not alice.rows("monitors", "setup")
+    assert not alice.rows("wallet", "reservation")
+
+
+def test_that_it_was_refused_after_all_is_answered_whoever_dies() -> None:
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+    step_until(world, lambda w: alice.rows("chain", "~doubt"))
+    step_until(world, lambda w: not alice.rows("chain", "~doubt"))
+    world.chain.refuses = True
+    step_until(world, lambda w: any(r.refused for r in alice.rows("funding", "opening").values()))
+    alice.answers.clear()
+    ask = Ask(id="first", method="fundchannel", params=stories.to_open(bob, tale.CAPACITY_SAT))
+    alice.asked["first"] = ("funding", ask)  # its answer was lost
+
+    world.kill(alice, "funding")
+    world.settle()
+
+    assert alice.answers["first"].code == 303

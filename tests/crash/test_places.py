@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from actors.testkit import World, stories, tale
 from actors.testkit.node import Node
 from protocol.crypto import secp
@@ -50,17 +52,22 @@ def test_strangers_take_no_place_of_a_peer_with_a_channel() -> None:
     stories.until(world, lambda: stories.usable(alice, cid), "it comes back to its place")
 
 
-def test_an_opening_under_way_keeps_its_place_and_the_next_one_is_refused() -> None:
+@pytest.mark.parametrize("opening", [1, GUESTS])
+def test_an_opening_under_way_keeps_its_place_unless_all_have_one(opening: int) -> None:
+    """open_channel costs a peer nothing: with one each, a thousand could keep everybody out."""
     world, alice, bob = _few_places()
     strangers = _strangers(GUESTS + 1)
     for stranger in strangers[:GUESTS]:
         _come(alice, stranger)
-    for key, row in dict(alice.rows("peers", "~peer")).items():
-        alice.drivers["peers"].rows.set(key, row.but(negotiations=(bytes(32),)))
+    for stranger in strangers[:opening]:
+        row = alice.row("peers", f"~peer/{stranger.hex()}")
+        busy = row.but(negotiations=(bytes(32),))
+        alice.drivers["peers"].rows.set(f"~peer/{stranger.hex()}", busy)
 
     _come(alice, strangers[-1])
 
-    assert _there(alice) == {bob.id, *strangers[:GUESTS]}
+    gone = strangers[1] if opening == 1 else strangers[0]
+    assert _there(alice) == {bob.id, *strangers} - {gone}
 
 
 def test_a_wait_that_nobody_waits_for_is_forgotten() -> None:
