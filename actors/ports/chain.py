@@ -185,7 +185,12 @@ class ChainPort:
         return ""
 
     def _try(self, item: chain.Try) -> str:
-        row = self.rpc("testmempoolaccept", [item.raw.hex()])[0]
+        try:
+            row = self.rpc("testmempoolaccept", [item.raw.hex()])[0]
+        except RpcError as error:
+            if error.code in NOT_NOW:
+                raise
+            return str(error)[:200] or "it does not say why"
         why = str(row.get("reject-reason") or "it does not say why")[:200]
         return "" if row.get("allowed") or "already" in why else why
 

@@ -113,6 +113,8 @@ class Machine:
                 self._mined(step, item)
             case Away():
                 sending.away(step, item)
+                if not item.reason:
+                    self._scan_again(step)
             case Ask():
                 self._ask(step, item)
             case _:
@@ -139,6 +141,8 @@ class Machine:
         tip = Tip(height=chain.height, hash=chain.hashes[-1], feerate_per_kw=news.feerate_per_kw)
         if news.blocks or before != chain.height:
             step.put("chain", chain)
+            if before is None:
+                self._scan_again(step)
             self._report_depths(step)
             sending.rebroadcast(step)
         if step.get("~tip") != tip:
@@ -254,7 +258,9 @@ class Machine:
     def _scan(self, step: Step, key: str) -> None:
         """Blocks that we have seen already may hold what is watched from now on."""
         chain, watch = step.get("chain"), step.get(key)
-        if chain is None or watch.since > chain.height:
+        if chain is None:
+            return  # at the first block that we read
+        if watch.since > chain.height:
             step.put(key, watch.but(since=None))
         else:
             step.do(Scan(key=key, since=watch.since, until=chain.height))

@@ -27,9 +27,11 @@ class ToPeer(Value, frozen=True, kw_only=True):
 
 
 class PeerLost(Value, frozen=True, kw_only=True):
-    """Peers says: the connection is gone, and with it every negotiation."""
+    """Peers says: the connection is gone, and with it every negotiation. `refused`: by an error of
+    the peer for all its channels, which takes back what it has signed as well."""
 
     peer: bytes
+    refused: bool = False
 
 
 class UnknownChannel(Value, frozen=True, kw_only=True):

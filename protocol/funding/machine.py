@@ -107,6 +107,8 @@ class Machine:
                 for negotiation in step.scan("~nego/").values():
                     if negotiation.peer == item.peer:
                         self._abandon(step, negotiation, LOST)
+                if item.refused:
+                    openings.take_back(step, item.peer)
             case ScriptIs():
                 self._script(step, item)
             case CoinsReserved():

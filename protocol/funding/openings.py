@@ -147,8 +147,7 @@ def reorged(step: Step, item: TxReorged) -> None:
     record = step.get(f"opening/{item.reason}")
     if record is None or record.funding_txid != item.txid:
         return
-    state = "confirming" if record.state == "locked" else record.state
-    record = record.but(state=state, depth=0)
+    record = record.but(depth=0)  # what was deep enough once is not given up for that
     step.put(f"opening/{record.key_index}", record)
     step.tell("chain", _watch(record, _next_depth(record)))
     if record.we_opened:
@@ -188,6 +187,14 @@ def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
         step.say("wallet", ReleaseCoins(purpose=record.purpose))
         if record.ask:
             step.say("api", Answer(id=record.ask, code=code, text=why))
+
+
+def take_back(step: Step, peer: bytes) -> None:
+    """The peer wants none of its channels: what has not left will not."""
+    for record in step.scan("opening/").values():
+        known = step.get(f"opening/{record.key_index}")  # a sibling may have taken it along
+        if known is not None and known.peer == peer and known.state in UNSENT:
+            give_up(step, known, "the peer refused all its channels")
 
 
 def _drop(step: Step, record: Opening) -> None:

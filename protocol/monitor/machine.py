@@ -11,6 +11,7 @@ from __future__ import annotations
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import (
     Broadcast,
+    GiveUp,
     Spent,
     Tip,
     TxConfirmed,
@@ -149,8 +150,7 @@ class Machine:
             return
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
-            txid = parse(update.core.closing_tx).txid.hex()
-            closing = Broadcast(purpose=f"{cid}/close/{txid}", raw=update.core.closing_tx)
+            closing = Broadcast(purpose=f"{cid}/close", raw=update.core.closing_tx)
             step.tell("chain", closing)
             step.log(f"channel={cid} closing transaction {display(parse(closing.raw).txid)}")
             closers.answer(step, cid, update.core.closing_tx)
@@ -276,6 +276,8 @@ class Machine:
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
+        if core.closing_tx is not None and parse(core.closing_tx).txid != tx.txid:
+            step.tell("chain", GiveUp(purpose=f"{cid}/close"))
         if mutual:
             onchain.forget(step, cid)
         else:

@@ -283,7 +283,7 @@ class Machine:
         for row in hit:
             self.channels.turn(step, row, lambda turn: machine.hear_peer(turn, message))
         if message.channel_id == setup.ALL_CHANNELS:
-            step.say("funding", PeerLost(peer=peer.node_id))
+            step.say("funding", PeerLost(peer=peer.node_id, refused=True))
         elif not hit:
             step.say("funding", _from(peer, raw))
 

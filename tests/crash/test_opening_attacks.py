@@ -450,7 +450,8 @@ def _kept_back(world: World, name: str) -> list[Any]:
     return late
 
 
-def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin() -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["this channel", "all channels"])
+def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin(*, whole: bool) -> None:
     """The channel lives already, so that its error reaches the channel and not the opening."""
     world, alice, bob = _asked()
     _ask(world, alice, bob)
@@ -458,7 +459,8 @@ def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin() -> N
     world.settle()
     (record,) = alice.rows("funding", "opening").values()
 
-    _say(world, "bob", "alice", setup.Error(channel_id=record.channel_id, data=b"I cannot"))
+    named = setup.ALL_CHANNELS if whole else record.channel_id
+    _say(world, "bob", "alice", setup.Error(channel_id=named, data=b"I cannot"))
     world.settle()
     world.ports["alice", "chain"].extend(late)
     world.settle()
@@ -467,6 +469,19 @@ def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin() -> N
     assert not world.chain.mempool
     assert not alice.rows("funding", "opening") and not alice.rows("monitors", "setup")
     assert not alice.rows("wallet", "reservation")
+
+
+def test_an_error_for_all_channels_right_behind_the_signature_is_a_refusal() -> None:
+    world, alice, bob = _asked()
+    _ask(world, alice, bob)
+
+    _say(world, "bob", "alice", setup.Error(channel_id=setup.ALL_CHANNELS, data=b"no"))
+    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+    world.advance(5)
+
+    assert alice.answers["first"].code == -1
+    assert not world.chain.mempool
+    assert not alice.rows("funding", "opening") and not alice.rows("wallet", "reservation")
 
 
 def test_that_it_was_refused_after_all_is_answered_whoever_dies() -> None:
