@@ -21,27 +21,13 @@ from protocol.monitor.items import ChannelEnded, ForgetUnfunded, Guard
 from protocol.opening import Policy
 from protocol.wallet.items import ReleaseCoins, ReserveCoins
 from protocol.wire import registry, setup
-from protocol.wire.message import Message
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 from tests.conftest import Covered
 from tests.kit import enforcing
+from tests.kit.wires import say, take
 
 SIGNED, ACCEPT = 35, 33
 ATTACKER = ChannelSecrets(b"a" * 32, 1)
-
-
-def _say(world: World, sender: str, receiver: str, message: Message | bytes) -> None:
-    raw = message if isinstance(message, bytes) else message.encode()
-    world._ticket += 1
-    world.wires[sender, receiver].append((world._ticket, raw))
-
-
-def _take(world: World, sender: str, receiver: str, kind: int) -> bytes:
-    """The message off the wire: whoever sent it keeps it back."""
-    queue = world.wires[sender, receiver]
-    ((ticket, raw),) = [one for one in queue if int.from_bytes(one[1][:2], "big") == kind]
-    queue.remove((ticket, raw))
-    return raw
 
 
 def _fake(world: World, sender: str, receiver: str, number: int = 0) -> Any:
@@ -52,9 +38,9 @@ def _fake(world: World, sender: str, receiver: str, number: int = 0) -> Any:
         party=opening.our_party(Policy(), ATTACKER, 100_000),
         first_point=ATTACKER.commitment_point(0), upfront=b"",
     )  # fmt: skip
-    _say(world, sender, receiver, asked)
+    say(world, sender, receiver, asked)
     step_until(world, lambda w: on_wire(w, receiver, sender, ACCEPT))
-    accepted = registry.decode(_take(world, receiver, sender, ACCEPT))
+    accepted = registry.decode(take(world, receiver, sender, ACCEPT))
     assert isinstance(accepted, AcceptChannel)
     peer = world.nodes[sender].id
 
@@ -95,12 +81,12 @@ def test_nobody_opens_a_channel_on_an_output_of_ours(order: str) -> None:
     world, alice, bob = _asked()
     created = _fake(world, "bob", "alice")
     _ask(world, alice, bob)
-    signed = _take(world, "bob", "alice", SIGNED)
+    signed = take(world, "bob", "alice", SIGNED)
     (ours,) = [row for row in alice.rows("funding", "~nego").values() if row.we_opened]
     said = [created(ours.channel.setup.funding).encode(), signed]
 
     for message in said if order == "fake first" else said[::-1]:
-        _say(world, "bob", "alice", message)
+        say(world, "bob", "alice", message)
     stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
 
     (record,) = alice.rows("funding", "opening").values()
@@ -113,15 +99,15 @@ def test_two_fakes_on_one_output_are_one() -> None:
     world, alice, _ = _asked()
     first = _fake(world, "bob", "alice")
     output = Outpoint(b"\x11" * 32, 0)
-    _say(world, "bob", "alice", first(output))
+    say(world, "bob", "alice", first(output))
     step_until(world, lambda w: on_wire(w, "alice", "bob", SIGNED))
-    _take(world, "alice", "bob", SIGNED)  # bob's own node would say that it knows nothing of it
+    take(world, "alice", "bob", SIGNED)  # bob's own node would say that it knows nothing of it
     world.settle()
 
     for number in range(1, 4):
         both = [_fake(world, "bob", "alice", 2 * number + one)(output) for one in (0, 1)]
         for created in both:
-            _say(world, "bob", "alice", created)
+            say(world, "bob", "alice", created)
         world.settle()
 
     kept = {key.removeprefix("watch/") for key in alice.rows("monitors", "watch")}
@@ -142,7 +128,7 @@ def test_a_strangers_opening_takes_no_watch_of_ours_away() -> None:
     stories.connect(carol, alice)
     created = _fake(world, "carol", "alice")
 
-    _say(world, "carol", "alice", created(Outpoint(txid, 7)))
+    say(world, "carol", "alice", created(Outpoint(txid, 7)))
     for _ in range(4):
         world.mine()
     stories.close(bob, cid)
@@ -158,7 +144,7 @@ def test_a_signature_that_is_taken_back_at_once_is_none() -> None:
     _ask(world, alice, bob)
     (ours,) = alice.rows("funding", "~nego").values()
 
-    _say(world, "bob", "alice", setup.Error(channel_id=ours.channel.id, data=b"I cannot"))
+    say(world, "bob", "alice", setup.Error(channel_id=ours.channel.id, data=b"I cannot"))
     stories.until(world, lambda: "first" in alice.answers, "the question is answered")
 
     assert "I cannot" in alice.answers["first"].text
@@ -196,9 +182,9 @@ def test_channel_ready_before_the_others_have_signed_is_kept() -> None:
         destinations=several.destinations(world),
     )  # fmt: skip
     step_until(world, lambda w: on_wire(w, "carol", "alice", SIGNED))
-    late = _take(world, "carol", "alice", SIGNED)
+    late = take(world, "carol", "alice", SIGNED)
     world.settle()
-    _say(world, "carol", "alice", late)
+    say(world, "carol", "alice", late)
 
     result = stories.answered(alice, "both")
 
@@ -279,14 +265,14 @@ def test_nobody_opens_a_channel_that_has_the_id_of_ours(order: str) -> None:
     world, alice, bob = _asked()
     created = _fake(world, "bob", "alice")
     _ask(world, alice, bob)
-    signed = _take(world, "bob", "alice", SIGNED)
+    signed = take(world, "bob", "alice", SIGNED)
     (ours,) = [row for row in alice.rows("funding", "~nego").values() if row.we_opened]
     funding = ours.channel.setup.funding
     assert channel_id(_twin(funding)) == channel_id(funding)
     said = [created(_twin(funding)).encode(), signed]
 
     for message in said if order == "twin first" else said[::-1]:
-        _say(world, "bob", "alice", message)
+        say(world, "bob", "alice", message)
     stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
 
     (record,) = alice.rows("funding", "opening").values()
@@ -326,11 +312,11 @@ def test_a_message_of_the_other_role_ends_that_opening_and_nothing_else(state: s
     world, alice, bob = _asked()
     created = _fake(world, "bob", "alice", 7)
     if state == "created":
-        _say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
+        say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
     life = alice.drivers["funding"]
 
     signed = FundingSigned(channel_id=bytes([7]) * 32, signature=bytes(64))
-    _say(world, "bob", "alice", signed)
+    say(world, "bob", "alice", signed)
     accept = _fake(world, "bob", "alice", 9)
     world.settle()
 
@@ -349,7 +335,7 @@ def test_a_defect_in_one_opening_ends_it_and_no_other(monkeypatch: pytest.Monkey
         raise AssertionError("a defect")
 
     monkeypatch.setattr(opening, "check_first", fails)
-    _say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
+    say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
     world.settle()
 
     assert alice.drivers["funding"] is life
@@ -460,7 +446,7 @@ def test_a_peer_that_takes_it_back_while_the_chain_is_asked_costs_no_coin(*, who
     (record,) = alice.rows("funding", "opening").values()
 
     named = setup.ALL_CHANNELS if whole else record.channel_id
-    _say(world, "bob", "alice", setup.Error(channel_id=named, data=b"I cannot"))
+    say(world, "bob", "alice", setup.Error(channel_id=named, data=b"I cannot"))
     world.settle()
     world.ports["alice", "chain"].extend(late)
     world.settle()
@@ -475,7 +461,7 @@ def test_an_error_for_all_channels_right_behind_the_signature_is_a_refusal() -> 
     world, alice, bob = _asked()
     _ask(world, alice, bob)
 
-    _say(world, "bob", "alice", setup.Error(channel_id=setup.ALL_CHANNELS, data=b"no"))
+    say(world, "bob", "alice", setup.Error(channel_id=setup.ALL_CHANNELS, data=b"no"))
     stories.until(world, lambda: "first" in alice.answers, "the question is answered")
     world.advance(5)
 

@@ -10,6 +10,7 @@ from actors.testkit import World, public, several, stories, tale
 from actors.testkit.points import at_commit, step_until
 from protocol.channel.state import alias_of, is_alias
 from protocol.wire.gossip import AnnouncementSignatures
+from tests.kit.wires import say
 
 VICTIMS = pytest.mark.parametrize("victim", ["node", "actor"])
 NAMES = pytest.mark.parametrize("name", ["alice", "bob"])
@@ -234,8 +235,7 @@ def test_G12_halves_for_a_wrong_place_are_bounded_and_go_with_the_channel() -> N
                 node_signature=bytes(64), bitcoin_signature=bytes(64),
             )  # fmt: skip
             if ("alice", "bob") in world.wires:
-                world.wires["alice", "bob"].append((world._ticket, half.encode()))
-                world._ticket += 1
+                say(world, "alice", "bob", half)
                 world.settle()
 
     assert len(bob.disks["monitors"].data) <= size + 2

@@ -8,6 +8,7 @@ from actors.testkit import World, stories, tale
 from actors.testkit.points import on_wire, step_until
 from tests.crash.test_funding_rows import _confirmed_once, _usable
 from tests.crash.test_gossip_rows import HALF, _both_have_halves, _public_channel, _their_half
+from tests.kit.wires import say
 
 READY = 36
 NAMES = pytest.mark.parametrize("name", ["alice", "bob"])
@@ -77,12 +78,6 @@ def _half_on_its_way() -> tuple[World, bytes]:
     return world, half
 
 
-def _says(world: World, data: bytes) -> None:
-    """bob says this to alice."""
-    world._ticket += 1
-    world.wires["bob", "alice"].append((world._ticket, data))
-
-
 @pytest.mark.parametrize("victim", ["", "peers", "monitors", "gossiper", "*"])
 def test_G10_a_half_that_is_said_again_is_answered_with_ours(victim: str) -> None:
     """The peer has lost what it knew of the announcement, and is connected again."""
@@ -94,7 +89,7 @@ def test_G10_a_half_that_is_said_again_is_answered_with_ours(victim: str) -> Non
     world.cut(*both)
     stories.until(world, lambda: all(stories.usable(x, cid) for x in both), "again usable")
 
-    _says(world, half)
+    say(world, "bob", "alice", half)
 
     step_until(world, lambda w: on_wire(w, "alice", "bob", HALF))
 

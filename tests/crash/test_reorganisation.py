@@ -6,6 +6,7 @@ import pytest
 
 from actors.testkit import World, stories, tale
 from actors.testkit.points import step_until
+from protocol.funding import openings
 
 
 def _mined(blocks: int) -> tuple[World, str]:
@@ -61,6 +62,40 @@ def test_a_funding_transaction_that_moves_after_channel_ready_gets_another_scid(
     assert after[0] == after[1]
     assert before[0] != after[0]
     stories.pay(nodes[0], nodes[1], 1_000_000, "over the channel in its new place")
+
+
+def test_a_channel_that_waited_long_for_its_opener_outlives_a_reorganisation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is confirmed; that its opener is away, for as long as one waits for a funding transaction
+    that never comes, is no reason to forget it when its block goes out of the chain."""
+    monkeypatch.setattr(openings, "FORGET_BLOCKS", 20)
+    world = tale.begin()
+    alice, bob = world.nodes["alice"], world.nodes["bob"]
+    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, push_msat=500_000_000)
+    step_until(world, lambda w: w.chain.mempool)
+    held = dict(world.chain.mempool)
+    world.chain.mempool.clear()
+    for role in ("peers", "chain"):
+        world.stop(alice, role)
+    for _ in range(openings.FORGET_BLOCKS - 3):
+        world.mine()
+    world.chain.mempool.update(held)
+    for _ in range(6):
+        world.mine()
+    assert _state(world, "bob", cid) == "locked"
+
+    world.chain.reorganise(6)
+    for _ in range(3):
+        world.advance()
+
+    assert _state(world, "bob", cid) == "locked"
+    assert not bob.row("monitors", f"watch/{cid}").ended
+    for role in ("chain", "peers"):
+        world.start(alice, role)
+        world._announce(alice, role)
+    stories.connect(alice, bob)
+    _usable_and_paid(world, cid)
 
 
 @pytest.mark.parametrize("blocks", [2, 3], ids=["before its depth", "after it"])

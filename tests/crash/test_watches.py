@@ -15,6 +15,7 @@ from protocol.machine import Moment, Step
 from protocol.opening import Policy
 from tests.crash import test_opening_attacks as attacks
 from tests.kit import enforcing
+from tests.kit.wires import say, take
 
 TXID, NOW = b"\x11" * 32, Moment(unix_seconds=0.0, entropy=bytes(32))
 
@@ -68,9 +69,9 @@ def _funded_by_the_spend(world: World, alice: Node, bob: Node, closed: bytes, vo
     outputs = (TxOut(49_000, b"\x00\x20" + bytes(32)), TxOut(100_000, script))
     spend = Transaction(inputs, outputs, locktime=htlc.cltv_expiry)
     funding = Outpoint(spend.txid, 1)
-    attacks._say(world, "alice", "bob", created(funding))
+    say(world, "alice", "bob", created(funding))
     step_until(world, lambda w: on_wire(w, "bob", "alice", attacks.SIGNED))
-    attacks._take(world, "bob", "alice", attacks.SIGNED)  # alice's own node knows nothing of it
+    take(world, "bob", "alice", attacks.SIGNED)  # alice's own node knows nothing of it
     assert world.chain.submit(serialize(spend))
     return channel_id(funding).hex()
 
