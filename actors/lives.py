@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage import files
 
-NO_WORDS = "killed from outside: by a signal, or by the system (out of memory?)"
+NO_WORDS = "without a word: killed (a signal, a crash, want of memory), or it could not write why"
 
 
 def next_generation(path: str, now: Callable[[], float] = time.time) -> int:

@@ -8,6 +8,7 @@ Text that came from a peer cannot break out of its line, and no line is without 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from functools import lru_cache
@@ -39,6 +40,17 @@ class Logbook:
     def __init__(self, folder: str, who: str, *, keep: bool = False) -> None:
         self.path, self.who, self.keep = os.path.join(folder, "log"), who, keep
         self._descriptor: int | None = None
+
+    def check(self) -> None:
+        """Before a node starts. Raises `OSError` when it would run without a word in its log; a
+        disk that is full for now is no reason."""
+        try:
+            os.close(
+                os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            )
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
     def write(self, text: str) -> None:
         # a full disk takes the log with it, and must not keep anybody from going on or ending

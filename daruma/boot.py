@@ -97,6 +97,7 @@ class Node:
         self.system: Any = None
         self.supervisor: Any = None
         self._logbook = Logbook(str(self.folder), "node")
+        self._logbook.check()
         self._watched: dict[int, tuple[str, int]] = {}
 
     def log(self, text: str) -> None:
@@ -242,15 +243,17 @@ def _reap() -> None:
 
 def run(config: Config) -> int:
     """The whole life of a node; -> exit status."""
-    descriptors.raise_limit()
+    if (limit := descriptors.raise_limit()) < descriptors.LEAST:
+        text = f"{limit} file descriptors are allowed, and a node needs {descriptors.LEAST}"
+        print(f"daruma: {text}: raise the limit (ulimit -n) and start again", file=sys.stderr)
+        return 1
     try:
         node = Node(config)
     except ConfigError as error:
         print(f"daruma: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        text = f"the folder {config.folder} cannot be used ({error.strerror})"
-        print(f"daruma: {text}: choose another with --lightning-dir", file=sys.stderr)
+        print(f"daruma: {_unusable(config, error)}", file=sys.stderr)
         return 1
 
     def stop(_number: int, _frame: Any) -> None:
@@ -265,6 +268,15 @@ def run(config: Config) -> int:
             node.chain.stop()
         with contextlib.suppress(FileNotFoundError):
             (config.folder / "lightning-rpc").unlink()
+
+
+def _unusable(config: Config, error: OSError) -> str:
+    """A seed that somebody else owns is no reason to make another one."""
+    place = error.filename or config.folder
+    cure = "choose another folder with --lightning-dir"
+    if os.path.lexists(place) and os.path.lexists(config.folder / "seed.txt"):
+        cure = "give it to the node's user and start again"
+    return f"{place} cannot be used ({error.strerror}): {cure}"
 
 
 def _keep(node: Node) -> int:
@@ -293,6 +305,11 @@ def _lives(node: Node) -> int:
                 break
             node.log(f"cannot start: {failed}")
             print(f"daruma: {failed}", file=sys.stderr)
+            return 1
+        except PermissionError as error:
+            node.end(kind=False)
+            node.log(f"cannot start: {error}")
+            print(f"daruma: {_unusable(node.config, error)}", file=sys.stderr)
             return 1
         except Exception as error:  # the library's own, when one of its processes was killed
             node.end(kind=False)

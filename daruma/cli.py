@@ -135,7 +135,10 @@ def _method(method: str, words: list[str], options: dict[str, Any]) -> int:
     except RpcError as error:
         print(json.dumps(error.error, indent=3))
         return 1
-    _show(result, shape)
+    if method == "help" and shape == "table":
+        _show_help(result["help"])
+    else:
+        _show(result, shape)
     return 0
 
 
@@ -152,6 +155,15 @@ def _value(word: str) -> Any:
         return json.loads(word)
     except ValueError:
         return word
+
+
+def _show_help(rows: list[dict[str, Any]]) -> None:
+    """By category, a method with its parameters on one line and what it does on the next."""
+    for category in sorted({row["category"] for row in rows}):
+        print(f"== {category}")
+        for row in rows:
+            if row["category"] == category:
+                print(f"{row['command']}\n    {row['description']}")
 
 
 def _show(result: Any, shape: str) -> None:

@@ -39,6 +39,10 @@ class Client:
             sock.settimeout(timeout if timeout is not None else self.timeout)
             try:
                 sock.connect(self.path)
+            except PermissionError:
+                raise NotRunning(
+                    f"you may not use {self.path}: ask as the user whose node it is"
+                ) from None
             except OSError:
                 raise NotRunning(
                     f"no node answers at {self.path}: start it with `daruma start`"

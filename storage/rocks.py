@@ -95,7 +95,7 @@ class RocksStore:
         self.remade = int.from_bytes(self.get(REMADE) or b"", "big")
 
     def _open(self, *, fresh: bool) -> Any:
-        exists = os.path.exists(os.path.join(self.folder, "CURRENT"))
+        exists = self._exists()
         self.just_remade = not exists and not fresh and self.remakeable
         if not exists and not fresh and not self.remakeable:
             raise Missing(
@@ -109,6 +109,16 @@ class RocksStore:
                 if not causes.may_pass(str(error)) or time.monotonic() > deadline:
                     raise self._explained(error) from None
             time.sleep(0.01)
+
+    def _exists(self) -> bool:
+        """What cannot be looked at is not missing."""
+        try:
+            os.stat(os.path.join(self.folder, "CURRENT"))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._explained(error) from None
+        return True
 
     def _explained(self, error: Exception) -> StoreError:
         return causes.explained(str(error), self.what, self.folder, remakeable=self.remakeable)
@@ -134,8 +144,8 @@ class RocksStore:
         # a kill between the very first write and its mark leaves a store without one
         if not fresh and mirrored == NOTHING and self.mark.commits > 1:
             raise Stale(
-                f"the mark that proves the {self.what} store to be the newest is missing "
-                f"({self._mirror.path}): restore it with the store"
+                f"the mark that proves the {self.what} store to be the newest is missing or "
+                f"empty ({self._mirror.path}): restore it with the store"
             )
         if not fresh and self.get(IDENTITY) != identity:
             raise Foreign(

@@ -241,9 +241,12 @@ class ApiPort:
         if self.host.settings.network != "regtest":
             return {"code": -1, "text": "kill is for regtest only"}
         for row in self._tree():
-            if row["name"] == name and name != "node":
+            if row["name"] == name == "node":
+                return {"code": -32602, "text": "the node itself ends by `stop`: kill an actor"}
+            if row["name"] == name:
                 if row["pid"] == os.getpid():
                     self.flush()
+                self.host.log(f"kills {name} (pid {row['pid']}), as asked for")
                 os.kill(row["pid"], signal.SIGKILL)
                 return {"result": {"name": name, "pid": row["pid"]}}
         return {"code": -32602, "text": f"no actor is called {name[:40]!r}: see tree"}

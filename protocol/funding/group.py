@@ -247,8 +247,7 @@ class Opener:
             self._failed(step, group, item.place, code, text)
 
     def _failed(self, step: Step, group: Group, place: int, code: int, text: str) -> None:
-        peer = group.wanted[place].peer.hex()
-        step.log(f"an opening with peer={peer} came to nothing: {text!r} (code {code})")
+        _log_failed(step, group.wanted[place].peer, text, code)
         failure = Failure(place=place, peer=group.wanted[place].peer, code=code, text=text)
         group = group.but(failed=(*group.failed, failure))
         step.put(f"~group/{group.purpose}", group)
@@ -261,6 +260,7 @@ class Opener:
     def _abandon(self, step: Step, group: Group, text: str, code: int, to_peers: str) -> None:
         """Leaves nothing behind: coins are free again, the asker is told."""
         for item in self._members(step, group):
+            _log_failed(step, item.peer, text, code)
             self.table.tell_peer(step, item, to_peers)
             self.table.drop(step, item)
         step.drop(f"~group/{group.purpose}")
@@ -272,6 +272,10 @@ class Opener:
         for group in step.scan("~group/").values():
             if group.raw is None:
                 self.advance(step, group)
+
+
+def _log_failed(step: Step, peer: bytes, text: str, code: int) -> None:
+    step.log(f"an opening with peer={peer.hex()} came to nothing: {text!r} (code {code})")
 
 
 def _wanted(item: dict[str, object]) -> Wanted:

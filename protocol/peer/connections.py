@@ -68,7 +68,7 @@ class Connections:
 
     def connected(self, step: Step, item: Connected, at: Moment) -> None:
         if step.get(f"~peer/{item.node_id.hex()}") is not None:
-            self._forget_session(step, item.node_id)
+            self._forget_session(step, item.node_id, "it has connected anew")
         if item.inbound:
             self._make_place(step, item.node_id, at)
         peer = Peer(
@@ -105,7 +105,9 @@ class Connections:
     def write(self, step: Step, node: bytes, message: Message) -> None:
         step.do(Write(node_id=node, message=message.encode()))
 
-    def _forget_session(self, step: Step, node: bytes) -> None:
+    def _forget_session(self, step: Step, node: bytes, why: str) -> None:
+        if (peer := step.get(f"~peer/{node.hex()}")) is not None and peer.ready:
+            step.log(f"peer={node.hex()} disconnected: {why}")
         step.drop(f"~peer/{node.hex()}")
         for key, early in step.scan("~early/").items():
             if early.peer == node:
@@ -117,7 +119,7 @@ class Connections:
 
     def disconnected(self, step: Step, node: bytes, reason: str, at: Moment) -> None:
         if step.get(f"~peer/{node.hex()}") is not None:
-            self._forget_session(step, node)
+            self._forget_session(step, node, reason)
         target = step.get(f"~dial/{node.hex()}")
         if target is None:
             return
@@ -250,7 +252,7 @@ class Connections:
         step.drop(f"~dial/{node.hex()}")
         for waiting in target.asks if target is not None else ():
             step.say("api", Answer(id=waiting, code=402, text="disconnected meanwhile"))
-        self._forget_session(step, node)
+        self._forget_session(step, node, "as asked for")
         step.do(Hangup(node_id=node))
         step.say("api", Answer(id=ask.id, result={}))
 

@@ -266,10 +266,10 @@ class Machine:
                     pong = setup.Pong(ignored=bytes(message.num_pong_bytes))
                     self.connections.write(step, peer.node_id, pong)
             case setup.Error():
-                step.log(f"peer={peer.node_id.hex()} sent an error: {message.data[:200]!r}")
+                step.log(f"peer={peer.node_id.hex()} sent an error: {_words(message.data)}")
                 self._error(step, peer, message, raw)
             case setup.Warning_():
-                step.log(f"peer={peer.node_id.hex()} sent a warning: {message.data[:200]!r}")
+                step.log(f"peer={peer.node_id.hex()} sent a warning: {_words(message.data)}")
             case _:
                 pass  # pong and warning: heard
 
@@ -375,3 +375,8 @@ class Machine:
 def _from(peer: Peer, raw: bytes) -> FromPeer:
     node, known = peer.node_id, peer.features
     return FromPeer(peer=node, features=known, message=raw, address=peer.address)
+
+
+def _words(data: bytes) -> str:
+    """What a peer says of its troubles, for the log."""
+    return repr(data[:200].decode("utf-8", "replace"))

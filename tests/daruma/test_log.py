@@ -48,6 +48,13 @@ def test_a_log_that_cannot_be_written_ends_nobody(tmp_path: Path) -> None:
     Logbook(str(tmp_path / "nowhere"), "node").write("text")
 
 
+def test_a_log_that_nobody_could_read_is_found_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        Logbook(str(tmp_path), "node").check()
+
+
 def test_the_cause_of_a_death_is_told_once(tmp_path: Path) -> None:
     lives.last_words(str(tmp_path), "payments", "ValueError: stumbled")
 

@@ -17,6 +17,7 @@ import pytest
 from rocksdict import Options, Rdict
 
 from actors.descriptors import WANTED
+from daruma import seed
 from daruma.client import Client
 from daruma.config import ConfigError, load
 from daruma.playground import ended, free_port, until
@@ -387,6 +388,45 @@ def test_a_wrong_command_line_gets_one_sentence(words: list[str], text: str) -> 
     )
 
     _sentence(result, text)
+
+
+@pytest.mark.parametrize("file", ["log", "lock"])
+def test_a_file_that_cannot_be_used_is_named_and_no_new_node_is_advised(
+    tmp_path: Path, file: str
+) -> None:
+    folder = tmp_path / "regtest"
+    (folder / file).mkdir(parents=True)
+    seed.load_or_make(folder)
+
+    result = _start(tmp_path, [], free_port())
+
+    _sentence(result, str(folder / file), "give it to the node's user and start again")
+
+
+def test_too_few_descriptors_are_found_before_anything_is_started(tmp_path: Path) -> None:
+    command = f"ulimit -n 60; exec {sys.executable} -m daruma start --lightning-dir {tmp_path}/n"
+
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    _sentence(result, "60 file descriptors are allowed", "needs 128: raise the limit")
+    assert not (tmp_path / "n").exists()
+
+
+def test_help_is_read_from_the_top(run: Run) -> None:
+    """A method on one line with what it takes, and what it does on the next."""
+    run.start()
+    words = ["help", "-H", "--lightning-dir", str(run.alice.folder)]
+
+    result = subprocess.run(
+        [sys.executable, "-m", "daruma", *words], capture_output=True, text=True, check=False
+    )
+
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("== ")
+    place = next(n for n, text in enumerate(lines) if text.startswith("pay bolt11"))
+    assert lines[place + 1].startswith("    ")
 
 
 def test_an_unknown_key_in_the_configuration_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from storage import causes
 from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, Unusable
+from storage.rocks import RocksStore
 
 _FORK = multiprocessing.get_context("spawn")
 
@@ -148,6 +149,20 @@ def test_a_store_that_lies_is_refused(
     assert isinstance(answer, kind), answer
     assert text in str(answer)
     assert any(word in str(answer) for word in ("restore", "use"))
+
+
+def test_a_store_that_may_not_be_looked_at_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old copy in its place could lose all funds."""
+    _do(tmp_path, "write 3")
+
+    def refuses(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.stat", refuses)
+    with pytest.raises(Unusable, match="belong to another user: give them to the node's"):
+        RocksStore(str(tmp_path / "db"), str(tmp_path / "mark"), b"me", "payments")
 
 
 def test_a_store_that_can_be_learnt_again_is_made_anew_when_it_is_missing(tmp_path: Path) -> None:
