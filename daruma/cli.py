@@ -25,6 +25,10 @@ log: <lightning-dir>/<network>/log
 """
 
 
+# how a result is shown; the last two are Core Lightning's and say nothing here
+SHAPES = {"-J": "json", "-H": "table", "-R": "raw", "-F": "json", "-k": "", "-o": ""}
+
+
 def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -41,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not rest:
         print(USAGE, end="", file=sys.stderr)
         return 2
-    verb, rest = rest[0], rest[1:]
+    place = next((n for n, word in enumerate(rest) if word not in SHAPES), 0)
+    verb, rest = rest[place], rest[:place] + rest[place + 1 :]
     if verb == "start" and rest in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
@@ -120,10 +125,9 @@ def _method(method: str, words: list[str], options: dict[str, Any]) -> int:
     from daruma.client import Client, NotRunning, RpcError
 
     shape = "table" if sys.stdout.isatty() else "json"
-    flags = {"-J": "json", "-H": "table", "-R": "raw", "-F": "json", "-k": "", "-o": ""}
-    for word in [word for word in words if word in flags]:
+    for word in [word for word in words if word in SHAPES]:
         words.remove(word)
-        shape = flags[word] or shape
+        shape = SHAPES[word] or shape
     unknown = [word for word in words if word.startswith("--")]
     _none_left(unknown)
     client = Client(str(configuration.load(options, for_client=True).socket))

@@ -121,6 +121,8 @@ def load(
 
     take("lightning-dir", {})
     take("network", {})
+    if not str(values["lightning-dir"]).strip():
+        raise ConfigError("lightning-dir is empty: give the folder of the node's data")
     folder = Path(str(values["lightning-dir"])).expanduser()
     file = _read_file(folder / "config.toml", str(values["network"]))
     for name in OPTIONS:

@@ -89,7 +89,7 @@ class Client:
         try:
             number, method, params, wanted = reading.request(value)
         except Refusal as refusal:
-            self._bad(str(refusal))
+            self._bad(str(refusal), reading.identity(value))
             return
         self.open_requests += 1
         request = Request(
@@ -97,10 +97,10 @@ class Client:
         )
         self.port.host.feed(request)
 
-    def _bad(self, text: str) -> None:
+    def _bad(self, text: str, number: Any = None) -> None:
         self._in = ""
         error = {"code": -32600, "message": text}
-        self.send({"jsonrpc": "2.0", "id": None, "error": error})
+        self.send({"jsonrpc": "2.0", "id": number, "error": error})
         self.flush()
         self.close()
 
@@ -201,7 +201,10 @@ class ApiPort:
     def _local(self, request: Request, values: dict[str, Any]) -> None:
         match request.method:
             case "tree":
-                self._answer(request, {"result": {"actors": self._tree()}})
+                actors = {"actors": self._tree()}
+                if request.filter is not None:
+                    actors = reading.filtered(actors, request.filter)
+                self._answer(request, {"result": actors})
             case "stop":
                 self._answer(request, {"result": "Shutdown complete"})
                 self.flush()

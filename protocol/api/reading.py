@@ -49,6 +49,19 @@ def request(value: Any) -> tuple[Any, str, Any, Any]:
     return number, value["method"], [] if params is None else params, value.get("filter")
 
 
+def identity(value: Any) -> Any:
+    """The id of what is otherwise no request, so that its sender knows it; None if that is not fit
+    to be said either."""
+    number = value.get("id") if isinstance(value, dict) else None
+    try:
+        _fits(number, 1)
+    except Unfit:
+        return None
+    return (
+        number if isinstance(number, str | int | float) and not isinstance(number, bool) else None
+    )
+
+
 def _fits(value: Any, depth: int) -> None:
     if depth == 0:
         raise Unfit(f"it is nested more than {MAX_DEPTH} deep")

@@ -82,7 +82,22 @@ def test_garbage_on_the_socket_gets_one_sentence(run: Run, request_: bytes, text
         answer = sock.recv(1 << 16).decode()
 
     assert text in json.loads(answer)["error"]["message"]
+    if text == "Unicode":
+        assert json.loads(answer)["id"] == 1, "the client waits for this number"
     assert run.alice.pid("api") == api
+
+
+def test_the_tree_is_filtered_as_all_else(run: Run) -> None:
+    run.start()
+    request = {"id": 1, "method": "tree", "filter": {"actors": [{"name": True}]}}
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(run.alice.client.path)
+        sock.settimeout(20)
+        sock.sendall(json.dumps(request).encode())
+        answer = sock.recv(1 << 16)
+
+    names = [row["name"] for row in run.alice.client.tree()["actors"]]
+    assert json.loads(answer)["result"] == {"actors": [{"name": name} for name in names]}
 
 
 def test_a_backend_of_another_chain_is_named_and_nothing_of_it_is_believed(run: Run) -> None:
@@ -378,6 +393,7 @@ def test_an_occupied_port_is_refused(run: Run) -> None:
         (["start", "--lightning-dir", "/dev/null"], "cannot be used"),
         (["chain", "--datadir", "/dev/null"], "cannot be used"),
         (["start", "--help-me"], "see daruma --help"),
+        (["start", "--lightning-dir", ""], "lightning-dir is empty"),
         (["start", "--lightning-dir", "/tmp/" + "x" * 120], "too long for a unix socket"),
         (["getinfo", "--lightning-dir", "/tmp/daruma-nobody-here"], "start it with"),
     ],
@@ -417,7 +433,7 @@ def test_too_few_descriptors_are_found_before_anything_is_started(tmp_path: Path
 def test_help_is_read_from_the_top(run: Run) -> None:
     """A method on one line with what it takes, and what it does on the next."""
     run.start()
-    words = ["help", "-H", "--lightning-dir", str(run.alice.folder)]
+    words = ["--lightning-dir", str(run.alice.folder), "-H", "help"]
 
     result = subprocess.run(
         [sys.executable, "-m", "daruma", *words], capture_output=True, text=True, check=False

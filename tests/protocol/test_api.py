@@ -245,3 +245,15 @@ def test_what_a_client_has_abandoned_is_asked_of_nobody_after_a_restart() -> Non
     bench._take(lambda step: bench.machine.resume(step, "payments", NOW))
 
     assert not bench.asked
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ({"id": 7, "params": ["\ud800"]}, 7), ({"id": "seven", "params": 1 << 70}, "seven"),
+        ({"id": 1 << 70}, None), ({"id": "\ud800"}, None), ({"id": True}, None),
+        ({"id": [7]}, None), ([7], None), ({}, None),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_which_request_it_refuses(value: Any, number: Any) -> None:
+    assert reading.identity(value) == number
