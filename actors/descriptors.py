@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 
 WANTED, KEPT = 16_384, 128
-LEAST = 128  # with fewer the actors cannot even be started
+LEAST = KEPT  # with fewer the actors cannot even be started
 MOST_GUESTS, MOST_CLIENTS, MOST_HANDSHAKES = 1_024, 1_024, 200
 
 

@@ -41,13 +41,15 @@ class Logbook:
         self.path, self.who, self.keep = os.path.join(folder, "log"), who, keep
         self._descriptor: int | None = None
 
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.open(self.path, flags, 0o600)
+
     def check(self) -> None:
         """Before a node starts. Raises `OSError` when it would run without a word in its log; a
         disk that is full for now is no reason."""
         try:
-            os.close(
-                os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            )
+            os.close(self._open())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -57,8 +59,7 @@ class Logbook:
         with contextlib.suppress(OSError):
             descriptor = self._descriptor
             if descriptor is None:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                descriptor = os.open(self.path, flags, 0o600)
+                descriptor = self._open()
             self._descriptor = descriptor if self.keep else None
             try:
                 os.write(descriptor, line(self.who, text, time.time()))

@@ -53,13 +53,13 @@ def identity(value: Any) -> Any:
     """The id of what is otherwise no request, so that its sender knows it; None if that is not fit
     to be said either."""
     number = value.get("id") if isinstance(value, dict) else None
+    if isinstance(number, bool) or not isinstance(number, str | int | float):
+        return None
     try:
         _fits(number, 1)
     except Unfit:
         return None
-    return (
-        number if isinstance(number, str | int | float) and not isinstance(number, bool) else None
-    )
+    return number
 
 
 def _fits(value: Any, depth: int) -> None:
