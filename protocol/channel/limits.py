@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.bitcoin.units import MAX_FEERATE_PER_KW
 from protocol.channel import commitments, stages, transactions
 from protocol.channel.scripts import ANCHOR_SAT
 from protocol.channel.stages import Move
@@ -10,7 +11,6 @@ from protocol.errors import PeerFault
 
 MAX_DUST_EXPOSURE_MSAT = 50_000_000
 MIN_FEERATE_PER_KW = 250
-MAX_FEERATE_PER_KW = 250_000
 MAX_CLTV = 500_000_000
 
 

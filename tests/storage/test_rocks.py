@@ -157,8 +157,12 @@ def test_a_store_that_may_not_be_looked_at_is_not_called_missing(
     """An old copy in its place could lose all funds."""
     _do(tmp_path, "write 3")
 
-    def refuses(path: str) -> Any:
-        raise PermissionError(13, "Permission denied", path)
+    real, current = os.stat, str(tmp_path / "db" / "CURRENT")
+
+    def refuses(path: Any, **options: Any) -> Any:
+        if path == current:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **options)
 
     monkeypatch.setattr("os.stat", refuses)
     with pytest.raises(Unusable, match="belong to another user: give them to the node's"):
