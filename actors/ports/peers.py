@@ -20,7 +20,7 @@ from protocol.errors import ProtocolError
 from protocol.peer import items as peer
 
 MAX_OUT = 16 << 20
-READ_SIZE, SEND_BUFFER = 32 << 10, 256 << 10  # of many strangers, each a little
+READ_SIZE, SEND_BUFFER = 32 << 10, 64 << 10  # of many strangers, each a little
 MAX_LOSSY, NEARLY_ALL = 128 << 10, 4 << 10
 HANDSHAKE_SECONDS = 10.0
 

@@ -29,6 +29,7 @@ from tests.kit.claiming import Claiming, Relaying
 
 Patch = pytest.MonkeyPatch
 FAILS = (AssertionError, stories.Refused, KeyError)
+EVERY = 5  # where a rule guards against a crash at many points, a fifth of them shows it
 
 
 def _no_hold(patch: Patch) -> None:
@@ -57,12 +58,9 @@ def test_2_without_the_hold_a_forward_is_forgotten_downstream(monkeypatch: Patch
 def test_3_and_12_without_a_rule_of_the_driver_a_claim_ends_wrong(rule: str) -> None:
     """Save before send; inbox marks (repeated ids are dropped); resume; announced restarts."""
     switches = dataclasses.replace(Switches(), **{rule: False})
-    found = [
-        explore(story(switches), enough=1).failures
-        for story in (diamond.line, lambda s: diamond.claim(2, s), tale.story)
-    ]
 
-    assert any(found), f"{rule} protects nothing"
+    assert explore(diamond.line(switches), enough=1).failures, f"{rule} protects no relay"
+    assert explore(diamond.claim(2, switches), enough=1).failures, f"{rule} protects no claim"
 
 
 def test_4_without_keeping_what_is_not_acknowledged_a_claim_is_lost(monkeypatch: Patch) -> None:
@@ -135,7 +133,7 @@ def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
         return found.but(channel=found.channel.but(core=core), locked=None)
 
     monkeypatch.setattr(monitor_machine.truth, "born", forgets)
-    assert _fails(lambda: explore(tale.story(), enough=1))
+    assert _fails(lambda: explore(tale.story(), shares=EVERY, enough=1))
 
 
 def test_10_in_another_order_than_at_first_the_dance_breaks(monkeypatch: Patch) -> None:
@@ -148,7 +146,7 @@ def test_10_in_another_order_than_at_first_the_dance_breaks(monkeypatch: Patch) 
         again(turn, message)
 
     monkeypatch.setattr(channel_machine.reestablish, "on_reestablish", other_order)
-    assert _fails(lambda: explore(tale.story(), enough=1))
+    assert _fails(lambda: explore(tale.story(), shares=EVERY, enough=1))
 
 
 def test_11_claims_that_are_named_by_their_hash_alone_take_the_wrong_parts(
