@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from actors.testkit.chain import SimChain
@@ -78,6 +79,16 @@ def _polled(sim: SimChain, item: chain.Poll) -> chain.Polled:
     )
 
 
+def _script(seed: bytes, index: int) -> bytes:
+    return script.p2wpkh(b"\x02" + sha256(seed + index.to_bytes(4, "big")))
+
+
+@lru_cache
+def _scripts(seed: bytes) -> frozenset[bytes]:
+    """Every script of a wallet; the same for every world, and asked for in each."""
+    return frozenset(_script(seed, index) for index in range(LOOKAHEAD))
+
+
 class SimWallet:
     """Coins without signatures; its state is made from the machine's rows, as the real one's."""
 
@@ -88,10 +99,10 @@ class SimWallet:
         self.reserved: set[Outpoint] = set()
 
     def script(self, index: int) -> bytes:
-        return script.p2wpkh(b"\x02" + sha256(self.seed + index.to_bytes(4, "big")))
+        return _script(self.seed, index)
 
-    def _ours(self) -> set[bytes]:
-        return {self.script(index) for index in range(LOOKAHEAD)}
+    def _ours(self) -> frozenset[bytes]:
+        return _scripts(self.seed)
 
     def handle(self, item: Any) -> list[Any]:
         match item:
