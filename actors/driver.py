@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors import vocabulary
+from actors.keeps import Keeps
 from actors.shards import Groups, group_of, receivers
 from actors.table import Table
 from protocol.machine import (
@@ -38,7 +39,7 @@ from protocol.machine import (
     Tell,
     Wake,
 )
-from storage.schema import Registry
+from protocol.segment import AnySegment, Key
 from storage.store import Store
 
 POISON_LIMIT = 3
@@ -80,7 +81,7 @@ class Driver:
         self,
         machine: Machine,
         store: Store | None,
-        schemas: Registry,
+        keeps: Keeps,
         host: Host,
         *,
         switches: Switches | None = None,
@@ -90,12 +91,12 @@ class Driver:
         self.machine = machine
         self.name = machine.name
         self.store = store
-        self.schemas = schemas
+        self.keeps = keeps
         self.host = host
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
         self.groups = groups or {}
-        self.rows = Table(schemas.cold, self._fetch)
+        self.rows = Table(self._fetch, keeps.segments)
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
@@ -120,14 +121,17 @@ class Driver:
     def load(self) -> None:
         """Pure: nothing is written or said. Raises `StoreError`."""
         if self.store is not None:
-            cold = [_ROW + name.encode() + b"/" for name in sorted(self.schemas.cold)]
+            cold = [_ROW + name.encode() + b"/" for name in self.keeps.cold]
             for key, value in self.store.load(cold).items():
                 self._load(key, value)
 
-    def _fetch(self, key: str) -> Any:
+    def _fetch(self, segment: AnySegment, key: Key) -> Any:
         """A row that is not kept in memory."""
-        data = self.store.get(_ROW + key.encode()) if self.store is not None else None
-        return None if data is None else self.schemas.decode(key, data)
+        if self.store is None:
+            return None
+        place = segment.place(key)
+        data = self.store.get(_ROW + place.encode())
+        return None if data is None else self.keeps.decode(place, data)
 
     def resume(self) -> None:
         if self.switches.resume:
@@ -136,8 +140,7 @@ class Driver:
     def _load(self, key: bytes, value: bytes) -> None:
         kind, rest = key[:2], key[2:]
         if kind == _ROW:
-            name = rest.decode()
-            self.rows.set(name, self.schemas.decode(name, value))
+            self.rows.set(*self.keeps.read(rest.decode(), value))
         elif kind == _OUT:
             to, number = rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
             self.outbox.setdefault(to, {})[number] = vocabulary.OUTBOX.decode(value, key.hex())
@@ -243,8 +246,7 @@ class Driver:
         """All of a step or nothing: what cannot be written is met before anything is taken over."""
         written = self._encoded(step)
         said = [one for effect in step.effects for one in self._addressed(effect)]
-        for key, value in step.changes.items():
-            self.rows.set(key, value)
+        self.rows.apply(step.changes)
         for place, row in written.items():
             self._stage(place, row)
         for effect, data in said:
@@ -260,16 +262,19 @@ class Driver:
     def _encoded(self, step: Step) -> dict[bytes, bytes | None]:
         if self.store is None:
             return {}
-        return {
-            _ROW + key.encode(): None if value is None else self.schemas.encode(key, value)
-            for key, value in step.changes.items()
-            if not key.startswith("~")
-        }
+        staged: dict[bytes, bytes | None] = {}
+        for segment, rows in step.changes.items():
+            if segment.stored:
+                for key, row in rows.items():
+                    place, data = self.keeps.written(segment, key, row)
+                    staged[_ROW + place.encode()] = data
+        return staged
 
     def _addressed(self, effect: Effect) -> list[tuple[Effect, bytes]]:
         """One for each receiver; with the bytes of what is told."""
         if isinstance(effect, (Do, Wake)):
             return [(effect, b"")]
+        vocabulary.check(effect.to, effect.item)
         names = receivers(self.groups, effect.to, effect.item)
         data = vocabulary.OUTBOX.encode(effect.item) if isinstance(effect, Tell) else b""
         return [(effect if name == effect.to else effect.but(to=name), data) for name in names]

@@ -1,62 +1,144 @@
-"""The rows of one machine, grouped by the first segment of their keys.
+"""The rows of one machine, segment by segment.
 
 All in memory, but those of cold segments: they are read from the disk when they are asked for, and
-kept here only until they are written.
+kept here only until they are written. Rows of keys with several parts stand in boxes, one for each
+first part, so that what belongs to one channel is found without a walk past all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-_EMPTY: dict[str, Any] = {}
+from protocol.segment import AnySegment, Key
+
+Changes = Mapping[AnySegment, Mapping[Any, Any]]
+_EMPTY: dict[Any, Any] = {}
 
 
-def _no_disk(key: str) -> Any:
+def _no_disk(segment: AnySegment, key: Key) -> Any:
     return None
 
 
 class Table:
-    """`fetch` reads a row of one of the segments `cold` from the disk; None if there is none."""
+    """`fetch` reads a row of a cold segment from the disk; None if there is none. `segments`: some
+    that it is to know from the beginning."""
 
     def __init__(
-        self, cold: frozenset[str] = frozenset(), fetch: Callable[[str], Any] = _no_disk
+        self,
+        fetch: Callable[[AnySegment, Key], Any] = _no_disk,
+        segments: Iterable[AnySegment] = (),
     ) -> None:
-        self._segments: dict[str, dict[str, Any]] = {}
-        self._cold, self._fetch = cold, fetch
+        self._segments: dict[AnySegment, dict[Any, Any]] = {one: {} for one in segments}
+        self._shared: set[AnySegment] = set()
+        self._fetch = fetch
 
-    def get(self, key: str) -> Any:
-        name = key.partition("/")[0]
-        rows = self._segments.get(name, _EMPTY)
-        if name in self._cold and key not in rows:
-            return self._fetch(key)
+    def get(self, segment: AnySegment, key: Key) -> Any:
+        rows = self._segments.get(segment, _EMPTY)
+        if segment.deep:
+            rows = rows.get(key[0], _EMPTY)
+        if segment.cold and key not in rows:
+            return self._fetch(segment, key)
         return rows.get(key)
 
-    def segment(self, name: str) -> Mapping[str, Any]:
-        assert name not in self._cold, f"{name} rows are not in memory: ask for one by its key"
-        rows: Mapping[str, Any] = self._segments.get(name, _EMPTY)
+    def below(self, segment: AnySegment, prefix: Key) -> Mapping[Key, Any]:
+        """All rows whose keys begin with `prefix`; those of cold segments are not in memory."""
+        assert not segment.cold, f"{segment} is cold: ask for one row by its key"
+        return self._below(segment, prefix)
+
+    def _below(self, segment: AnySegment, prefix: Key) -> Mapping[Key, Any]:
+        rows = self._segments.get(segment, _EMPTY)
+        if not segment.deep:
+            if not prefix:
+                return rows
+            return {prefix: rows[prefix]} if prefix in rows else {}
+        if not prefix:
+            return {key: row for box in rows.values() for key, row in box.items()}
+        box: dict[Key, Any] = rows.get(prefix[0], _EMPTY)
+        size = len(prefix)
+        return box if size == 1 else {key: row for key, row in box.items() if key[:size] == prefix}
+
+    def each(self, segment: AnySegment) -> Iterator[tuple[Key, Any]]:
+        yield from self.below(segment, ()).items()
+
+    def apply(self, changes: Changes) -> None:
+        """What a step has changed; None removes a row."""
+        for segment, rows in changes.items():
+            for key, row in rows.items():
+                self.set(segment, key, row)
+
+    def set(self, segment: AnySegment, key: Key, row: Any) -> None:
+        rows = self._own(segment)
+        if segment.deep:
+            box = rows.setdefault(key[0], {})
+            self._put(segment, box, key, row)
+            if not box:
+                del rows[key[0]]
+        else:
+            self._put(segment, rows, key, row)
+
+    def _put(self, segment: AnySegment, rows: dict[Any, Any], key: Key, row: Any) -> None:
+        if row is None and not segment.cold:
+            rows.pop(key, None)
+        else:
+            rows[key] = row
+
+    def _own(self, segment: AnySegment) -> dict[Any, Any]:
+        """The rows of a segment, which no twin shares any more."""
+        rows = self._segments.setdefault(segment, {})
+        if segment in self._shared:
+            self._shared.discard(segment)
+            copied = {k: dict(box) for k, box in rows.items()} if segment.deep else dict(rows)
+            rows = self._segments[segment] = copied
         return rows
 
-    def set(self, key: str, value: Any) -> None:
-        """None removes the row."""
-        name = key.partition("/")[0]
-        segment = self._segments.setdefault(name, {})
-        if value is None and name not in self._cold:
-            segment.pop(key, None)
-        else:
-            segment[key] = value
-
-    def fork(self, fetch: Callable[[str], Any]) -> Table:
-        """The same rows, which are frozen, in a table that goes its own way."""
-        twin = Table(self._cold, fetch)
-        twin._segments = {name: dict(rows) for name, rows in self._segments.items()}
+    def fork(self, fetch: Callable[[AnySegment, Key], Any]) -> Table:
+        """The same rows in a table that goes its own way; whoever writes first copies."""
+        twin = Table(fetch)
+        twin._segments = dict(self._segments)
+        self._shared.update(self._segments)
+        twin._shared = set(self._segments)
         return twin
 
     def written(self) -> None:
         """Everything is on the disk."""
-        for name in self._cold:
-            self._segments.pop(name, None)
+        for segment in self._segments:
+            if segment.cold:
+                self._segments[segment] = {}
+
+    # ---- for those who look in from outside: tests, and what shows a node ----
+
+    def named(self, name: str) -> AnySegment | None:
+        """The segment of this name, if it is known, or there ever was a row in it."""
+        return next((segment for segment in self._segments if segment.name == name), None)
+
+    def read(self, place: str) -> Any:
+        """A row by the text of its key."""
+        segment = self.named(place.partition("/")[0])
+        return None if segment is None else self.get(segment, segment.key(place))
+
+    def write(self, place: str, row: Any) -> None:
+        """Over a row that is there."""
+        segment = self.named(place.partition("/")[0])
+        assert segment is not None, f"there is no row like {place}"
+        self.set(segment, segment.key(place), row)
+
+    def kept(self) -> Table:
+        """What the next incarnation finds."""
+        twin = Table()
+        for segment in [one for one in self._segments if one.stored]:
+            for key, row in self._below(segment, ()).items():
+                twin.set(segment, key, row)
+        return twin
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """All rows of a segment by the text of their keys."""
+        segment = self.named(name)
+        if segment is None:
+            return {}
+        return {segment.place(key): row for key, row in self._below(segment, ()).items()}
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        for segment in self._segments.values():
-            yield from segment.items()
+        for segment in self._segments:
+            for key, row in self._below(segment, ()).items():
+                yield segment.place(key), row

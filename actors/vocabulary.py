@@ -1,56 +1,50 @@
-"""Everything that may be said between actors, and what each keeps: names to types, nothing else.
+"""Everything that may be said between actors, and what each keeps: read off the machines.
 
-Links and stores carry msgpack with a type tag; only what is listed here can be read from them.
+Links and stores carry msgpack with a type tag; only what some machine hears can be read from them.
 """
 
 from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from protocol import machine
-from protocol.chain import items as chain
-from protocol.chain import rows as chain_rows
-from protocol.channel import items, state
-from protocol.funding import items as funding
-from protocol.gossip import items as gossip
-from protocol.monitor import items as monitor
-from protocol.payments import rows
-from protocol.router import items as router
-from protocol.wallet import items as wallet
-from storage.schema import Registry, Schema
+from actors.keeps import Keeps
+from actors.shards import group_of
+from protocol.api.machine import Machine as Api
+from protocol.chain.machine import Machine as Chain
+from protocol.funding.machine import Machine as Funding
+from protocol.gossip.machine import Machine as Gossiper
+from protocol.machine import Quarantined
+from protocol.monitor.machine import Machine as Monitors
+from protocol.payments.machine import Machine as Payments
+from protocol.peer.machine import Machine as Peers
+from protocol.router.machine import Machine as Router
+from protocol.wallet.machine import Machine as Wallet
+from storage.schema import Schema
 
-ITEMS: tuple[type, ...] = (
-    items.Update, items.LearnedPreimage, items.Durable, items.Offer, items.Withdraw,
-    items.Settle, items.Held, items.Unheld,
-    items.CloseRequest, items.FundingLocked, items.FundingBuried, items.Born,
-    items.Ended,
-    chain.WatchTx, chain.WatchSpend, chain.Unwatch, chain.Broadcast, chain.GiveUp,
-    chain.WouldTake, chain.Verdict, chain.Sent,
-    chain.TxConfirmed,
-    chain.TxReorged, chain.Spent, chain.Tip, chain.NextBlock, chain.NewBlock, chain.LostBlock,
-    wallet.NewScript, wallet.ScriptIs, wallet.ReserveCoins, wallet.CoinsReserved,
-    wallet.CoinsRefused, wallet.ReleaseCoins, wallet.SentCoins, wallet.Reservations,
-    monitor.Guard, monitor.Guarding, monitor.ChannelUsable, monitor.ChannelEnded,
-    monitor.HtlcArrived, monitor.HtlcEnded, monitor.HtlcRefused, monitor.Claim,
-    monitor.ClaimKept, monitor.ClaimFound, monitor.SettleKept, monitor.Release,
-    monitor.WhatStands, monitor.HtlcStands, monitor.ThatStands,
-    monitor.PeerAddress, monitor.Addresses, monitor.Reborn,
-    monitor.ForgetUnfunded,
-    chain.LookUp, chain.Found,
-    gossip.OwnChannel, gossip.OwnChannels, gossip.FromWire, gossip.PeerUp, gossip.PeerDown,
-    gossip.ToWire, gossip.WireDrained, gossip.Digested, gossip.Complain,
-    gossip.Since, gossip.News, gossip.UpToDate, gossip.OwnTerms,
-    router.FindRoutes, router.RoutesFound, router.Learned,
-    funding.FromPeer, funding.ToPeer, funding.PeerLost, funding.IsThere, funding.There,
-    funding.UnknownChannel, funding.TryLater, gossip.Reconnect,
-    machine.Ask, machine.Answer, machine.Quarantined, machine.Abandoned,
-    rows.Earned,
-)  # fmt: skip
+MACHINES: dict[str, Any] = {
+    "chain": Chain,
+    "wallet": Wallet,
+    "funding": Funding,
+    "gossiper": Gossiper,
+    "router": Router,
+    "monitors": Monitors,
+    "peers": Peers,
+    "payments": Payments,
+    "api": Api,
+}
+SCHEMAS = {name: Keeps(machine.keeps) for name, machine in MACHINES.items()}
+HEARS = {
+    name: frozenset(get_args(machine.hears) or (machine.hears,))
+    for name, machine in MACHINES.items()
+}
+
+ITEMS = sorted({Quarantined}.union(*HEARS.values()), key=lambda kind: kind.__name__)
 Item: Any = reduce(or_, ITEMS)
+OUTBOX = Schema("outbox", Item)
 
 _encoder = msgspec.msgpack.Encoder()
 _item_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Item)
@@ -63,81 +57,13 @@ def decode_item(data: bytes) -> Any:
     return _item_decoder.decode(data)
 
 
-def _registry(
-    *, cold: tuple[str, ...] = (), versions: dict[str, int] | None = None, **kinds: Any
-) -> Registry:
-    """`versions`: of those kinds that are not as they were first."""
-    known = versions or {}
-    schemas = {name: Schema(name, kind, known.get(name, 1)) for name, kind in kinds.items()}
-    return Registry(schemas, cold)
+def check(to: str, item: Any) -> None:
+    """Raises `TypeError` when nobody is called `to`, or it does not hear such a message."""
+    heard = HEARS.get(group_of(to))
+    if heard is None:
+        raise TypeError(f"nobody is called {to!r}")
+    if type(item) not in heard:
+        raise TypeError(f"{to} does not hear a {type(item).__name__}")
 
 
-OUTBOX = Schema("outbox", Item)
-
-SCHEMAS: dict[str, Registry] = {
-    "chain": _registry(
-        chain=chain_rows.Chain,
-        tx=chain_rows.TxWatch,
-        spend=chain_rows.SpendWatch,
-        send=chain_rows.Pending,
-        # those of version 1 had no reason and no owner, and were found under other keys
-        versions={"tx": 2, "spend": 2, "send": 2},
-    ),
-    "wallet": _registry(
-        wtx=wallet.WalletTx,
-        block=wallet.WalletBlock,
-        position=wallet.Position,
-        reservation=wallet.Reservation,
-        script=wallet.OwnScript,
-    ),
-    # version 1 was named by its channel's id, which is the peer's to choose
-    "funding": _registry(opening=funding.Opening, keys=funding.KeyIndex, versions={"opening": 2}),
-    "gossiper": _registry(
-        own=gossip.Own,
-        edge=gossip.Edge,
-        node=gossip.Seen,
-        said=gossip.Said,
-        followed=gossip.Followed,
-        epoch=gossip.Epoch,
-        cold=("said",),
-    ),
-    "router": _registry(page=router.Page, known=router.Known, lore=router.Lore, cold=("page",)),
-    "monitors": _registry(
-        setup=state.Setup,
-        core=state.Core,
-        htlc=state.Htlc,
-        secret=monitor.Secret,
-        offer=items.Offer,
-        settle=items.Settle,
-        preimage=monitor.Preimage,
-        watch=monitor.Watch,
-        claim=monitor.KeptClaim,
-        address=monitor.PeerAddress,
-        closing=monitor.Closing,
-        taken=monitor.TakenOutput,
-    ),
-    "payments": _registry(
-        invoice=rows.InvoiceRow,
-        hash=rows.Label,
-        paid=rows.Label,
-        counters=rows.Counters,
-        set=rows.PartSet,
-        claim=rows.ClaimRow,
-        claimed=rows.Label,
-        payment=rows.Payment,
-        part=rows.Sent,
-        forward=rows.Forward,
-        owed=rows.Owed,
-        channel=rows.ChannelRow,
-        terms=rows.TermsRow,
-        begun=rows.Begun,
-        standing=monitor.HtlcStands,
-        event=rows.Event,
-        keysend=rows.Keysend,
-        early=rows.Early,
-    ),
-    "peers": Registry({}),
-    "api": Registry({}),
-}
-
-__all__ = ["ITEMS", "OUTBOX", "SCHEMAS", "decode_item", "encode"]
+__all__ = ["HEARS", "ITEMS", "MACHINES", "OUTBOX", "SCHEMAS", "check", "decode_item", "encode"]

@@ -1,8 +1,9 @@
 """The contract between a machine and whatever drives it.
 
-A machine's state is a set of rows, key to frozen value. A step reads rows and gives back the rows
-that it changed and what is to be done; it does nothing itself. Rows whose key begins with "~" are
-never stored: they are what the next incarnation does not need to know.
+A machine's state is a set of rows, key to frozen value, in segments (`protocol.segment`). A step
+reads rows and gives back the rows that it changed and what is to be done; it does nothing itself.
+Rows of a segment whose name begins with "~" are never stored: they are what the next incarnation
+does not need to know.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from protocol.segment import AnySegment, Key
 from protocol.values import Value
 
 
 class Rows(Protocol):
-    """A read-only table: rows by key, and all rows whose key begins with one segment."""
+    """What a step reads: rows by their keys, those below a part of a key, all of a segment."""
 
-    def get(self, key: str) -> Any: ...
+    def get(self, segment: AnySegment, key: Key) -> Any: ...
 
-    def segment(self, name: str) -> Mapping[str, Any]: ...
+    def below(self, segment: AnySegment, prefix: Key) -> Mapping[Any, Any]: ...
+
+    def each(self, segment: AnySegment) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Moment(Value, frozen=True, kw_only=True):
@@ -68,49 +72,21 @@ Effect = Tell | Say | Do | Wake
 
 
 class Step:
-    """What one event leads to. Built up while a step runs, then handed over."""
+    """What one event leads to: rows (by way of their `Segment`s) and effects. Built up while a step
+    runs, then handed over."""
 
     __slots__ = ("rows", "changes", "effects")
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self.changes: dict[str, Any] = {}
+        self.changes: dict[AnySegment, dict[Any, Any]] = {}
         self.effects: list[Effect] = []
-
-    def get(self, key: str) -> Any:
-        """The row as this step has left it; None if there is none."""
-        return self.changes[key] if key in self.changes else self.rows.get(key)
-
-    def put(self, key: str, value: Any) -> None:
-        self.changes[key] = value
-
-    def drop(self, key: str) -> None:
-        self.changes[key] = None
-
-    def scan(self, prefix: str) -> dict[str, Any]:
-        """All rows below a prefix ("segment/..."), in order of key."""
-        rows = self.rows.segment(prefix.partition("/")[0])
-        found = {key: value for key, value in rows.items() if key.startswith(prefix)}
-        for key, value in self.changes.items():
-            if key.startswith(prefix):
-                found[key] = value
-        return {key: found[key] for key in sorted(found) if found[key] is not None}
-
-    def each(self, segment: str) -> Iterator[tuple[str, Any]]:
-        """All rows of a large segment: the key behind the slash, and the row; in no order."""
-        start = len(segment) + 1
-        changes = self.changes
-        for key, value in self.rows.segment(segment).items():
-            if key not in changes:
-                yield key[start:], value
-        for key, value in changes.items():
-            if value is not None and key.startswith(f"{segment}/"):
-                yield key[start:], value
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """What is raised inside undoes all that was done inside, and goes on."""
-        changes, effects = dict(self.changes), len(self.effects)
+        changes = {segment: dict(rows) for segment, rows in self.changes.items()}
+        effects = len(self.effects)
         try:
             yield
         except Exception:
@@ -135,9 +111,15 @@ class Step:
 
 
 class Machine(Protocol):
-    """`name` is the role's address. All methods are pure: constants in, rows in, step out."""
+    """`name` is the role's address. All methods are pure: constants in, rows in, step out.
+
+    `hears`: the types of all that others may say to it, as a union; what its port reports, if it
+    has one, stands in a union of its own (`reports`). `keeps`: its stored segments.
+    """
 
     name: str
+    hears: Any
+    keeps: tuple[AnySegment, ...]
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         """One event from `sender`; "port" is the actor's own port."""

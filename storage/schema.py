@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -60,32 +60,3 @@ class Schema:
             plain = self.upgrades[version](plain)
             version += 1
         return dict(plain)
-
-
-class Registry:
-    """All schemas of one actor, by the first segment of a row's key.
-
-    `cold`: segments that are many and seldom read, and therefore not kept in memory.
-    """
-
-    def __init__(self, schemas: Mapping[str, Schema], cold: Iterable[str] = ()) -> None:
-        self._schemas = dict(schemas)
-        self.cold = frozenset(cold)
-
-    def __deepcopy__(self, _memo: Any) -> Registry:
-        return self  # constant
-
-    def __iter__(self) -> Any:
-        return iter(self._schemas.items())
-
-    def encode(self, key: str, value: Any) -> bytes:
-        return self._schemas[key.partition("/")[0]].encode(value)
-
-    def decode(self, key: str, data: bytes) -> Any:
-        schema = self._schemas.get(key.partition("/")[0])
-        if schema is None:
-            raise TooNew(
-                f"the record {key} is of a kind that this release does not know: "
-                "start the release that wrote it"
-            )
-        return schema.decode(data, key)

@@ -63,9 +63,20 @@ class ChainPort:
                     self.host.feed(fetched)
             case chain.Send():
                 refused = self._refused("sendrawtransaction", item.raw.hex())
-                self.host.feed(chain.Submitted(key=item.key, raw=item.raw, refused=refused))
+                self.host.feed(
+                    chain.Submitted(
+                        owner=item.owner, purpose=item.purpose, raw=item.raw, refused=refused
+                    )
+                )
             case chain.Try():
-                self.host.feed(chain.Tried(key=item.key, raw=item.raw, refused=self._try(item)))
+                self.host.feed(
+                    chain.Tried(
+                        owner=item.owner,
+                        purpose=item.purpose,
+                        raw=item.raw,
+                        refused=self._try(item),
+                    )
+                )
             case LookUp():
                 self.host.feed(Found(outputs=self._outputs(item)))
             case Ask():
@@ -137,7 +148,14 @@ class ChainPort:
             raw = self._block(height)
             if raw is not None:
                 last = height == item.until
-                scanned = chain.Scanned(key=item.key, height=height, raw=raw, last=last)
+                scanned = chain.Scanned(
+                    kind=item.kind,
+                    owner=item.owner,
+                    reason=item.reason,
+                    height=height,
+                    raw=raw,
+                    last=last,
+                )
                 self.host.feed(scanned)
 
     def _outputs(self, item: LookUp) -> tuple[Output, ...]:

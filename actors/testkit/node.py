@@ -92,11 +92,11 @@ class Node:
     def row(self, role: str, key: str) -> Any:
         """A row of an actor, or of any of its group."""
         tables = [self.drivers[name].rows for name in self._members(role)]
-        return next((row for rows in tables if (row := rows.get(key)) is not None), None)
+        return next((row for rows in tables if (row := rows.read(key)) is not None), None)
 
     def rows(self, role: str, segment: str) -> dict[str, Any]:
         tables = [self.drivers[name].rows for name in self._members(role)]
-        return {key: row for rows in tables for key, row in rows.segment(segment).items()}
+        return {key: row for rows in tables for key, row in rows.shown(segment).items()}
 
     def _members(self, role: str) -> tuple[str, ...]:
         members = self.monitors if role == "monitors" else (role,)

@@ -18,6 +18,7 @@ from protocol.wire import payload
 from protocol.wire.payload import HopPayload
 
 TOTAL_MSAT, PARTS = 100_000_000, 2
+NO_PAYMENT = bytes(32).hex()  # payments knows nothing of what is offered by hand
 
 
 def _invoice(world: World) -> None:
@@ -65,7 +66,7 @@ def _offer(world: World, cid: str, number: int) -> None:
     )
     offer = Offer(
         channel_id=bytes.fromhex(cid),
-        origin=f"by hand/{number}",
+        origin=f"{NO_PAYMENT}/1/{number}",
         amount_msat=TOTAL_MSAT // PARTS,
         payment_hash=invoice.payment_hash,
         cltv_expiry=expiry,

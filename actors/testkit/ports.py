@@ -21,6 +21,7 @@ from protocol.chain import port as chain
 from protocol.chain.items import Found, LookUp, Output
 from protocol.crypto.hashes import sha256
 from protocol.wallet import items as wallet
+from protocol.wallet.rows import WalletTx
 
 LOOKAHEAD = 200
 REFUSED = "bad-txns-inputs-missingorspent"
@@ -34,7 +35,14 @@ def chain_port(sim: SimChain, item: Any) -> list[Any]:
         case chain.Scan():
             heights = range(item.since, item.until + 1)
             return [
-                chain.Scanned(key=item.key, height=h, raw=sim.blocks[h], last=h == item.until)
+                chain.Scanned(
+                    kind=item.kind,
+                    owner=item.owner,
+                    reason=item.reason,
+                    height=h,
+                    raw=sim.blocks[h],
+                    last=h == item.until,
+                )
                 for h in heights
             ]
         case chain.Fetch():
@@ -42,10 +50,16 @@ def chain_port(sim: SimChain, item: Any) -> list[Any]:
             return [chain.Fetched(follower=item.follower, height=item.height, raw=raw)]
         case chain.Send():
             refused = "" if sim.submit(item.raw) else REFUSED
-            return [chain.Submitted(key=item.key, raw=item.raw, refused=refused)]
+            return [
+                chain.Submitted(
+                    owner=item.owner, purpose=item.purpose, raw=item.raw, refused=refused
+                )
+            ]
         case chain.Try():
             refused = "" if sim.would_take(item.raw) else REFUSED
-            return [chain.Tried(key=item.key, raw=item.raw, refused=refused)]
+            return [
+                chain.Tried(owner=item.owner, purpose=item.purpose, raw=item.raw, refused=refused)
+            ]
         case LookUp():
             return [Found(outputs=tuple(_output(sim, scid) for scid in item.scids))]
     raise AssertionError(type(item).__name__)
@@ -95,7 +109,7 @@ class SimWallet:
     def __init__(self, seed: bytes) -> None:
         self.seed = seed
         self.revealed = -1
-        self.transactions: tuple[wallet.WalletTx, ...] = ()
+        self.transactions: tuple[WalletTx, ...] = ()
         self.reserved: set[Outpoint] = set()
 
     def script(self, index: int) -> bytes:

@@ -7,7 +7,8 @@ from actors.testkit import stories, tale
 from actors.testkit.explore import Sentence, Story
 from actors.testkit.node import Node
 from actors.testkit.world import World
-from protocol.gossip.items import ChannelGone, ChannelIs, Edge
+from protocol.gossip.items import ChannelGone, ChannelIs
+from protocol.gossip.rows import Edge
 
 
 def _open(world: World) -> None:
@@ -47,7 +48,7 @@ def knows_all(world: World, name: str) -> bool:
 
 def _is_whole(node: Node, key: str, edge: Edge) -> bool:
     scid = key.removeprefix("edge/")
-    names = [f"said/{scid}", f"said/{scid}/0", f"said/{scid}/1"]
+    names = [f"said/{scid}", f"update/{scid}/0", f"update/{scid}/1"]
     names += [f"said/{one.hex()}" for one in edge.nodes]
     said = all(node.row("gossiper", name) is not None for name in names)
     return all(edge.times) and said and bytes.fromhex(scid) in public_graph(node)

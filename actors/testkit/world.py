@@ -19,6 +19,7 @@ from protocol.crypto.hashes import sha256
 from protocol.machine import Ask, Log, Moment
 from protocol.peer import items as peer
 from protocol.wallet import items as wallet
+from protocol.wallet.rows import Position, WalletTx
 from storage.errors import WriteFailed
 from storage.memory import MemoryStore
 
@@ -83,10 +84,10 @@ class World(Wires):
             height += 1
             found = node.purse.handle(wallet.Examine(height=height, raw=block))[0]
             for raw in found.ours:
-                row = wallet.WalletTx(raw=raw, height=height, block=found.hash, time=found.time)
+                row = WalletTx(raw=raw, height=height, block=found.hash, time=found.time)
                 key = f"wtx/{sha256(raw).hex()}"
                 changes[b"r/" + key.encode()] = registry.encode(key, row)
-        tip = wallet.Position(height=height, hash=self.chain.hash(height), external=-1, internal=-1)
+        tip = Position(height=height, hash=self.chain.hash(height), external=-1, internal=-1)
         changes[b"r/position"] = registry.encode("position", tip)
         store.commit(changes)
 

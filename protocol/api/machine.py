@@ -7,7 +7,7 @@ id: the actors know their questions, so that nothing is done twice and no connec
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from protocol.api import reading
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
@@ -15,6 +15,7 @@ from protocol.api.params import parse
 from protocol.errors import Refusal
 from protocol.machine import DEFECT, DEFECT_TEXT, Abandoned, Answer, Ask, Moment, Step
 from protocol.payments.rows import Earned
+from protocol.segment import Segment
 from protocol.values import Value
 
 
@@ -53,7 +54,7 @@ class Local(Value, frozen=True, kw_only=True):
 
 
 class Call(Value, frozen=True, kw_only=True):
-    """Row "~call/<id>": an open request. `answers` has a place for each question asked so far;
+    """An open request. `answers` has a place for each question asked so far;
     `shares`: (question, who answered) -> the rows that one of several monitors has."""
 
     request: Request
@@ -64,12 +65,24 @@ class Call(Value, frozen=True, kw_only=True):
     shares: dict[tuple[int, str], list[Any]] = {}
 
 
+CALLS = Segment("~call", Call)  # by its number, which begins the ids of its questions
+LIFE = Segment("~life", str, by=())  # names this life, so that no number is given twice
+COUNT = Segment("~count", int, by=())
+EARNED = Segment("~earned", int, by=())  # msat, by relaying
+
+
 # who keeps questions that may stay open for long
 WAITS = ("payments", "monitors")
+
+Heard = Answer | Earned
+Report = Request | HungUp
 
 
 class Machine:
     name = "api"
+    hears = Heard
+    reports = Report
+    keeps = ()
 
     def __init__(self, *, monitors: int = 1, **constants: Any) -> None:
         """network, node_id (hex), alias, host, port, folder: what replies show of them.
@@ -79,10 +92,10 @@ class Machine:
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
-            step.put("~life", at.entropy.hex()[:12])
-            step.put("~count", 0)
+            LIFE.put(step, at.entropy.hex()[:12])
+            COUNT.put(step, 0)
             return
-        for call in step.scan("~call/").values():
+        for call in CALLS.below(step).values():
             for index, (actor, ask) in enumerate(call.asked):
                 if call.answers[index] is None and name == actor:
                     step.say(actor, ask)
@@ -93,22 +106,22 @@ class Machine:
     def drain(self, step: Step, at: Moment) -> None:
         pass
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
             case Request():
                 self._guarded(step, item, None, lambda: self._request(step, item))
             case Answer():
                 number = item.id.rpartition(".")[0]
-                call = step.get(f"~call/{number}")
+                call = CALLS.get(step, number)
                 if call is not None:
                     answer = lambda: self._answer(step, sender, item)  # noqa: E731
                     self._guarded(step, call.request, number, answer)
             case HungUp():
                 self._hung_up(step, item.connection)
             case Earned():
-                step.put("~earned", item.fees_collected_msat)
+                EARNED.put(step, item.fees_collected_msat)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     def _guarded(
         self, step: Step, request: Request, number: str | None, work: Callable[[], None]
@@ -120,7 +133,7 @@ class Machine:
         except Exception as defect:
             step.log(f"{request.method[:40]} met a defect: {type(defect).__name__}: {defect}")
             if number is not None:
-                step.drop(f"~call/{number}")
+                CALLS.drop(step, number)
             self._refuse(step, request, DEFECT, DEFECT_TEXT)
 
     def _request(self, step: Step, request: Request) -> None:
@@ -140,10 +153,10 @@ class Machine:
             step.do(Local(request=request, values=values))
             return
         values |= self.constants | {"~method": request.method}
-        values["~earned"] = step.get("~earned") or 0
-        count = step.get("~count") + 1
-        step.put("~count", count)
-        self._go_on(step, f"{step.get('~life')}-{count}", Call(request=request, values=values))
+        values["~earned"] = EARNED.get(step) or 0
+        count = COUNT.need(step) + 1
+        COUNT.put(step, count)
+        self._go_on(step, f"{LIFE.need(step)}-{count}", Call(request=request, values=values))
 
     def _go_on(self, step: Step, number: str, call: Call) -> None:
         """The next stage of questions, or the reply."""
@@ -158,17 +171,17 @@ class Machine:
                 self._reply(step, number, call, command.shape(call.values, answers))
                 return
         except Refusal as refusal:
-            step.drop(f"~call/{number}")
+            CALLS.drop(step, number)
             self._refuse(step, call.request, refusal.code, str(refusal))
             return
         self._ask(step, number, call, questions)
 
     def _hung_up(self, step: Step, connection: int) -> None:
         """Nobody waits for these any more: neither do we, nor those whom we have asked."""
-        for key, call in step.scan("~call/").items():
+        for key, call in CALLS.below(step).items():
             if call.request.connection != connection:
                 continue
-            step.drop(key)
+            CALLS.drop(step, *key)
             for (actor, ask), answer in zip(call.asked, call.answers, strict=True):
                 if answer is None and actor in WAITS:
                     step.say(actor, Abandoned(id=ask.id))
@@ -181,22 +194,22 @@ class Machine:
             answers.append(None)
             step.say(actor, ask)
         call = call.but(asked=tuple(asked), answers=tuple(answers))
-        step.put(f"~call/{number}", call)
+        CALLS.put(step, call, number)
 
     def _answer(self, step: Step, sender: str, answer: Answer) -> None:
         number, _, index = answer.id.rpartition(".")
-        call = step.get(f"~call/{number}")
+        call = CALLS.get(step, number)
         if call is None or call.answers[int(index)] is not None:
             return  # answered twice, or by the second of two
         if answer.code is not None:
-            step.drop(f"~call/{number}")
+            CALLS.drop(step, number)
             self._refuse(step, call.request, answer.code, answer.text, answer.data)
             return
         call, result = self._gathered(call, int(index), sender, answer.result)
         answers = list(call.answers)
         answers[int(index)] = result
         call = call.but(answers=tuple(answers))
-        step.put(f"~call/{number}", call)
+        CALLS.put(step, call, number)
         if None not in answers:
             self._go_on(step, number, call)
 
@@ -211,7 +224,7 @@ class Machine:
         return call.but(shares=shares), {"result": rows} if len(said) == self.monitors else None
 
     def _reply(self, step: Step, number: str, call: Call, result: Any) -> None:
-        step.drop(f"~call/{number}")
+        CALLS.drop(step, number)
         request = call.request
         if request.filter is not None:
             result = reading.filtered(result, request.filter)

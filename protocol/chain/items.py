@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.segment import Segment
 from protocol.values import Value
 
 
@@ -105,6 +106,9 @@ class Tip(Value, frozen=True, kw_only=True):
     height: int
     hash: bytes
     feerate_per_kw: int
+
+
+TIP = Segment("~tip", Tip, by=())  # in every machine that follows the chain: what it heard last
 
 
 class NextBlock(Value, frozen=True, kw_only=True):

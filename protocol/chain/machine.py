@@ -9,9 +9,12 @@ from its port. Tells: `TxConfirmed`, `TxReorged`, `Spent`, `Sent` (durable); say
 
 from __future__ import annotations
 
+from typing import Any, assert_never
+
 from protocol.bitcoin.transaction import Block, Outpoint, display, parse_block, serialize
 from protocol.chain import sending
 from protocol.chain.items import (
+    TIP,
     Broadcast,
     Found,
     GiveUp,
@@ -40,7 +43,18 @@ from protocol.chain.port import (
     Submitted,
     Tried,
 )
-from protocol.chain.rows import Chain, SpendWatch, TxWatch
+from protocol.chain.rows import (
+    AWAY,
+    CHAIN,
+    KEEPS,
+    MINED,
+    SENDS,
+    SPENDS,
+    TXS,
+    Chain,
+    SpendWatch,
+    TxWatch,
+)
 from protocol.machine import Answer, Ask, Moment, Step
 
 POLL_SECONDS = 0.1
@@ -50,11 +64,17 @@ HISTORY = 300
 
 FOLLOWERS = ("wallet", "funding", "gossiper", "monitors", "peers", "payments")
 
+Heard = WatchTx | WatchSpend | Unwatch | WouldTake | Broadcast | GiveUp | LookUp | NextBlock | Ask
+Report = Polled | Scanned | Fetched | Tried | Submitted | Found | Mined | Away
+
 
 class Machine:
     """The chain actor's decisions."""
 
     name = "chain"
+    hears = Heard
+    reports = Report
+    keeps = KEEPS
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
@@ -62,7 +82,7 @@ class Machine:
             sending.rebroadcast(step)
             self._scan_again(step)
             step.wake(at.unix_seconds + POLL_SECONDS)
-        elif name in FOLLOWERS and (tip := step.get("~tip")) is not None:
+        elif name in FOLLOWERS and (tip := TIP.get(step)) is not None:
             step.say(name, tip)
 
     def wake(self, step: Step, at: Moment) -> None:
@@ -73,13 +93,13 @@ class Machine:
         pass
 
     def _poll(self, step: Step) -> None:
-        chain = step.get("chain")
+        chain = CHAIN.get(step)
         if chain is None:
             step.do(Poll(height=-1, hashes=()))
         else:
             step.do(Poll(height=chain.height, hashes=tuple(reversed(chain.hashes))))
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
             case Polled():
                 self._polled(step, item)
@@ -102,7 +122,7 @@ class Machine:
             case Submitted():
                 sending.submitted(step, item)
             case GiveUp():
-                step.drop(f"send/{sender}/{item.purpose}")
+                SENDS.drop(step, sender, item.purpose)
             case LookUp():
                 step.do(item)
             case Found():
@@ -118,12 +138,12 @@ class Machine:
             case Ask():
                 self._ask(step, item)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     # ---- blocks ----
 
     def _polled(self, step: Step, news: Polled) -> None:
-        chain = step.get("chain")
+        chain = CHAIN.get(step)
         before = chain.height if chain else None
         if news.asked != (-1 if before is None else before):
             return
@@ -140,29 +160,29 @@ class Machine:
             return
         tip = Tip(height=chain.height, hash=chain.hashes[-1], feerate_per_kw=news.feerate_per_kw)
         if news.blocks or before != chain.height:
-            step.put("chain", chain)
+            CHAIN.put(step, chain)
             if before is None:
                 self._scan_again(step)
             self._report_depths(step)
             sending.rebroadcast(step)
-        if step.get("~tip") != tip:
-            step.put("~tip", tip)
+        if TIP.get(step) != tip:
+            TIP.put(step, tip)
             for name in FOLLOWERS:
                 step.say(name, tip)
             self._answer_miners(step, tip.height)
 
     def _disconnect(self, step: Step, chain: Chain, keep: int) -> Chain:
         """A reorganisation: everything above `keep` is undone, and its owners are told."""
-        for key, watch in step.scan("tx/").items():
+        for key, watch in TXS.below(step).items():
             if watch.height is not None and watch.height > keep:
-                step.put(key, watch.but(height=None, told=False))
+                TXS.put(step, watch.but(height=None, told=False), *key)
                 step.tell(watch.owner, TxReorged(reason=watch.reason, txid=watch.txid))
-        for key, watch in step.scan("spend/").items():
-            if watch.height is not None and watch.height > keep:
-                step.put(key, watch.but(height=None))
-        for key, pending in step.scan("send/").items():
+        for key, spend in SPENDS.below(step).items():
+            if spend.height is not None and spend.height > keep:
+                SPENDS.put(step, spend.but(height=None), *key)
+        for key, pending in SENDS.below(step).items():
             if pending.height is not None and pending.height > keep:
-                step.put(key, pending.but(height=None))
+                SENDS.put(step, pending.but(height=None), *key)
         left = len(chain.hashes) - (chain.height - keep)
         assert left > 0, "a reorganisation deeper than our history"
         return Chain(height=keep, hashes=chain.hashes[:left])
@@ -170,38 +190,38 @@ class Machine:
     def _look(self, step: Step, height: int, block: Block) -> None:
         """What of this block is watched?"""
         by_txid = {tx.txid: (at, tx) for at, tx in enumerate(block.transactions)}
-        for key, watch in step.scan("tx/").items():
+        for key, watch in TXS.below(step).items():
             if watch.txid in by_txid and watch.height is None:
                 position = by_txid[watch.txid][0]
                 raw = serialize(by_txid[watch.txid][1])
-                step.put(key, watch.but(height=height, position=position, raw=raw))
-        for key, pending in step.scan("send/").items():
+                TXS.put(step, watch.but(height=height, position=position, raw=raw), *key)
+        for key, pending in SENDS.below(step).items():
             if pending.txid in by_txid:
-                step.put(key, sending.taken(step, pending).but(height=height))
-        watched = step.scan("spend/")
+                SENDS.put(step, sending.taken(step, pending).but(height=height), *key)
+        watched = SPENDS.below(step)
         if not watched:
             return
         spenders = {item.outpoint: tx for tx in block.transactions for item in tx.inputs}
-        for key, watch in watched.items():
-            tx = spenders.get(Outpoint(watch.txid, watch.vout))
-            if tx is not None and watch.height is None:
-                step.put(key, watch.but(height=height))
+        for key, spend in watched.items():
+            tx = spenders.get(Outpoint(spend.txid, spend.vout))
+            if tx is not None and spend.height is None:
+                SPENDS.put(step, spend.but(height=height), *key)
                 spent = Spent(
-                    reason=watch.reason,
-                    txid=watch.txid,
-                    vout=watch.vout,
+                    reason=spend.reason,
+                    txid=spend.txid,
+                    vout=spend.vout,
                     raw=serialize(tx),
                     height=height,
                 )
-                step.tell(watch.owner, spent)
+                step.tell(spend.owner, spent)
 
     def _report_depths(self, step: Step) -> None:
-        chain = step.get("chain")
-        for key, watch in step.scan("tx/").items():
+        newest = CHAIN.need(step).height
+        for key, watch in TXS.below(step).items():
             if watch.height is None or watch.told:
                 continue
-            if chain.height - watch.height + 1 >= watch.depth:
-                step.put(key, watch.but(told=True))
+            if newest - watch.height + 1 >= watch.depth:
+                TXS.put(step, watch.but(told=True), *key)
                 confirmed = TxConfirmed(
                     reason=watch.reason,
                     txid=watch.txid,
@@ -211,77 +231,83 @@ class Machine:
                     raw=watch.raw,
                 )
                 step.tell(watch.owner, confirmed)
-        for key, pending in step.scan("send/").items():
-            if (
-                pending.height is not None
-                and chain.height - pending.height + 1 >= REBROADCAST_DEPTH
-            ):
-                step.drop(key)
+        for key, pending in SENDS.below(step).items():
+            if pending.height is not None and newest - pending.height + 1 >= REBROADCAST_DEPTH:
+                SENDS.drop(step, *key)
 
     # ---- watches ----
 
     def _watch_tx(self, step: Step, owner: str, item: WatchTx) -> None:
-        key = f"tx/{owner}/{item.reason}"
-        known = step.get(key)
+        known = TXS.get(step, owner, item.reason)
         if known is None or known.txid != item.txid:
             fresh = TxWatch(
                 owner=owner,
                 reason=item.reason,
                 txid=item.txid,
                 depth=item.depth,
-                since=item.since,
+                since=self._scan(step, "tx", owner, item),
             )
-            step.put(key, fresh)
-            self._scan(step, key)
+            TXS.put(step, fresh, owner, item.reason)
         elif known.depth != item.depth:
-            step.put(key, known.but(depth=item.depth, told=False))
+            TXS.put(step, known.but(depth=item.depth, told=False), owner, item.reason)
             self._report_depths(step)
 
     def _watch_spend(self, step: Step, owner: str, item: WatchSpend) -> None:
-        key = f"spend/{owner}/{item.reason}"
-        known = step.get(key)
+        known = SPENDS.get(step, owner, item.reason)
         if known is None or (known.txid, known.vout) != (item.txid, item.vout):
             fresh = SpendWatch(
                 owner=owner,
                 reason=item.reason,
                 txid=item.txid,
                 vout=item.vout,
-                since=item.since,
+                since=self._scan(step, "spend", owner, item),
             )
-            step.put(key, fresh)
-            self._scan(step, key)
+            SPENDS.put(step, fresh, owner, item.reason)
 
     def _unwatch(self, step: Step, owner: str, item: Unwatch) -> None:
-        step.drop(f"tx/{owner}/{item.reason}")
-        step.drop(f"spend/{owner}/{item.reason}")
+        TXS.drop(step, owner, item.reason)
+        SPENDS.drop(step, owner, item.reason)
 
-    def _scan(self, step: Step, key: str) -> None:
-        """Blocks that we have seen already may hold what is watched from now on."""
-        chain, watch = step.get("chain"), step.get(key)
-        if chain is None:
-            return  # at the first block that we read
-        if watch.since > chain.height:
-            step.put(key, watch.but(since=None))
-        else:
-            step.do(Scan(key=key, since=watch.since, until=chain.height))
+    def _scan(
+        self, step: Step, kind: str, owner: str, item: WatchTx | WatchSpend | TxWatch | SpendWatch
+    ) -> int | None:
+        """Blocks that we have seen already may hold what is watched from now on; -> `since` of the
+        watch, until they are read."""
+        chain = CHAIN.get(step)
+        if chain is None or item.since is None:
+            return item.since  # at the first block that we read
+        if item.since > chain.height:
+            return None
+        step.do(
+            Scan(kind=kind, owner=owner, reason=item.reason, since=item.since, until=chain.height)
+        )
+        return item.since
 
     def _scan_again(self, step: Step) -> None:
         """A crash may have swallowed a scan."""
-        for key, watch in (step.scan("tx/") | step.scan("spend/")).items():
-            if watch.since is not None:
-                self._scan(step, key)
+        for key, watch in TXS.below(step).items():
+            since = self._scan(step, "tx", watch.owner, watch)
+            if since != watch.since:
+                TXS.put(step, watch.but(since=since), *key)
+        for key, spend in SPENDS.below(step).items():
+            since = self._scan(step, "spend", spend.owner, spend)
+            if since != spend.since:
+                SPENDS.put(step, spend.but(since=since), *key)
 
     def _scanned(self, step: Step, item: Scanned) -> None:
-        watch = step.get(item.key)
+        key = item.owner, item.reason
+        watch = (TXS if item.kind == "tx" else SPENDS).get(step, *key)
         if watch is None:
             return
         self._look(step, item.height, parse_block(item.raw))
-        if item.last:
-            step.put(item.key, step.get(item.key).but(since=None))
+        if item.last and item.kind == "tx":
+            TXS.put(step, TXS.need(step, *key).but(since=None), *key)
+        elif item.last:
+            SPENDS.put(step, SPENDS.need(step, *key).but(since=None), *key)
         self._report_depths(step)
 
     def _next_block(self, step: Step, follower: str, item: NextBlock) -> None:
-        chain = step.get("chain")
+        chain = CHAIN.get(step)
         if chain is None:
             return
         if item.height < 0:
@@ -298,8 +324,8 @@ class Machine:
         if ask.method == "generate":
             step.do(ask)
             return
-        tip, away = step.get("~tip"), step.get("~away")
-        result = {
+        tip, away = TIP.get(step), AWAY.get(step)
+        result: dict[str, Any] = {
             "blockheight": tip.height if tip else 0,
             "feerate_per_kw": tip.feerate_per_kw if tip else 0,
             "blockhash": display(tip.hash) if tip else None,
@@ -310,13 +336,13 @@ class Machine:
         step.say("api", Answer(id=ask.id, result=result))
 
     def _mined(self, step: Step, item: Mined) -> None:
-        step.put(f"~mined/{item.answer.id}", item)
-        tip = step.get("~tip")
+        MINED.put(step, item, item.answer.id)
+        tip = TIP.get(step)
         self._answer_miners(step, tip.height if tip is not None else 0)
 
     def _answer_miners(self, step: Step, height: int) -> None:
         """Who asked for blocks is answered when we have read them: what follows can rely on it."""
-        for key, mined in step.scan("~mined/").items():
+        for key, mined in MINED.below(step).items():
             if mined.height <= height:
-                step.drop(key)
+                MINED.drop(step, *key)
                 step.say("api", mined.answer)

@@ -14,9 +14,12 @@ class Poll(Value, frozen=True, kw_only=True):
 
 
 class Scan(Value, frozen=True, kw_only=True):
-    """Read blocks that we have seen again, for the watch in row `key`."""
+    """Read blocks that we have seen again, for the watch of this owner and reason; `kind` is "tx"
+    or "spend"."""
 
-    key: str
+    kind: str
+    owner: str
+    reason: str
     since: int
     until: int
 
@@ -29,29 +32,35 @@ class Fetch(Value, frozen=True, kw_only=True):
 
 
 class Send(Value, frozen=True, kw_only=True):
-    """Into the mempool; `key` is the row that it stands in."""
+    """Into the mempool: what this owner wants to be mined for this purpose."""
 
-    key: str
+    owner: str
+    purpose: str
     raw: bytes
 
 
 class Submitted(Value, frozen=True, kw_only=True):
     """What became of a `Send`: taken (or known, or mined), or `refused` with the reason."""
 
-    key: str
+    owner: str
+    purpose: str
     raw: bytes
     refused: str = ""
 
 
 class Try(Value, frozen=True, kw_only=True):
-    """Would it be taken? `key` is the row with the question; the answer is a `Tried`."""
+    """Would it be taken?"""
 
-    key: str
+    owner: str
+    purpose: str
     raw: bytes
 
 
 class Tried(Value, frozen=True, kw_only=True):
-    key: str
+    """The answer to `Try`."""
+
+    owner: str
+    purpose: str
     raw: bytes
     refused: str = ""
 
@@ -69,13 +78,19 @@ class Polled(Value, frozen=True, kw_only=True):
 
 
 class Scanned(Value, frozen=True, kw_only=True):
-    key: str
+    """One block of a `Scan`, or the last."""
+
+    kind: str
+    owner: str
+    reason: str
     height: int
     raw: bytes
     last: bool
 
 
 class Fetched(Value, frozen=True, kw_only=True):
+    """The answer to `Fetch`."""
+
     follower: str
     height: int
     raw: bytes

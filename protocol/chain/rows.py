@@ -1,20 +1,22 @@
-"""What the chain actor keeps."""
+"""What the chain actor keeps; watches and broadcasts by their owners, and reason or purpose."""
 
 from __future__ import annotations
 
 from protocol.chain.items import WouldTake
+from protocol.chain.port import Away, Mined
+from protocol.segment import Segment
 from protocol.values import Value
 
 
 class Chain(Value, frozen=True, kw_only=True):
-    """Row "chain": the newest blocks, oldest first; the last is the tip."""
+    """The newest blocks, oldest first; the last is the tip."""
 
     height: int
     hashes: tuple[bytes, ...]
 
 
 class TxWatch(Value, frozen=True, kw_only=True):
-    """Row "tx/<owner>/<reason>". `since`: blocks from there on are still to be read again."""
+    """`since`: blocks from there on are still to be read again."""
 
     owner: str
     reason: str
@@ -28,7 +30,7 @@ class TxWatch(Value, frozen=True, kw_only=True):
 
 
 class SpendWatch(Value, frozen=True, kw_only=True):
-    """Row "spend/<owner>/<reason>"; `since` as in `TxWatch`."""
+    """`since` as in `TxWatch`."""
 
     owner: str
     reason: str
@@ -39,8 +41,8 @@ class SpendWatch(Value, frozen=True, kw_only=True):
 
 
 class Pending(Value, frozen=True, kw_only=True):
-    """Row "send/<owner>/<purpose>": to be sent again until it is mined. `taken`: the backend has
-    had it. `report`: the owner hears of that; `refused`: it has heard why not."""
+    """To be sent again until it is mined. `taken`: the backend has had it. `report`: the owner
+    hears of that; `refused`: it has heard why not."""
 
     owner: str
     purpose: str
@@ -53,7 +55,19 @@ class Pending(Value, frozen=True, kw_only=True):
 
 
 class Doubt(Value, frozen=True, kw_only=True):
-    """Row "~doubt/<owner>/<purpose>": whoever asks waits until the backend has said."""
+    """Whoever asks waits until the backend has said."""
 
     owner: str
     item: WouldTake
+
+
+CHAIN = Segment("chain", Chain, by=())
+# those of version 1 had no reason and no owner, and were found under other keys
+TXS = Segment("tx", TxWatch, by=(str, str), version=2)
+SPENDS = Segment("spend", SpendWatch, by=(str, str), version=2)
+SENDS = Segment("send", Pending, by=(str, str), version=2)
+DOUBTS = Segment("~doubt", Doubt, by=(str, str))
+AWAY = Segment("~away", Away, by=())
+MINED = Segment("~mined", Mined)  # by the question's id
+
+KEEPS = (CHAIN, TXS, SPENDS, SENDS)

@@ -87,8 +87,18 @@ class Htlc(Value, frozen=True, kw_only=True):
     dusty: bool = False
 
     @property
+    def side(self) -> str:
+        return "ours" if self.ours else "theirs"
+
+    @property
     def key(self) -> str:
-        return f"{'ours' if self.ours else 'theirs'}/{self.id}"
+        return f"{self.side}/{self.id}"
+
+
+def placed(key: str) -> tuple[str, int]:
+    """Side and id of an HTLC, from its `Htlc.key`."""
+    side, _, number = key.partition("/")
+    return side, int(number)
 
 
 class Fee(Value, frozen=True, kw_only=True):

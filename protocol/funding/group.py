@@ -1,6 +1,6 @@
 """The opening side: one channel, or several in one funding transaction, negotiated side by side.
 
-Row "~group/<purpose>". Every peer has accepted before coins are chosen, and every peer has signed
+Every peer has accepted before coins are chosen, and every peer has signed
 before anything is durable: then all the channels become so in one write. Who drops out before the
 transaction is built is left out, if enough remain.
 """
@@ -9,27 +9,24 @@ from __future__ import annotations
 
 from protocol import features, opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
+from protocol.chain.items import TIP
 from protocol.errors import Refusal
 from protocol.features import Features
 from protocol.funding import rules
-from protocol.funding.items import (
+from protocol.funding.items import IsThere, There
+from protocol.funding.negotiation import Table, upfront
+from protocol.funding.rows import (
+    GROUPS,
+    NEGOTIATIONS,
+    OPENINGS,
     Failure,
     Group,
-    IsThere,
     Negotiation,
     Opening,
-    There,
     Wanted,
 )
-from protocol.funding.negotiation import Table, upfront
 from protocol.machine import Answer, Ask, Moment, Step
-from protocol.wallet.items import (
-    CoinsRefused,
-    CoinsReserved,
-    NewScript,
-    ReleaseCoins,
-    ReserveCoins,
-)
+from protocol.wallet.items import CoinsRefused, CoinsReserved, NewScript, ReleaseCoins, ReserveCoins
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 
 NO_COINS, NOT_SENT, STILL_READING, NOT_THERE = 301, 303, 304, -1
@@ -43,15 +40,15 @@ class Opener:
 
     def ask(self, step: Step, ask: Ask, at: Moment) -> None:
         """A repeated question (its asker or we restarted) joins what is under way."""
-        for group in step.scan("~group/").values():
+        for group in GROUPS.below(step).values():
             if group.ask.id == ask.id:
                 self.look_for_peers(step, group)
                 return
-        records = [row for row in step.scan("opening/").values() if row.ask == ask.id]
+        records = [row for row in OPENINGS.below(step).values() if row.ask == ask.id]
         if records:
             answer(step, records)
             return
-        if step.get("~tip") is None:
+        if TIP.get(step) is None:
             text = "still reading the chain; try again"
             step.say("api", Answer(id=ask.id, code=STILL_READING, text=text))
             return
@@ -63,7 +60,7 @@ class Opener:
             members=(None,) * len(wanted),
             least=ask.params.get("least", len(wanted)),
         )
-        step.put(f"~group/{group.purpose}", group)
+        GROUPS.put(step, group, group.purpose)
         self.look_for_peers(step, group)
 
     def look_for_peers(self, step: Step, group: Group) -> None:
@@ -75,7 +72,7 @@ class Opener:
 
     def there(self, step: Step, item: There, at: Moment) -> None:
         """The peer is connected: open_channel goes out."""
-        group = step.get(f"~group/{item.purpose}")
+        group = GROUPS.get(step, item.purpose)
         failed = [] if group is None else [failure.place for failure in group.failed]
         if group is None or group.members[item.place] is not None or item.place in failed:
             return
@@ -103,7 +100,7 @@ class Opener:
             amount_sat=wanted.amount_sat,
             push_msat=wanted.push_msat,
             feerate_per_kw=group.ask.params.get("commitment_feerate")
-            or step.get("~tip").feerate_per_kw,
+            or TIP.need(step).feerate_per_kw,
             kind=kind,
             announce=wanted.announce,
             party=party,
@@ -127,13 +124,13 @@ class Opener:
         amount = f"{wanted.amount_sat} sat"
         step.log(f"opening={index} peer={item.peer.hex()}: a channel of {amount} is asked for")
         members = _with(group.members, item.place, index)
-        step.put(f"~group/{group.purpose}", group.but(members=members))
+        GROUPS.put(step, group.but(members=members), group.purpose)
         self.table.send(step, negotiation, message)
 
     # ---- all together ----
 
     def _members(self, step: Step, group: Group) -> list[Negotiation]:
-        return [step.get(f"~nego/{index}") for index in group.members if index is not None]
+        return [NEGOTIATIONS.need(step, index) for index in group.members if index is not None]
 
     def advance(self, step: Step, group: Group) -> None:
         """The next step of all, when every member has done the last one."""
@@ -145,7 +142,7 @@ class Opener:
         if group.own_script is None:
             step.say("wallet", NewScript(purpose=group.purpose))
         elif group.raw is None:
-            step.put(f"~group/{group.purpose}", group.but(asked=True))
+            GROUPS.put(step, group.but(asked=True), group.purpose)
             self._reserve(step, group, members)
         elif all(item.signed for item in members):
             self._guard(step, group, members)
@@ -153,12 +150,12 @@ class Opener:
     def on_accept(self, step: Step, item: Negotiation, message: AcceptChannel) -> None:
         rules.check_accept(message, item.opened, self.table.party(item), item.features)
         self.table.keep(step, item.but(accepted=message))
-        self.advance(step, step.get(f"~group/{item.purpose}"))
+        self.advance(step, GROUPS.need(step, item.purpose))
 
     def script(self, step: Step, group: Group, script: bytes) -> None:
         if group.own_script is None:
             group = group.but(own_script=script)
-            step.put(f"~group/{group.purpose}", group)
+            GROUPS.put(step, group, group.purpose)
             self.advance(step, group)
 
     def _reserve(self, step: Step, group: Group, members: list[Negotiation]) -> None:
@@ -171,7 +168,7 @@ class Opener:
                     (self.table.funding_script(item), item.opened.funding_satoshis)
                     for item in members
                 ),
-                feerate_per_kw=params.get("feerate_per_kw") or step.get("~tip").feerate_per_kw,
+                feerate_per_kw=params.get("feerate_per_kw") or TIP.need(step).feerate_per_kw,
                 utxos=tuple(params.get("utxos", ())),
                 minconf=params.get("minconf", 1),
             ),
@@ -179,7 +176,7 @@ class Opener:
 
     def coins(self, step: Step, item: CoinsReserved) -> None:
         """The transaction is there, and nobody has it: funding_created to every peer."""
-        group = step.get(f"~group/{item.purpose}")
+        group = GROUPS.get(step, item.purpose)
         if group is None:
             step.say("wallet", ReleaseCoins(purpose=item.purpose))
             return
@@ -191,7 +188,7 @@ class Opener:
             wanted = (self.table.funding_script(member), member.opened.funding_satoshis)
             paid_once = paid.count(wanted)
             assert paid_once == 1, "the wallet built another transaction than was asked for"
-        step.put(f"~group/{group.purpose}", group.but(raw=item.raw))
+        GROUPS.put(step, group.but(raw=item.raw), group.purpose)
         for member in self._members(step, group):
             script = self.table.funding_script(member)
             index = opening.find_output(tx, script, member.opened.funding_satoshis)
@@ -211,7 +208,7 @@ class Opener:
             self.table.send(step, member, created)
 
     def refused(self, step: Step, item: CoinsRefused) -> None:
-        group = step.get(f"~group/{item.purpose}")
+        group = GROUPS.get(step, item.purpose)
         if group is not None:
             why = "the opener has not enough coins"
             self._abandon(step, group, item.reason, NO_COINS, why)
@@ -221,7 +218,7 @@ class Opener:
         secrets = self.table.secrets(item.key_index)
         channel = opening.check_first(item.channel, secrets, message.signature)
         self.table.keep(step, item.but(channel=channel, signed=True))
-        self.advance(step, step.get(f"~group/{item.purpose}"))
+        self.advance(step, GROUPS.need(step, item.purpose))
 
     def _guard(self, step: Step, group: Group, members: list[Negotiation]) -> None:
         """One write: all of these channels, or none."""
@@ -234,14 +231,14 @@ class Opener:
                 failed=group.failed,
             )
             self.table.guard(step, item, item.channel, record)
-        step.drop(f"~group/{group.purpose}")
+        GROUPS.drop(step, group.purpose)
 
     # ---- what goes wrong ----
 
     def failed(self, step: Step, item: Negotiation, text: str, code: int = -1) -> None:
         """One negotiation is over; the others go on if they may."""
         self.table.drop(step, item)
-        group = step.get(f"~group/{item.purpose}")
+        group = GROUPS.get(step, item.purpose)
         if group is not None:
             group = group.but(members=_with(group.members, item.place, None))
             self._failed(step, group, item.place, code, text)
@@ -250,7 +247,7 @@ class Opener:
         _log_failed(step, group.wanted[place].peer, text, code)
         failure = Failure(place=place, peer=group.wanted[place].peer, code=code, text=text)
         group = group.but(failed=(*group.failed, failure))
-        step.put(f"~group/{group.purpose}", group)
+        GROUPS.put(step, group, group.purpose)
         # a transaction that pays to all of them is made already: it must not be used for fewer
         if group.asked or len(group.wanted) - len(group.failed) < max(1, group.least):
             self._abandon(step, group, text, code, "the opening was given up")
@@ -263,13 +260,13 @@ class Opener:
             _log_failed(step, item.peer, text, code)
             self.table.tell_peer(step, item, to_peers)
             self.table.drop(step, item)
-        step.drop(f"~group/{group.purpose}")
+        GROUPS.drop(step, group.purpose)
         step.say("wallet", ReleaseCoins(purpose=group.purpose))
         step.say("api", Answer(id=group.ask.id, code=code, text=text))
 
     def ask_wallet(self, step: Step) -> None:
         """The wallet has restarted; it gives the same answer twice."""
-        for group in step.scan("~group/").values():
+        for group in GROUPS.below(step).values():
             if group.raw is None:
                 self.advance(step, group)
 

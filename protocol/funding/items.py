@@ -1,12 +1,9 @@
-"""What funding hears and tells, and its rows."""
+"""What funding hears and tells."""
 
 from __future__ import annotations
 
-from protocol.channel.state import Channel
 from protocol.features import Features
-from protocol.machine import Ask
 from protocol.values import Value
-from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
 
 
 class FromPeer(Value, frozen=True, kw_only=True):
@@ -64,122 +61,3 @@ class There(Value, frozen=True, kw_only=True):
     features: Features = frozenset()
     address: tuple[str, int] | None = None
     absent: str = ""
-
-
-# ---- rows in memory ----------------------------------------------------------------------------
-
-
-class Wanted(Value, frozen=True, kw_only=True):
-    """One channel that the operator wants. None leaves it to us.
-
-    `reserve_sat`: what the peer shall keep on its side. `close_to`: the only script that our side
-    may ever be paid to in a closing together. `up_to`: less is good too, where a limit says so.
-    """
-
-    peer: bytes
-    amount_sat: int
-    push_msat: int = 0
-    announce: bool = True
-    close_to: bytes | None = None
-    mindepth: int | None = None
-    reserve_sat: int | None = None
-    kind: Features | None = None
-    up_to: bool = False
-
-
-class Failure(Value, frozen=True, kw_only=True):
-    """Why one channel of a group did not come to be; `place`: which destination."""
-
-    place: int
-    peer: bytes
-    code: int
-    text: str
-
-
-class Group(Value, frozen=True, kw_only=True):
-    """Row "~group/<purpose>": channels of ours that share a funding transaction.
-
-    `members`: key indices by destination, None where nothing is negotiated (not yet, or no more).
-    `least`: with fewer channels nothing is opened. `asked`: the wallet makes the transaction.
-    """
-
-    purpose: str
-    ask: Ask
-    wanted: tuple[Wanted, ...]
-    members: tuple[int | None, ...]
-    least: int
-    failed: tuple[Failure, ...] = ()
-    own_script: bytes | None = None
-    asked: bool = False
-    raw: bytes | None = None
-
-
-class Negotiation(Value, frozen=True, kw_only=True):
-    """Row "~nego/<key index>": an opening that may be forgotten at any time. What the wire calls it
-    until it has a channel id leads to it: row "~temporary/<peer>/<temporary id>".
-
-    `purpose`: its group when we open; `place`: which destination of it. `began`: unix seconds.
-    """
-
-    temporary_id: bytes
-    began: float
-    peer: bytes
-    features: Features
-    we_opened: bool
-    key_index: int
-    opened: OpenChannel
-    address: tuple[str, int] | None = None
-    purpose: str = ""
-    place: int = 0
-    wanted: Wanted | None = None
-    accepted: AcceptChannel | None = None
-    created: FundingCreated | None = None
-    channel: Channel | None = None
-    signed: bool = False
-
-
-# ---- rows on disk ------------------------------------------------------------------------------
-
-
-class Opening(Value, frozen=True, kw_only=True):
-    """Row "opening/<key index>". `purpose` is what channels in one transaction share.
-
-    `sent`: the backend has taken our transaction; `refused`: it has not, and why. `depth`: as deep
-    as chain has said that it is. `ask`: the question that is answered with it; `several`: it was
-    asked for several channels.
-    """
-
-    key_index: int
-    channel_id: bytes
-    purpose: str
-    peer: bytes
-    we_opened: bool
-    state: str
-    minimum_depth: int
-    amount_sat: int
-    script: bytes
-    funding_txid: bytes
-    funding_index: int
-    private: bool
-    since: int
-    anchors: bool = True
-    signature: bytes = b""
-    raw: bytes = b""
-    sent: bool = False
-    refused: str = ""
-    depth: int = 0
-    ask: str = ""
-    several: bool = False
-    failed: tuple[Failure, ...] = ()
-    close_to: bytes | None = None
-
-    @property
-    def zeroconf(self) -> bool:
-        """Usable before the transaction is mined."""
-        return self.minimum_depth == 0
-
-
-class KeyIndex(Value, frozen=True, kw_only=True):
-    """Row "keys": the next index of channel secrets; an index is never used twice."""
-
-    next: int

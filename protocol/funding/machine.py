@@ -1,8 +1,8 @@
 """Openings: one machine for each, both roles, from the first message until it needs no more.
 
-Until our side has something to lose an opening lives in memory only ("~nego/...", "~group/..."): an
-interrupted negotiation leaves nothing behind. From then on it is row "opening/<key index>", and so
-it is called by all actors: channel ids are the peer's to choose.
+Until our side has something to lose an opening lives in memory only (negotiations, groups): an
+interrupted negotiation leaves nothing behind. From then on it is a row, found by its key index, and
+by that number all actors call it: channel ids are the peer's to choose.
 
     guarding      the monitor is asked to take the channel; nothing has left the node
     guarded       the monitor has it. We opened: when all in the same transaction are guarded, the
@@ -16,24 +16,13 @@ The row stays as long as the channel: a reorganisation may still move its fundin
 
 from __future__ import annotations
 
-from protocol.chain.items import (
-    Sent,
-    Tip,
-    TxConfirmed,
-    TxReorged,
-    Verdict,
-)
+from typing import assert_never
+
+from protocol.chain.items import Sent, Tip, TxConfirmed, TxReorged, Verdict
 from protocol.errors import PeerFault
 from protocol.funding import openings
 from protocol.funding.group import Opener
-from protocol.funding.items import (
-    FromPeer,
-    Negotiation,
-    PeerLost,
-    There,
-    ToPeer,
-    UnknownChannel,
-)
+from protocol.funding.items import FromPeer, PeerLost, There, ToPeer, UnknownChannel
 from protocol.funding.negotiation import (
     LOST,
     PATIENCE_SECONDS,
@@ -42,24 +31,28 @@ from protocol.funding.negotiation import (
     by_channel,
     purpose_of,
 )
+from protocol.funding.rows import GROUPS, KEEPS, NEGOTIATIONS, OPENINGS, Negotiation
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, Guarding
 from protocol.opening import Policy
-from protocol.wallet.items import (
-    CoinsRefused,
-    CoinsReserved,
-    Reservations,
-    ScriptIs,
-)
+from protocol.wallet.items import CoinsRefused, CoinsReserved, Reservations, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
+
+Heard = (
+    There | FromPeer | PeerLost | UnknownChannel | ScriptIs | CoinsReserved | CoinsRefused
+    | Guarding | Verdict | Sent | TxConfirmed | TxReorged | ChannelUsable | ChannelEnded | Tip
+    | Ask
+)  # fmt: skip
 
 
 class Machine:
     """The funding actor's decisions."""
 
     name = "funding"
+    hears = Heard
+    keeps = KEEPS
 
     def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
         table = Table(network, channel_secret, policy)
@@ -68,35 +61,35 @@ class Machine:
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name in (None, "wallet"):
-            alive = [item.purpose for item in step.scan("opening/").values()]
-            alive += [key.removeprefix("~group/") for key in step.scan("~group/")]
-            alive += [purpose_of(item) for item in step.scan("~nego/").values()]
+            alive = [item.purpose for item in OPENINGS.below(step).values()]
+            alive += [purpose for (purpose,) in GROUPS.below(step)]
+            alive += [purpose_of(item) for item in NEGOTIATIONS.below(step).values()]
             step.say("wallet", Reservations(alive=tuple(dict.fromkeys(alive))))
         if name == "chain":
             openings.watch_again(step)
         if name == "wallet":
             self.opener.ask_wallet(step)
-            for item in step.scan("~nego/").values():
+            for item in NEGOTIATIONS.below(step).values():
                 self.accepter.ask_wallet(step, item)
         if name == "peers":
-            for item in step.scan("~nego/").values():
+            for item in NEGOTIATIONS.below(step).values():
                 self._abandon(step, item, LOST)
-            for waiting in step.scan("~group/").values():
+            for waiting in GROUPS.below(step).values():
                 self.opener.look_for_peers(step, waiting)
 
     def wake(self, step: Step, at: Moment) -> None:
         """A peer that falls silent must not hold coins, nor a place that others want."""
-        for item in step.scan("~nego/").values():
+        for item in NEGOTIATIONS.below(step).values():
             if at.unix_seconds - item.began >= PATIENCE_SECONDS:
                 self.table.tell_peer(step, item, "the opening took too long")
                 self._abandon(step, item, "the peer did not answer in time")
-        if step.rows.segment("~nego"):
+        if NEGOTIATIONS.count(step):
             step.wake(at.unix_seconds + PATIENCE_SECONDS / 4)
 
     def drain(self, step: Step, at: Moment) -> None:
         pass
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case There():
                 self.opener.there(step, item, at)
@@ -104,7 +97,7 @@ class Machine:
             case FromPeer():
                 self._from_peer(step, item, at)
             case PeerLost():
-                for negotiation in step.scan("~nego/").values():
+                for negotiation in NEGOTIATIONS.below(step).values():
                     if negotiation.peer == item.peer:
                         self._abandon(step, negotiation, LOST)
                 if item.refused:
@@ -136,7 +129,7 @@ class Machine:
             case Ask():
                 self._ask(step, item, at)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     # ---- negotiations ----
 
@@ -210,7 +203,7 @@ class Machine:
             openings.give_up(step, record, f"the peer refused: {text!r}")
 
     def _script(self, step: Step, item: ScriptIs) -> None:
-        waiting = step.get(f"~group/{item.purpose}")
+        waiting = GROUPS.get(step, item.purpose)
         if waiting is not None:
             self.opener.script(step, waiting, item.script)
             return
@@ -242,7 +235,7 @@ class Machine:
                 "private": not item.opened.channel_flags & 1,
                 "status": [_waits_for(item)],
             }
-            for item in step.scan("~nego/").values()
+            for item in NEGOTIATIONS.below(step).values()
         ]
         step.say("api", Answer(id=ask.id, result=rows))
 
@@ -258,17 +251,16 @@ def _awaited(item: Negotiation) -> tuple[type[Message], ...]:
 
 def _signed_one(step: Step, item: FromPeer) -> Negotiation | None:
     """This peer's negotiation whose channel has the id that stands first in the message."""
-    for _, row in step.each("~nego"):
-        known = row.channel is not None and row.peer == item.peer
-        if known and row.channel.id == item.message[2:34]:
-            found: Negotiation = row
-            return found
+    for _, row in NEGOTIATIONS.each(step):
+        known = row.channel.id if row.channel is not None else None
+        if row.peer == item.peer and known == item.message[2:34]:
+            return row
     return None
 
 
 def _asked_for(step: Step, purpose: str) -> list[Negotiation]:
     """Those that the wallet's answer is for: one, or none."""
-    rows = [row for _, row in step.each("~nego")]
+    rows = [row for _, row in NEGOTIATIONS.each(step)]
     return [row for row in rows if not row.we_opened and purpose_of(row) == purpose]
 
 

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from protocol import features, opening
 from protocol.bitcoin.transaction import Outpoint, parse
+from protocol.chain.items import TIP
 from protocol.channel.state import Channel, Party, channel_id
 from protocol.crypto.keys import ChannelSecrets
 from protocol.errors import PeerFault
 from protocol.features import Features
 from protocol.funding import rules
-from protocol.funding.items import FromPeer, KeyIndex, Negotiation, Opening, ToPeer
+from protocol.funding.items import FromPeer, ToPeer
+from protocol.funding.rows import (
+    GROUPS,
+    KEYS,
+    NEGOTIATIONS,
+    NEXT_KEY,
+    OPENINGS,
+    TEMPORARY,
+    KeyIndex,
+    Negotiation,
+    Opening,
+)
 from protocol.machine import Moment, Step
 from protocol.monitor.items import Guard
 from protocol.opening import Policy
@@ -37,21 +49,16 @@ def purpose_of(item: Negotiation) -> str:
     return item.purpose or f"opening-{item.key_index}"
 
 
-def _temporary(peer: bytes, temporary_id: bytes) -> str:
-    return f"~temporary/{peer.hex()}/{temporary_id.hex()}"
-
-
 def by_channel(step: Step, peer: bytes, channel: bytes) -> Opening | None:
     """The durable opening of a channel with this peer, by the id that the wire gives it."""
-    for _, row in step.each("opening"):
+    for _, row in OPENINGS.each(step):
         if row.channel_id == channel and row.peer == peer:
-            found: Opening = row
-            return found
+            return row
     return None
 
 
 class Table:
-    """Rows "~nego/...", and how they become durable."""
+    """The negotiations, and how they become durable."""
 
     def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
         self.network, self.policy = network, policy
@@ -63,30 +70,29 @@ class Table:
     def next_index(self, step: Step, *, durable: bool) -> int:
         """Of the channel's secrets. One that only a peer has asked for costs no write: after a
         restart it may serve another channel, for the first one was forgotten."""
-        stored = (step.get("keys") or KeyIndex(next=1)).next
-        index: int = max(stored, step.get("~next_key") or 1)
-        step.put("~next_key", index + 1)
+        stored = (KEYS.get(step) or KeyIndex(next=1)).next
+        index = max(stored, NEXT_KEY.get(step) or 1)
+        NEXT_KEY.put(step, index + 1)
         if durable:
             self.use_index(step, index)
         return index
 
     def use_index(self, step: Step, index: int) -> None:
-        if (step.get("keys") or KeyIndex(next=1)).next <= index:
-            step.put("keys", KeyIndex(next=index + 1))
+        if (KEYS.get(step) or KeyIndex(next=1)).next <= index:
+            KEYS.put(step, KeyIndex(next=index + 1))
 
     def keep(self, step: Step, item: Negotiation) -> None:
-        step.put(f"~nego/{item.key_index}", item)
-        step.put(_temporary(item.peer, item.temporary_id), item.key_index)
+        NEGOTIATIONS.put(step, item, item.key_index)
+        TEMPORARY.put(step, item.key_index, item.peer, item.temporary_id)
 
     def drop(self, step: Step, item: Negotiation) -> None:
-        step.drop(f"~nego/{item.key_index}")
-        step.drop(_temporary(item.peer, item.temporary_id))
+        NEGOTIATIONS.drop(step, item.key_index)
+        TEMPORARY.drop(step, item.peer, item.temporary_id)
 
     def find(self, step: Step, peer: bytes, temporary_id: bytes) -> Negotiation | None:
         """What this peer calls so."""
-        index = step.get(_temporary(peer, temporary_id))
-        found: Negotiation | None = None if index is None else step.get(f"~nego/{index}")
-        return found
+        index = TEMPORARY.get(step, peer, temporary_id)
+        return None if index is None else NEGOTIATIONS.get(step, index)
 
     def send(self, step: Step, item: Negotiation, message: Message) -> None:
         raw = message.encode()
@@ -111,8 +117,8 @@ class Table:
 
     def channel_ids(self, step: Step, *, but: int) -> set[bytes]:
         """Of all openings and negotiations, derived from what they will spend."""
-        taken = {row.channel_id for _, row in step.each("opening") if row.key_index != but}
-        for _, row in step.each("~nego"):
+        taken = {row.channel_id for _, row in OPENINGS.each(step) if row.key_index != but}
+        for _, row in NEGOTIATIONS.each(step):
             if row.key_index != but and row.channel is not None:
                 taken.add(row.channel.id)
             elif row.key_index != but and row.created is not None:
@@ -151,15 +157,15 @@ class Table:
     def guard(self, step: Step, item: Negotiation, channel: Channel, record: Opening) -> None:
         """From here on the opening is durable; nothing has been broadcast or signed for them."""
         self.use_index(step, item.key_index)
-        known = step.get(f"opening/{item.key_index}")
+        known = OPENINGS.get(step, item.key_index)
         assert known is None, "an opening is never overwritten"
-        step.put(f"opening/{item.key_index}", record)
+        OPENINGS.put(step, record, item.key_index)
         self.drop(step, item)
         guard = Guard(channel=channel, since=record.since, address=item.address)
         step.tell("monitors", guard)
 
     def record(self, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
-        terms, tip = channel.setup, step.get("~tip")
+        terms, tip = channel.setup, TIP.get(step)
         return Opening(
             key_index=item.key_index,
             channel_id=channel.id,
@@ -189,7 +195,7 @@ class Accepter:
         """Raises `PeerFault`. Until the peer has signed, it costs us memory only, and little."""
         if self.table.find(step, item.peer, message.temporary_channel_id) is not None:
             raise PeerFault("open_channel with a temporary_channel_id in use")
-        if step.get("~tip") is None:
+        if TIP.get(step) is None:
             raise PeerFault("still reading the chain; try again")
         self._check_room(step, item.peer)
         kind = rules.check_open(message, self.table.network, self.table.policy, item.peer)
@@ -219,18 +225,18 @@ class Accepter:
 
     def _check_room(self, step: Step, peer: bytes) -> None:
         """Openings are free for who asks, so they are few for each and for all together."""
-        negotiations = [row for _, row in step.each("~nego")]
+        negotiations = [row.peer for _, row in NEGOTIATIONS.each(step)]
         unconfirmed = [
-            row
-            for _, row in step.each("opening")
+            row.peer
+            for _, row in OPENINGS.each(step)
             if not row.we_opened and row.state in ("guarding", "confirming")
         ]
-        of_peer = sum(row.peer == peer for row in negotiations + unconfirmed)
+        of_peer = (negotiations + unconfirmed).count(peer)
         if of_peer >= MAX_OF_PEER:
             raise PeerFault("too many openings of yours are pending")
         known = any(
             row.peer == peer and row.state not in ("guarding", "confirming")
-            for _, row in step.each("opening")
+            for _, row in OPENINGS.each(step)
         )
         full = len(negotiations) >= MAX_NEGOTIATIONS or len(unconfirmed) >= MAX_UNCONFIRMED
         if full and not known:
@@ -251,9 +257,9 @@ class Accepter:
         """Nobody else's output, least of all one that we have just told this peer of. A channel id
         is the txid XORed with the output's index: of every output there are twins in transactions
         that are easily invented, so that it is the id that has to be free. Raises `PeerFault`."""
-        groups = [group.raw for group in step.scan("~group/").values()]
+        groups = [group.raw for group in GROUPS.below(step).values()]
         ours = {parse(raw).txid for raw in groups if raw is not None}
-        ours |= {row.funding_txid for _, row in step.each("opening") if row.we_opened}
+        ours |= {row.funding_txid for _, row in OPENINGS.each(step) if row.we_opened}
         taken = self.table.channel_ids(step, but=item.key_index)
         if channel_id(funding) in taken or funding.txid in ours:
             raise PeerFault("funding_created for an output that is in use")

@@ -1,4 +1,4 @@
-"""Durable openings: rows "opening/<key index>", from the monitor's word until the channel's end.
+"""Durable openings, from the monitor's word until the channel's end.
 
 The states are drawn in `machine`. Nothing here is forgotten but on the word of chain or monitor.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import (
+    TIP,
     Broadcast,
     Sent,
     Tip,
@@ -20,8 +21,9 @@ from protocol.chain.items import (
 from protocol.channel.items import FundingBuried, FundingLocked
 from protocol.channel.state import alias_of, short_channel_id
 from protocol.funding import group
-from protocol.funding.items import Opening, ToPeer, TryLater, UnknownChannel
+from protocol.funding.items import ToPeer, TryLater, UnknownChannel
 from protocol.funding.negotiation import by_channel
+from protocol.funding.rows import OPENINGS, Opening
 from protocol.machine import Answer, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
 from protocol.wallet.items import ReleaseCoins, SentCoins
@@ -35,20 +37,24 @@ UNSENT = ("guarding", "guarded")
 def _siblings(step: Step, record: Opening) -> list[Opening]:
     """All channels of ours in the same transaction, this one too."""
     if not record.we_opened:
-        return [step.get(f"opening/{record.key_index}")]
+        return [OPENINGS.need(step, record.key_index)]
     return _of(step, record.purpose)
 
 
 def _of(step: Step, purpose: str) -> list[Opening]:
-    return [row for row in step.scan("opening/").values() if row.purpose == purpose]
+    return [row for row in OPENINGS.below(step).values() if row.purpose == purpose]
+
+
+def _watched(step: Step, reason: str) -> Opening | None:
+    """The opening that a watch is for: it is named like it (see `_watch`)."""
+    return OPENINGS.get(step, int(reason))
 
 
 def guarding(step: Step, item: Guarding) -> None:
-    key = f"opening/{item.key_index}"
-    record = step.get(key)
+    record = OPENINGS.get(step, item.key_index)
     if record is None or record.state != "guarding":
         return
-    step.put(key, record.but(state="guarded"))
+    OPENINGS.put(step, record.but(state="guarded"), item.key_index)
     siblings = _siblings(step, record)
     if any(sibling.state != "guarded" for sibling in siblings):
         return
@@ -77,14 +83,14 @@ def sent(step: Step, item: Sent) -> None:
         return
     records = [record.but(sent=not item.refused, refused=item.refused) for record in records]
     for record in records:
-        step.put(f"opening/{record.key_index}", record)
+        OPENINGS.put(step, record, record.key_index)
     group.answer(step, records)
 
 
 def _leave(step: Step, records: list[Opening]) -> None:
     """The point of no return: only now does anything leave that could bind us."""
     for record in records:
-        step.put(f"opening/{record.key_index}", record.but(state="confirming"))
+        OPENINGS.put(step, record.but(state="confirming"), record.key_index)
         step.log(f"{_named(record)}: {'our' if record.we_opened else 'their'} funding transaction")
         if record.zeroconf:
             step.tell("monitors", _locked(record, alias_of(record.channel_id)))
@@ -100,7 +106,7 @@ def _leave(step: Step, records: list[Opening]) -> None:
 
 def watch_again(step: Step) -> None:
     """Chain has restarted, or we have: all that it is to watch or to judge for us."""
-    for record in step.scan("opening/").values():
+    for record in OPENINGS.below(step).values():
         if record.state not in UNSENT:
             step.say("chain", _watch(record, _next_depth(record)))
         elif record.we_opened and all(x.state == "guarded" for x in _siblings(step, record)):
@@ -117,7 +123,7 @@ def unknown(step: Step, item: UnknownChannel) -> None:
 
 
 def confirmed(step: Step, item: TxConfirmed) -> None:
-    record = step.get(f"opening/{item.reason}")
+    record = _watched(step, item.reason)
     if record is None or record.funding_txid != item.txid:
         return
     outputs, index = parse(item.raw).outputs, record.funding_index
@@ -135,7 +141,7 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
             step.log(f"{_named(record)}: confirmed at height {item.height}")
             record = record.but(state="locked")
         step.tell("monitors", _locked(record, scid))
-    step.put(f"opening/{record.key_index}", record)
+    OPENINGS.put(step, record, record.key_index)
     if item.depth >= ANNOUNCE_DEPTH and not record.private:
         channel, index = record.channel_id, record.key_index
         step.tell("monitors", FundingBuried(channel_id=channel, key_index=index, scid=scid))
@@ -144,26 +150,25 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
 
 
 def reorged(step: Step, item: TxReorged) -> None:
-    record = step.get(f"opening/{item.reason}")
+    record = _watched(step, item.reason)
     if record is None or record.funding_txid != item.txid:
         return
     record = record.but(depth=0)  # what was deep enough once is not given up for that
-    step.put(f"opening/{record.key_index}", record)
+    OPENINGS.put(step, record, record.key_index)
     step.tell("chain", _watch(record, _next_depth(record)))
     if record.we_opened:
         step.tell("chain", Broadcast(purpose=record.purpose, raw=record.raw))
 
 
 def usable(step: Step, item: ChannelUsable) -> None:
-    key = f"opening/{item.key_index}"
-    record = step.get(key)
+    record = OPENINGS.get(step, item.key_index)
     if record is not None:
-        step.put(key, record.but(state="usable"))
+        OPENINGS.put(step, record.but(state="usable"), item.key_index)
         step.log(f"{_named(record)}: usable")
 
 
 def ended(step: Step, item: ChannelEnded) -> None:
-    record = step.get(f"opening/{item.key_index}")
+    record = OPENINGS.get(step, item.key_index)
     if record is None:
         return
     if record.state in UNSENT:
@@ -171,7 +176,7 @@ def ended(step: Step, item: ChannelEnded) -> None:
     elif item.reason == "failed" and record.state == "confirming" and not record.we_opened:
         _drop(step, record)  # of one that we opened the money is on its way
     elif item.reason != "failed":
-        step.drop(f"opening/{record.key_index}")
+        OPENINGS.drop(step, record.key_index)
         step.tell("chain", Unwatch(reason=str(record.key_index)))
 
 
@@ -191,15 +196,15 @@ def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
 
 def take_back(step: Step, peer: bytes) -> None:
     """The peer wants none of its channels: what has not left will not."""
-    for record in step.scan("opening/").values():
-        known = step.get(f"opening/{record.key_index}")  # a sibling may have taken it along
+    for record in OPENINGS.below(step).values():
+        known = OPENINGS.get(step, record.key_index)  # a sibling may have taken it along
         if known is not None and known.peer == peer and known.state in UNSENT:
             give_up(step, known, "the peer refused all its channels")
 
 
 def _drop(step: Step, record: Opening) -> None:
     """The channel never came to be."""
-    step.drop(f"opening/{record.key_index}")
+    OPENINGS.drop(step, record.key_index)
     if record.state not in UNSENT:
         step.tell("chain", Unwatch(reason=str(record.key_index)))
     forget = ForgetUnfunded(channel_id=record.channel_id, key_index=record.key_index)
@@ -207,8 +212,8 @@ def _drop(step: Step, record: Opening) -> None:
 
 
 def on_tip(step: Step, tip: Tip) -> None:
-    step.put("~tip", tip)
-    for record in step.scan("opening/").values():
+    TIP.put(step, tip)
+    for record in OPENINGS.below(step).values():
         late = tip.height - record.since > FORGET_BLOCKS
         if late and not record.we_opened and record.state == "confirming":
             _drop(step, record)

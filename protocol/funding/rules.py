@@ -9,7 +9,7 @@ from protocol.channel.state import Party
 from protocol.crypto import secp
 from protocol.errors import PeerFault, Refusal
 from protocol.features import Features
-from protocol.funding.items import Wanted
+from protocol.funding.rows import Wanted
 from protocol.opening import CHAIN_HASH, Policy, their_party
 from protocol.wire.opening import ANNOUNCE_CHANNEL, AcceptChannel, OpenChannel
 

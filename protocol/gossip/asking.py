@@ -8,12 +8,25 @@ is found out by the next. A few more send what is new (the filter).
 from __future__ import annotations
 
 from protocol import features
+from protocol.chain.items import TIP
 from protocol.errors import Malformed
-from protocol.gossip import graph, strangers
+from protocol.gossip import strangers
 from protocol.gossip.graph import Refused
 from protocol.gossip.items import PeerUp, ToWire
+from protocol.gossip.rows import (
+    ABSENT,
+    ASKED,
+    ASKED_FOR_NEWS,
+    DEAF,
+    EDGES,
+    SYNC,
+    SYNCED,
+    UP,
+    WISHES,
+    Asked,
+    Sync,
+)
 from protocol.machine import Moment, Step
-from protocol.values import Value
 from protocol.wire import gossip
 from protocol.wire.gossip import (
     GossipTimestampFilter,
@@ -24,7 +37,7 @@ from protocol.wire.gossip import (
 )
 from protocol.wire.message import Message
 
-FILTERS = 8
+MOST_FILTERS = 8
 BACK_SECONDS = 2 * 3600
 SYNC_SECONDS, PATIENCE_SECONDS = 3600.0, 60.0
 IDS_IN_A_QUERY, MAX_IDS = 400, 500_000
@@ -32,30 +45,13 @@ FEW_PENDING = 500
 EVERYTHING = 31
 
 
-class Asked(Value, frozen=True, kw_only=True):
-    """Row "~asked/<peer>": a query whose answer has not come yet; `at`: when it moved last."""
-
-    at: float
-    ids: bool
-
-
-class Sync(Value, frozen=True, kw_only=True):
-    """Row "~sync": the peer that gives us its graph, since `began`. `wanted`: (scid, flags)."""
-
-    peer: bytes
-    began: float
-    heard: int = 0
-    ranged: bool = False
-    wanted: tuple[tuple[bytes, int], ...] = ()
-
-
 def peer_up(step: Step, item: PeerUp, chain_hash: bytes, at: Moment) -> None:
     """A few peers are asked for what is new."""
-    step.put(f"~up/{item.peer.hex()}", item)
-    followed = [key for key, _ in step.each("~followed")]
+    UP.put(step, item, item.peer)
+    followed = len(list(ASKED_FOR_NEWS.each(step)))
     able = features.has(item.features, "gossip_queries")
-    if item.asked or able and len(followed) < FILTERS:
-        step.put(f"~followed/{item.peer.hex()}", True)
+    if item.asked or able and followed < MOST_FILTERS:
+        ASKED_FOR_NEWS.put(step, True, item.peer)
         if not item.asked:
             _send(step, item.peer, news_from(chain_hash, at.unix_seconds))
 
@@ -69,49 +65,48 @@ def news_from(chain_hash: bytes, now: float) -> GossipTimestampFilter:
 
 
 def peer_down(step: Step, peer: bytes) -> None:
-    for kind in ("up", "followed", "asked", "wishes", "deaf"):
-        step.drop(f"~{kind}/{peer.hex()}")
-    sync = step.get("~sync")
+    for known in (UP, ASKED_FOR_NEWS, ASKED, WISHES, DEAF):
+        known.drop(step, peer)
+    sync = SYNC.get(step)
     if sync is not None and sync.peer == peer:
-        step.drop("~sync")
+        SYNC.drop(step)
 
 
 def wish(step: Step, peer: bytes, scid: bytes) -> None:
     """Ask this peer for a channel, as soon as it has answered what it was asked before."""
-    key = f"~wishes/{peer.hex()}"
-    known = step.get(key) or ()
-    if step.get(f"~up/{peer.hex()}") is not None and scid not in known:
-        step.put(key, (*known, scid))
+    known = WISHES.get(step, peer) or ()
+    if UP.get(step, peer) is not None and scid not in known:
+        WISHES.put(step, (*known, scid), peer)
 
 
 def ask(step: Step, chain_hash: bytes, at: Moment) -> None:
     """At the end of each batch: whatever may be asked now."""
-    for name, scids in list(step.each("~wishes")):
-        if step.get(f"~asked/{name}") is None:
-            step.drop(f"~wishes/{name}")
+    for (peer,), scids in list(WISHES.each(step)):
+        if ASKED.get(step, peer) is None:
+            WISHES.drop(step, peer)
             wanted = [(scid, EVERYTHING) for scid in scids]
-            _query_ids(step, bytes.fromhex(name), wanted, chain_hash, at)
-    sync = step.get("~sync") or _begin(step, chain_hash, at)
+            _query_ids(step, peer, wanted, chain_hash, at)
+    sync = SYNC.get(step) or _begin(step, chain_hash, at)
     if sync is not None:
         _go_on(step, sync, chain_hash, at)
 
 
 def _begin(step: Step, chain_hash: bytes, at: Moment) -> Sync | None:
     """Choose a peer for a whole round, if it is time."""
-    last = step.get("~synced")
+    last = SYNCED.get(step)
     if last is not None and at.unix_seconds - last < SYNC_SECONDS:
         return None
     able = [
         up
-        for name, up in step.each("~up")
+        for (peer,), up in UP.each(step)
         if features.has(up.features, "gossip_queries")
-        and step.get(f"~asked/{name}") is None
-        and step.get(f"~deaf/{name}") is None
+        and ASKED.get(step, peer) is None
+        and DEAF.get(step, peer) is None
     ]
-    if not able or step.get("~tip") is None:
+    if not able or TIP.get(step) is None:
         return None
     chosen = able[int.from_bytes(at.entropy[:4], "big") % len(able)]
-    step.put("~synced", at.unix_seconds)
+    SYNCED.put(step, at.unix_seconds)
     with_times = features.has(chosen.features, "gossip_queries_ex")
     query = QueryChannelRange(
         chain_hash=chain_hash,
@@ -120,29 +115,29 @@ def _begin(step: Step, chain_hash: bytes, at: Moment) -> Sync | None:
         query_option=bytes([gossip.WANT_TIMESTAMPS]) if with_times else None,
     )
     _send(step, chosen.peer, query)
-    step.put(f"~asked/{chosen.peer.hex()}", Asked(at=at.unix_seconds, ids=False))
+    ASKED.put(step, Asked(at=at.unix_seconds, ids=False), chosen.peer)
     sync = Sync(peer=chosen.peer, began=at.unix_seconds)
-    step.put("~sync", sync)
+    SYNC.put(step, sync)
     return sync
 
 
 def _go_on(step: Step, sync: Sync, chain_hash: bytes, at: Moment) -> None:
     """The next channels, when the last ones have come and have been looked up."""
-    busy = step.get(f"~asked/{sync.peer.hex()}") is not None
+    busy = ASKED.get(step, sync.peer) is not None
     if busy or not sync.ranged or strangers.waiting(step) > FEW_PENDING:
         return
     if not sync.wanted:
-        step.drop("~sync")
+        SYNC.drop(step)
         return
     wanted, rest = sync.wanted[:IDS_IN_A_QUERY], sync.wanted[IDS_IN_A_QUERY:]
-    step.put("~sync", sync.but(wanted=rest))
+    SYNC.put(step, sync.but(wanted=rest))
     _query_ids(step, sync.peer, list(wanted), chain_hash, at)
 
 
 def _query_ids(
     step: Step, peer: bytes, wanted: list[tuple[bytes, int]], chain_hash: bytes, at: Moment
 ) -> None:
-    up = step.get(f"~up/{peer.hex()}")
+    up = UP.get(step, peer)
     with_flags = up is not None and features.has(up.features, "gossip_queries_ex")
     wanted.sort()
     query = QueryShortChannelIds(
@@ -150,7 +145,7 @@ def _query_ids(
         encoded_short_ids=gossip.encode_ids([scid for scid, _ in wanted]),
         query_flags=gossip.encode_flags([flags for _, flags in wanted]) if with_flags else None,
     )
-    step.put(f"~asked/{peer.hex()}", Asked(at=at.unix_seconds, ids=True))
+    ASKED.put(step, Asked(at=at.unix_seconds, ids=True), peer)
     _send(step, peer, query)
 
 
@@ -159,7 +154,7 @@ def _query_ids(
 
 def hear_range(step: Step, peer: bytes, reply: ReplyChannelRange, at: Moment) -> None:
     """Some ids of the peer's channels. Raises `Refused`, or `Malformed`."""
-    sync, asked = step.get("~sync"), step.get(f"~asked/{peer.hex()}")
+    sync, asked = SYNC.get(step), ASKED.get(step, peer)
     if sync is None or sync.peer != peer or sync.ranged or asked is None:
         raise Refused("reply_channel_range without a query")
     scids = gossip.decode_ids(reply.encoded_short_ids)
@@ -177,15 +172,18 @@ def hear_range(step: Step, peer: bytes, reply: ReplyChannelRange, at: Moment) ->
         if (flags := _lacks(step, scid, pair))
     ]
     last = bool(reply.sync_complete)
-    step.put("~sync", sync.but(heard=heard, wanted=(*sync.wanted, *lacking), ranged=last))
-    step.put(f"~asked/{peer.hex()}", None if last else asked.but(at=at.unix_seconds))
+    SYNC.put(step, sync.but(heard=heard, wanted=(*sync.wanted, *lacking), ranged=last))
+    if last:
+        ASKED.drop(step, peer)
+    else:
+        ASKED.put(step, asked.but(at=at.unix_seconds), peer)
 
 
 def _lacks(step: Step, scid: bytes, times: tuple[int, int]) -> int:
     """What to ask for of this channel: 0 for nothing."""
-    edge = step.get(graph.edge_key(scid))
+    edge = EDGES.get(step, scid)
     if edge is None:
-        known = step.get(f"~absent/{scid.hex()}")
+        known = ABSENT.get(step, scid)
         return 0 if known else EVERYTHING
     newer = [theirs > ours for theirs, ours in zip(times, edge.times, strict=True)]
     return int(newer[0]) * gossip.WANT_UPDATE_1 | int(newer[1]) * gossip.WANT_UPDATE_2
@@ -193,27 +191,27 @@ def _lacks(step: Step, scid: bytes, times: tuple[int, int]) -> int:
 
 def hear_end(step: Step, peer: bytes, reply: ReplyShortChannelIdsEnd) -> None:
     """All of one query has come."""
-    asked = step.get(f"~asked/{peer.hex()}")
+    asked = ASKED.get(step, peer)
     if asked is not None and asked.ids:
-        step.drop(f"~asked/{peer.hex()}")
+        ASKED.drop(step, peer)
 
 
 def give_up_waiting(step: Step, at: Moment) -> None:
     """Who does not answer, or not to the end, is not asked for the whole graph again on this
     connection."""
-    slow = step.get("~sync")
+    slow = SYNC.get(step)
     if slow is not None and at.unix_seconds - slow.began >= SYNC_SECONDS:
-        step.drop("~sync")
-        step.drop("~synced")
-        step.put(f"~deaf/{slow.peer.hex()}", True)
-    for name, asked in list(step.each("~asked")):
+        SYNC.drop(step)
+        SYNCED.drop(step)
+        DEAF.put(step, True, slow.peer)
+    for (peer,), asked in list(ASKED.each(step)):
         if at.unix_seconds - asked.at >= PATIENCE_SECONDS:
-            step.drop(f"~asked/{name}")
-            sync = step.get("~sync")
-            if sync is not None and sync.peer.hex() == name:
-                step.drop("~sync")
-                step.drop("~synced")
-                step.put(f"~deaf/{name}", True)
+            ASKED.drop(step, peer)
+            sync = SYNC.get(step)
+            if sync is not None and sync.peer == peer:
+                SYNC.drop(step)
+                SYNCED.drop(step)
+                DEAF.put(step, True, peer)
 
 
 def _send(step: Step, peer: bytes, message: Message) -> None:

@@ -2,7 +2,7 @@
 
 Every function works on a step of the gossiper. Messages are raw, with their type in front. What is
 compared with every message is kept in memory (`Edge`, `Seen`); the messages themselves are on disk
-only. What changes is noted for the router ("~news/") and for peers ("~relay/"), see `feeding`.
+only. What changes is noted for the router (`NEWS`) and for peers (`RELAYS`), see `feeding`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,20 @@ from protocol import features
 from protocol.errors import Malformed
 from protocol.gossip import addresses, announce
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import (
-    Change,
-    ChannelGone,
-    ChannelIs,
+from protocol.gossip.items import Change, ChannelGone, ChannelIs, NodeIs, PolicyIs
+from protocol.gossip.rows import (
+    CHANNEL,
+    DEGREES,
+    EDGES,
+    NEWS,
+    NODES,
+    RELAYED,
+    RELAYS,
+    SAID,
+    SERIAL,
+    UPDATES,
     Edge,
-    NodeIs,
-    PolicyIs,
+    Noted,
     Relay,
     Said,
     Seen,
@@ -44,22 +51,10 @@ class Refused(Exception):
         self.text = text
 
 
-def edge_key(scid: bytes) -> str:
-    return f"edge/{scid.hex()}"
-
-
-def node_key(node_id: bytes) -> str:
-    return f"node/{node_id.hex()}"
-
-
-def said_key(name: bytes, direction: int | None = None) -> str:
-    """`name`: a short channel id (8 bytes) or a node id (33)."""
-    return f"said/{name.hex()}" if direction is None else f"said/{name.hex()}/{direction}"
-
-
 def said(step: Step, name: bytes, direction: int | None = None) -> bytes | None:
-    """The message that was believed last."""
-    row = step.get(said_key(name, direction))
+    """The message that was believed last: the announcement of a channel (8 bytes) or a node (33),
+    or the update of a channel in a direction."""
+    row = SAID.get(step, name) if direction is None else UPDATES.get(step, name, direction)
     return None if row is None else row.raw
 
 
@@ -78,30 +73,39 @@ def count(step: Step) -> None:
     """Degrees of the nodes, and the serial number that comes next."""
     degrees: dict[bytes, int] = {}
     last = 0
-    for _, edge in step.each("edge"):
+    for _, edge in EDGES.each(step):
         for node in edge.nodes:
             degrees[node] = degrees.get(node, 0) + 1
         last = max(last, edge.serial)
     for node, degree in degrees.items():
-        step.put(f"~degree/{node.hex()}", degree)
-    step.put("~serial", last)
+        DEGREES.put(step, degree, node)
+    SERIAL.put(step, last)
 
 
 def _serial(step: Step) -> int:
-    number = (step.get("~serial") or 0) + 1
-    step.put("~serial", number)
+    number = (SERIAL.get(step) or 0) + 1
+    SERIAL.put(step, number)
     return number
 
 
 def degree(step: Step, node: bytes) -> int:
     """How many channels of a node we know."""
-    return step.get(f"~degree/{node.hex()}") or 0
+    return DEGREES.get(step, node) or 0
 
 
 def _degree(step: Step, node: bytes, change: int) -> int:
     number = degree(step, node) + change
-    step.put(f"~degree/{node.hex()}", number or None)
+    if number:
+        DEGREES.put(step, number, node)
+    else:
+        DEGREES.drop(step, node)
     return number
+
+
+def _note(step: Step, change: Change, name: bytes) -> None:
+    """For the router, which hears the newest of each kind, and a channel before its policies."""
+    way = change.direction if isinstance(change, PolicyIs) else CHANNEL
+    NEWS.put(step, Noted(change=change), name, way)
 
 
 # ---- channels ----------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ def add_edge(
     count at once.
     """
     scid, ends = message.short_channel_id, message.node_id_1 + message.node_id_2
-    new = step.get(edge_key(scid)) is None
+    new = EDGES.get(step, scid) is None
     edge = Edge(
         ends=ends,
         txid=funding[0],
@@ -130,13 +134,13 @@ def add_edge(
         heard=int(now),
         barred=bool(features.unknown_even(features.decode(message.features))),
     )
-    step.put(edge_key(scid), edge)
-    step.put(said_key(scid), Said(raw=raw))
+    EDGES.put(step, edge, scid)
+    SAID.put(step, Said(raw=raw), scid)
     for node in edge.nodes if new else ():
         _degree(step, node, 1)
     if not edge.barred:
         known = ChannelIs(scid=scid, ends=ends, capacity_sat=funding[1])
-        step.put(f"~news/{scid.hex()}", known)
+        _note(step, known, scid)
     _relay(step, origin, raw)
     for way in (0, 1):
         heard = said(step, scid, way)
@@ -147,37 +151,37 @@ def add_edge(
 
 def forget_edge(step: Step, scid: bytes) -> None:
     """The channel, what was said of it, and nodes that have no other channel."""
-    edge = step.get(edge_key(scid))
+    edge = EDGES.get(step, scid)
     if edge is None:
         return
     _serial(step)
-    step.drop(edge_key(scid))
-    step.drop(said_key(scid))
+    EDGES.drop(step, scid)
+    SAID.drop(step, scid)
     for way in (0, 1):
-        step.drop(said_key(scid, way))
-        step.drop(f"~news/{scid.hex()}/{way}")
+        UPDATES.drop(step, scid, way)
+        NEWS.drop(step, scid, way)
     for node in edge.nodes:
         if _degree(step, node, -1) == 0:
-            step.drop(node_key(node))
-            step.drop(said_key(node))
-    step.put(f"~news/{scid.hex()}", ChannelGone(scid=scid))
+            NODES.drop(step, node)
+            SAID.drop(step, node)
+    _note(step, ChannelGone(scid=scid), scid)
 
 
 def spend(step: Step, scid: bytes, spent_height: int | None) -> None:
     """Its funding output was spent at this height (None: a reorganisation took that back)."""
-    edge = step.get(edge_key(scid))
+    edge = EDGES.get(step, scid)
     if edge is not None and edge.spent_height != spent_height:
-        step.put(edge_key(scid), edge.but(spent_height=spent_height, serial=_serial(step)))
+        EDGES.put(step, edge.but(spent_height=spent_height, serial=_serial(step)), scid)
         if spent_height is not None:
-            step.put(f"~news/{scid.hex()}", ChannelGone(scid=scid))
+            _note(step, ChannelGone(scid=scid), scid)
             return
-        for number, change in enumerate(all_of(step, scid)):
-            step.put(f"~news/{scid.hex()}{f'/{number}' if number else ''}", change)
+        for change in all_of(step, scid):
+            _note(step, change, scid)
 
 
 def all_of(step: Step, scid: bytes) -> list[Change]:
     """What the router is to know of a channel; nothing when it is spent, or not to be used."""
-    edge = step.get(edge_key(scid))
+    edge = EDGES.get(step, scid)
     if edge is None or edge.spent_height is not None or edge.barred:
         return []
     changes: list[Change] = [ChannelIs(scid=scid, ends=edge.ends, capacity_sat=edge.capacity_sat)]
@@ -194,32 +198,32 @@ def put_update(
 ) -> None:
     """An update that has been checked, of a channel that is known."""
     scid, way = message.short_channel_id, message.channel_flags & DIRECTION
-    edge = step.get(edge_key(scid))
+    edge = EDGES.need(step, scid)
     times = {"time_1" if way else "time_0": message.timestamp}
-    step.put(edge_key(scid), edge.but(serial=_serial(step), **times))
-    step.put(said_key(scid, way), Said(raw=raw))
+    EDGES.put(step, edge.but(serial=_serial(step), **times), scid)
+    UPDATES.put(step, Said(raw=raw), scid, way)
     if not edge.barred:
-        step.put(f"~news/{scid.hex()}/{way}", PolicyIs(scid=scid, direction=way, policy=policy))
+        _note(step, PolicyIs(scid=scid, direction=way, policy=policy), scid)
     _relay(step, origin, raw)
 
 
 def put_node(step: Step, raw: bytes, message: NodeAnnouncement, origin: bytes = b"") -> None:
     """A node_announcement that has been checked."""
     barred = bool(features.unknown_even(features.decode(message.features)))
-    before = step.get(node_key(message.node_id))
+    before = NODES.get(step, message.node_id)
     if barred != (before is not None and before.barred):
         news = NodeIs(node_id=message.node_id, barred=barred)
-        step.put(f"~news/{message.node_id.hex()}", news)
-    step.put(node_key(message.node_id), Seen(timestamp=message.timestamp, barred=barred))
-    step.put(said_key(message.node_id), Said(raw=raw))
+        _note(step, news, message.node_id)
+    NODES.put(step, Seen(timestamp=message.timestamp, barred=barred), message.node_id)
+    SAID.put(step, Said(raw=raw), message.node_id)
     _relay(step, origin, raw)
 
 
 def _relay(step: Step, origin: bytes, raw: bytes) -> None:
     """What is new is passed on at the end of the batch, in the order in which it was believed."""
-    number = (step.get("~relayed") or 0) + 1
-    step.put("~relayed", number)
-    step.put(f"~relay/{number}", Relay(peer=origin, raw=raw))
+    number = (RELAYED.get(step) or 0) + 1
+    RELAYED.put(step, number)
+    RELAYS.put(step, Relay(peer=origin, raw=raw), number)
 
 
 # ---- what is believed --------------------------------------------------------------------------
@@ -230,7 +234,7 @@ def hear_update(
 ) -> None:
     """A channel_update of a channel that we know. Raises `Refused`."""
     way = message.channel_flags & DIRECTION
-    edge = step.get(edge_key(message.short_channel_id))
+    edge = EDGES.need(step, message.short_channel_id)
     check_time(message.timestamp, edge.times[way], now)
     policy = announce.policy_of(message)
     if edge.spent_height is not None and not policy.disabled:
@@ -255,7 +259,7 @@ def hear_node(
     step: Step, raw: bytes, message: NodeAnnouncement, now: float, origin: bytes = b""
 ) -> None:
     """A node_announcement of a node with a channel. Raises `Refused`."""
-    known = step.get(node_key(message.node_id))
+    known = NODES.get(step, message.node_id)
     check_time(message.timestamp, known.timestamp if known is not None else 0, now)
     check_node(raw, message)
     put_node(step, raw, message, origin)
@@ -283,7 +287,7 @@ def check_time(timestamp: int, known: int, now: float) -> None:
 
 def of_channel(step: Step, scid: bytes) -> list[bytes]:
     """Announcement, then updates; nothing without an update or when it is spent."""
-    edge = step.get(edge_key(scid))
+    edge = EDGES.get(step, scid)
     updates = [said(step, scid, way) for way in (0, 1)]
     known = [raw for raw in updates if raw is not None]
     announcement = said(step, scid)

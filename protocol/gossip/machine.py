@@ -9,9 +9,10 @@ router (`News`).
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import assert_never
 
 from protocol.bitcoin.transaction import parse_block
-from protocol.chain.items import Found, LostBlock, NewBlock, NextBlock, Tip
+from protocol.chain.items import TIP, Found, LostBlock, NewBlock, NextBlock, Tip
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed
 from protocol.gossip import asking, feeding, graph, serving, strangers, view
@@ -19,8 +20,6 @@ from protocol.gossip.graph import Refused
 from protocol.gossip.items import (
     Complain,
     Digested,
-    Epoch,
-    Followed,
     FromWire,
     OwnChannel,
     OwnChannels,
@@ -30,6 +29,22 @@ from protocol.gossip.items import (
     WireDrained,
 )
 from protocol.gossip.own import Owner
+from protocol.gossip.rows import (
+    CHECKED,
+    DIGESTED,
+    EDGES,
+    EPOCH,
+    FOLLOWED,
+    KEEPERS,
+    KEEPS,
+    KEPT,
+    OWN,
+    STRIKES,
+    TICKED,
+    UP,
+    Epoch,
+    Followed,
+)
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded
 from protocol.wire import gossip
@@ -40,11 +55,10 @@ from protocol.wire.gossip import (
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
-from protocol.wire.message import Message
 
 CHECK_SECONDS, TICK_SECONDS = 24 * 3600, 30.0
 REORG_BLOCKS = 100  # read again after a reorganisation, however deep it was
-QUERIES: dict[int, type[Message]] = {
+QUERIES: dict[int, type[serving.Query]] = {
     cls.TYPE: cls
     for cls in (
         gossip.QueryShortChannelIds,
@@ -53,11 +67,18 @@ QUERIES: dict[int, type[Message]] = {
     )
 }
 
+Heard = (
+    OwnChannel | OwnChannels | ChannelEnded | FromWire | PeerUp | PeerDown | WireDrained | Tip
+    | NewBlock | LostBlock | Found | Since | Ask
+)  # fmt: skip
+
 
 class Machine:
     """The gossiper's decisions. `shown`: see `protocol.gossip.own.Owner`."""
 
     name = "gossiper"
+    hears = Heard
+    keeps = KEEPS
 
     def __init__(
         self,
@@ -74,15 +95,15 @@ class Machine:
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         match name:
             case None:
-                if step.get("epoch") is None:
-                    step.put("epoch", Epoch(value=at.entropy[:8]))
+                if EPOCH.get(step) is None:
+                    EPOCH.put(step, Epoch(value=at.entropy[:8]))
                 graph.count(step)
-                step.put("~checked", at.unix_seconds)
+                CHECKED.put(step, at.unix_seconds)
                 self.own.check_all(step, at)
                 self.own.all_away(step, at)
                 step.wake(at.unix_seconds + TICK_SECONDS)
             case "peers":
-                for _, up in list(step.each("~up")):
+                for _, up in list(UP.each(step)):
                     self._peer_down(step, up.peer, at)
             case "payments":
                 self.own.tell_payments(step)
@@ -93,14 +114,14 @@ class Machine:
     def wake(self, step: Step, at: Moment) -> None:
         feeding.go_on(step, at)
         self.own.look_who_is_away(step, at)
-        if at.unix_seconds - (step.get("~ticked") or 0.0) < TICK_SECONDS:
+        if at.unix_seconds - (TICKED.get(step) or 0.0) < TICK_SECONDS:
             return
-        step.put("~ticked", at.unix_seconds)
+        TICKED.put(step, at.unix_seconds)
         step.wake(at.unix_seconds + TICK_SECONDS)
         asking.give_up_waiting(step, at)
         self.own.ask_for_what_is_missing(step)
-        if at.unix_seconds - step.get("~checked") >= CHECK_SECONDS:
-            step.put("~checked", at.unix_seconds)
+        if at.unix_seconds - CHECKED.need(step) >= CHECK_SECONDS:
+            CHECKED.put(step, at.unix_seconds)
             self._forget_stale(step, at)
             self.own.check_all(step, at)
 
@@ -116,13 +137,13 @@ class Machine:
         """Peers may send more. While too many channels wait for the chain, only those may that we
         have a channel with: their connection carries money too, and what is too much is dropped."""
         full = strangers.waiting(step) > strangers.MAX_PENDING // 2
-        ours = {own.facts.theirs.node_id for own in step.scan("own/").values()} if full else set()
-        for name, size in list(step.each("~digested")):
-            if not full or bytes.fromhex(name) in ours:
-                step.drop(f"~digested/{name}")
-                step.say("peers", Digested(peer=bytes.fromhex(name), size=size))
+        ours = {own.facts.theirs.node_id for own in OWN.below(step).values()} if full else set()
+        for (peer,), size in list(DIGESTED.each(step)):
+            if not full or peer in ours:
+                DIGESTED.drop(step, peer)
+                step.say("peers", Digested(peer=peer, size=size))
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case FromWire():
                 self._from_wire(step, item, at)
@@ -131,7 +152,7 @@ class Machine:
             case WireDrained():
                 serving.drained(step, item.peer)
             case OwnChannel():
-                step.put(f"~keeper/{item.channel_id.hex()}", sender)
+                KEEPERS.put(step, sender, item.channel_id)
                 self.own.one(step, item, at)
                 self._hear_kept(step, item.theirs.node_id, at)
             case OwnChannels():
@@ -154,20 +175,20 @@ class Machine:
             case Ask():
                 self._ask(step, item, at)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     def _peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
         serving.gone(step, peer)
-        for kind in ("strikes", "digested", "kept"):
-            step.drop(f"~{kind}/{peer.hex()}")
+        for known in (STRIKES, DIGESTED, KEPT):
+            known.drop(step, peer)
         asking.peer_down(step, peer)
         self.own.peer_down(step, peer, at)
 
     # ---- what others say ----
 
     def _from_wire(self, step: Step, item: FromWire, at: Moment) -> None:
-        key = f"~digested/{item.peer.hex()}"
-        step.put(key, (step.get(key) or 0) + len(item.message))
+        size = (DIGESTED.get(step, item.peer) or 0) + len(item.message)
+        DIGESTED.put(step, size, item.peer)
         try:
             self._hear(step, item.peer, item.message, at)
         except Refused as refused:
@@ -200,7 +221,7 @@ class Machine:
         message = ChannelUpdate.decode(raw[2:])
         if message.chain_hash != self.node.chain_hash:
             raise Refused
-        if step.get(graph.edge_key(message.short_channel_id)) is not None:
+        if EDGES.get(step, message.short_channel_id) is not None:
             graph.hear_update(step, raw, message, now, peer)
         elif self.own.hear_update(step, peer, raw, message, now):
             pass
@@ -217,17 +238,17 @@ class Machine:
 
     def _tip(self, step: Step, tip: Tip) -> None:
         """ "SHOULD forget a channel after a 72-block delay"."""
-        step.put("~tip", tip)
+        TIP.put(step, tip)
         strangers.grown(step, tip.height)
         self._follow(step)
-        for key, edge in list(step.each("edge")):
+        for (scid,), edge in list(EDGES.each(step)):
             spent = edge.spent_height
             if spent is not None and tip.height - spent >= graph.FORGET_BLOCKS:
-                graph.forget_edge(step, bytes.fromhex(key))
+                graph.forget_edge(step, scid)
 
     def _follow(self, step: Step) -> None:
         """Block by block, from the one that was read last; the first one is the tip."""
-        last, tip = step.get("followed"), step.get("~tip")
+        last, tip = FOLLOWED.get(step), TIP.get(step)
         if tip is not None and (last is None or last.hash != tip.hash):
             height, block = (-1, bytes(32)) if last is None else (last.height, last.hash)
             step.say("chain", NextBlock(height=height, hash=block))
@@ -235,7 +256,7 @@ class Machine:
     def _block(self, step: Step, item: NewBlock) -> None:
         """Which channels does this block end?"""
         block = parse_block(item.raw)
-        last = step.get("followed")
+        last = FOLLOWED.get(step)
         if last is not None and last.hash not in (b"", block.previous):
             return
         spent = {
@@ -243,33 +264,32 @@ class Machine:
             for tx in block.transactions[1:]
             for spend in tx.inputs
         }
-        for key, edge in list(step.each("edge")) if spent else ():
-            scid = bytes.fromhex(key)
+        for (scid,), edge in list(EDGES.each(step)) if spent else ():
             if edge.spent_height is None and (edge.txid, graph.vout(scid)) in spent:
                 graph.spend(step, scid, item.height)
-        step.put("followed", Followed(height=item.height, hash=block.hash))
+        FOLLOWED.put(step, Followed(height=item.height, hash=block.hash))
         self._follow(step)
 
     def _lost_block(self, step: Step, item: LostBlock) -> None:
         """A reorganisation: what these blocks ended lives again, and they are read anew."""
-        last = step.get("followed")
+        last = FOLLOWED.get(step)
         if last is None or last.height != item.height:
             return
         back = max(0, item.height - REORG_BLOCKS)
-        for key, edge in list(step.each("edge")):
+        for (scid,), edge in list(EDGES.each(step)):
             if edge.spent_height is not None and edge.spent_height > back:
-                graph.spend(step, bytes.fromhex(key), None)
-        step.put("followed", Followed(height=back, hash=b""))
+                graph.spend(step, scid, None)
+        FOLLOWED.put(step, Followed(height=back, hash=b""))
         self._follow(step)
 
     def _forget_stale(self, step: Step, at: Moment) -> None:
         """ "MAY prune a channel should the timestamp of the latest channel_update in either
         direction be older than two weeks"."""
-        ours = {own.facts.scid.hex() for own in step.scan("own/").values()}
-        for key, edge in list(step.each("edge")):
+        ours = {own.facts.scid for own in OWN.below(step).values()}
+        for (scid,), edge in list(EDGES.each(step)):
             newest = max(edge.heard, *edge.times)
-            if at.unix_seconds - newest >= graph.STALE_SECONDS and key not in ours:
-                graph.forget_edge(step, bytes.fromhex(key))
+            if at.unix_seconds - newest >= graph.STALE_SECONDS and scid not in ours:
+                graph.forget_edge(step, scid)
 
     # ---- questions ----
 

@@ -6,6 +6,7 @@ been away for a while says so (disabled), and says again when it is back.
 
 from __future__ import annotations
 
+from protocol.chain.items import TIP
 from protocol.channel.state import alias_of, scid_text
 from protocol.crypto import secp
 from protocol.crypto.keys import ChannelSecrets, NodeKey
@@ -13,7 +14,22 @@ from protocol.errors import Malformed
 from protocol.gossip import announce, asking, graph, terms
 from protocol.gossip.announce import Side
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import Own, OwnChannel, OwnChannels, Reconnect, Said, ToWire
+from protocol.gossip.items import OwnChannel, OwnChannels, Reconnect, ToWire
+from protocol.gossip.rows import (
+    AWAY,
+    EDGES,
+    HEARD,
+    KEEPERS,
+    KEPT,
+    NODES,
+    OFF,
+    OWN,
+    SILENT,
+    UP,
+    UPDATES,
+    Own,
+    Said,
+)
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -50,50 +66,49 @@ class Owner:
     def all(self, step: Step, monitor: str, item: OwnChannels, at: Moment) -> None:
         """A channel that its monitor does not have any more is gone; one that no monitor has
         spoken of is gone when all have spoken."""
-        step.put(f"~heard/{monitor}", True)
-        all_said = len(step.scan("~heard/")) >= item.of
+        HEARD.put(step, True, monitor)
+        all_said = len(HEARD.below(step)) >= item.of
         alive = {facts.channel_id for facts in item.all}
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             cid = own.facts.channel_id
-            keeper = monitor if cid in alive else step.get(f"~keeper/{cid.hex()}")
+            keeper = monitor if cid in alive else KEEPERS.get(step, cid)
             if keeper == monitor and cid not in alive or keeper is None and all_said:
                 self.ended(step, cid)
         for facts in item.all:
-            step.put(f"~keeper/{facts.channel_id.hex()}", monitor)
+            KEEPERS.put(step, monitor, facts.channel_id)
         for facts in item.all:
             self.one(step, facts, at)
 
     def one(self, step: Step, facts: OwnChannel, at: Moment) -> None:
-        key = f"own/{facts.channel_id.hex()}"
-        known = step.get(key)
+        known = OWN.get(step, facts.channel_id)
         if known is not None and known.facts.scid != facts.scid:
             graph.forget_edge(step, known.facts.scid)  # a reorganisation put it elsewhere
         own = Own(facts=facts, policy=terms.default_policy(facts))
         if known is not None:
             own = known.but(facts=facts)
         if own != known:
-            step.put(key, own)
+            OWN.put(step, own, facts.channel_id)
             terms.tell_payments(step, own)
         self.check(step, own, at)
 
     def ended(self, step: Step, channel_id: bytes) -> None:
-        own = step.get(f"own/{channel_id.hex()}")
+        own = OWN.get(step, channel_id)
         if own is not None:
-            step.drop(f"own/{channel_id.hex()}")
-            if step.get(graph.edge_key(own.facts.scid)) is None:
+            OWN.drop(step, channel_id)
+            if EDGES.get(step, own.facts.scid) is None:
                 for way in (0, 1):
-                    step.drop(graph.said_key(own.facts.scid, way))
-            tip = step.get("~tip")
+                    UPDATES.drop(step, own.facts.scid, way)
+            tip = TIP.get(step)
             graph.spend(step, own.facts.scid, tip.height if tip is not None else 0)
 
     def tell_payments(self, step: Step) -> None:
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             terms.tell_payments(step, own)
 
     # ---- the comparison ----
 
     def check_all(self, step: Step, at: Moment) -> None:
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             self.check(step, own, at)
 
     def check(self, step: Step, own: Own, at: Moment) -> None:
@@ -108,7 +123,7 @@ class Owner:
             graph.add_edge(step, raw, message, funding, at.unix_seconds)
         for node in (self.node.id, own.facts.theirs.node_id):
             if graph.said(step, node) is None:
-                step.drop(graph.node_key(node))
+                NODES.drop(step, node)
         self._renew_update(step, own, at)
         self._renew_node(step, at)
         self.ask_for_theirs(step, own)
@@ -117,11 +132,11 @@ class Owner:
         """ "MAY create a channel_update to communicate the channel parameters to the channel peer,
         even though the channel has not yet been announced"."""
         peer = own.facts.theirs.node_id
-        if step.get(f"~up/{peer.hex()}") is None:
+        if UP.get(step, peer) is None:
             return
         way = announce.direction(self.node.id, peer)
         timestamp = _later(own.told_at, at)
-        step.put(f"own/{own.facts.channel_id.hex()}", own.but(told_at=timestamp))
+        OWN.put(step, own.but(told_at=timestamp), own.facts.channel_id)
         raw = announce.update(
             self.node.chain_hash, own.facts.called, way, timestamp, own.policy, self.node.secret,
             message_flags=MUST_BE_ONE | DONT_FORWARD,
@@ -132,13 +147,13 @@ class Owner:
         """An update of a channel that we know nothing of. The peer may be faster than our own
         monitors; some never say it again, so the last few are kept."""
         if len(raw) <= MAX_KEPT_BYTES:
-            known = step.get(f"~kept/{peer.hex()}") or ()
-            step.put(f"~kept/{peer.hex()}", (*known, raw)[-MAX_KEPT:])
+            known = KEPT.get(step, peer) or ()
+            KEPT.put(step, (*known, raw)[-MAX_KEPT:], peer)
 
     def kept(self, step: Step, peer: bytes) -> tuple[bytes, ...]:
         """Given once."""
-        found: tuple[bytes, ...] = step.get(f"~kept/{peer.hex()}") or ()
-        step.drop(f"~kept/{peer.hex()}")
+        found = KEPT.get(step, peer) or ()
+        KEPT.drop(step, peer)
         return found
 
     def hear_update(
@@ -148,7 +163,7 @@ class Owner:
 
         It counts in the graph as soon as the channel stands there: nobody may say it again.
         """
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             facts, theirs = own.facts, announce.policy_of(message)
             if facts.theirs.node_id != peer or facts.their_half is not None:
                 continue
@@ -166,10 +181,10 @@ class Owner:
                 raise Refused
             if theirs != own.theirs:
                 own = own.but(theirs=theirs)
-                step.put(f"own/{facts.channel_id.hex()}", own)
+                OWN.put(step, own, facts.channel_id)
                 terms.tell_payments(step, own)
             if message.short_channel_id == facts.scid and not message.message_flags & DONT_FORWARD:
-                step.put(graph.said_key(facts.scid, way), Said(raw=raw))
+                UPDATES.put(step, Said(raw=raw), facts.scid, way)
             return True
         return False
 
@@ -179,13 +194,13 @@ class Owner:
         """Core Lightning's `setchannel`: of one channel, of all with a peer, or of "all"."""
         wanted = ask.params["id"]
         rows = []
-        for key, own in step.scan("own/").items():
+        for key, own in OWN.below(step).items():
             facts = own.facts
             names = (facts.channel_id.hex(), scid_text(facts.scid), facts.theirs.node_id.hex())
             if wanted != "all" and wanted not in names:
                 continue
             own = own.but(policy=terms.changed(own, ask.params))
-            step.put(key, own)
+            OWN.put(step, own, *key)
             terms.tell_payments(step, own)
             self.check(step, own, at)
             rows.append(terms.shown(own))
@@ -197,7 +212,7 @@ class Owner:
     def policies(self, step: Step) -> dict[str, dict[str, object]]:
         """By channel id: what both ends ask for, as `listpeerchannels` shows it."""
         found = {}
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             theirs = own.theirs
             way = announce.direction(own.facts.theirs.node_id, self.node.id)
             if theirs is None:
@@ -231,7 +246,7 @@ class Owner:
     def _renew_update(self, step: Step, own: Own, at: Moment) -> None:
         scid, way = own.facts.scid, announce.direction(self.node.id, own.facts.theirs.node_id)
         known = graph.said(step, scid, way)
-        edge = step.get(graph.edge_key(scid))
+        edge = EDGES.need(step, scid)
         policy = own.policy.but(disabled=self._is_off(step, own))
         said = _update(known)
         if said is not None and not _is_old(said.timestamp, at):
@@ -245,7 +260,7 @@ class Owner:
         graph.put_update(step, raw, ChannelUpdate.decode(raw[2:]), policy)
 
     def _renew_node(self, step: Step, at: Moment) -> None:
-        known, raw = step.get(graph.node_key(self.node.id)), graph.said(step, self.node.id)
+        known, raw = NODES.get(step, self.node.id), graph.said(step, self.node.id)
         last = known.timestamp if known is not None else 0
         message = NodeAnnouncement(
             signature=bytes(64),
@@ -267,15 +282,15 @@ class Owner:
     # ---- the peer's absence ----
 
     def _is_off(self, step: Step, own: Own) -> bool:
-        return step.get(f"~off/{own.facts.theirs.node_id.hex()}") is not None
+        return OFF.get(step, own.facts.theirs.node_id) is not None
 
     def peer_up(self, step: Step, peer: bytes, at: Moment) -> None:
         """It is told what we say of our channels with it, also when it was told before: either
         side may have died with it in hand."""
-        step.drop(f"~away/{peer.hex()}")
-        step.drop(f"~off/{peer.hex()}")
+        AWAY.drop(step, peer)
+        OFF.drop(step, peer)
         messages: list[bytes | None] = []
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             if own.facts.theirs.node_id == peer:
                 self.check(step, own, at)
                 if own.facts.their_half is not None:
@@ -289,42 +304,42 @@ class Owner:
     def ask_for_what_is_missing(self, step: Step) -> None:
         """Again and again: a question may have been lost. Some answer none, but give all that they
         know on a new connection: that is tried once in a while."""
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             peer, scid = own.facts.theirs.node_id, own.facts.scid
-            way, key = announce.direction(peer, self.node.id), f"~silent/{peer.hex()}"
+            way = announce.direction(peer, self.node.id)
             if own.facts.their_half is None or graph.said(step, scid, way) is not None:
                 continue
             self.ask_for_theirs(step, own)
-            times = (step.get(key) or 0) + 1
-            step.put(key, times % RECONNECT_EVERY)
+            times = (SILENT.get(step, peer) or 0) + 1
+            SILENT.put(step, times % RECONNECT_EVERY, peer)
             if times == RECONNECT_AFTER:
                 step.say("peers", Reconnect(peer=peer))
 
     def peer_down(self, step: Step, peer: bytes, at: Moment) -> None:
         """Said only when it lasts: connections break all the time."""
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             if own.facts.theirs.node_id == peer:
-                step.put(f"~away/{peer.hex()}", at.unix_seconds)
+                AWAY.put(step, at.unix_seconds, peer)
                 step.wake(at.unix_seconds + DISABLE_SECONDS)
 
     def all_away(self, step: Step, at: Moment) -> None:
         """A start: nobody is connected yet."""
-        for own in step.scan("own/").values():
+        for own in OWN.below(step).values():
             self.peer_down(step, own.facts.theirs.node_id, at)
 
     def look_who_is_away(self, step: Step, at: Moment) -> None:
-        for name, since in list(step.each("~away")):
+        for (peer,), since in list(AWAY.each(step)):
             if at.unix_seconds - since >= DISABLE_SECONDS:
-                step.drop(f"~away/{name}")
-                step.put(f"~off/{name}", True)
-                for own in step.scan("own/").values():
-                    if own.facts.theirs.node_id.hex() == name and own.facts.their_half:
+                AWAY.drop(step, peer)
+                OFF.put(step, True, peer)
+                for own in OWN.below(step).values():
+                    if own.facts.theirs.node_id == peer and own.facts.their_half:
                         self._renew_update(step, own, at)
 
 
 def _is_right(step: Step, scid: bytes, funding: tuple[bytes, int]) -> bool:
     """The edge as it should be, with a proof that holds, and every update that it counts."""
-    edge, raw = step.get(graph.edge_key(scid)), graph.said(step, scid)
+    edge, raw = EDGES.get(step, scid), graph.said(step, scid)
     if edge is None or raw is None or (edge.txid, edge.capacity_sat) != funding:
         return False
     if any(time and graph.said(step, scid, way) is None for way, time in enumerate(edge.times)):

@@ -6,7 +6,8 @@ from typing import Any
 
 from protocol.channel.state import scid_text
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import Own, OwnChannel, OwnTerms
+from protocol.gossip.items import OwnChannel, OwnTerms
+from protocol.gossip.rows import Own
 from protocol.machine import Step
 
 DELTA, BASE_MSAT, PPM = 80, 1000, 10

@@ -8,7 +8,7 @@ from typing import Any
 from protocol.channel.state import scid_from_text, scid_text
 from protocol.errors import Malformed
 from protocol.gossip import addresses, graph
-from protocol.gossip.items import Edge
+from protocol.gossip.rows import DEGREES, EDGES, Edge
 from protocol.machine import Step
 from protocol.wire.gossip import (
     DIRECTION,
@@ -22,8 +22,7 @@ from protocol.wire.gossip import (
 def listchannels(step: Step, params: dict[str, Any]) -> list[dict[str, Any]]:
     """params: short_channel_id (text), source, destination (node ids in hex); at most one."""
     rows = []
-    for name, edge in _edges(step, params.get("short_channel_id")):
-        scid = bytes.fromhex(name)
+    for scid, edge in _edges(step, params.get("short_channel_id")):
         for direction in (0, 1):
             ends = edge.nodes if direction == 0 else edge.nodes[::-1]
             source, destination = (node.hex() for node in ends)
@@ -58,25 +57,26 @@ def _half(step: Step, scid: bytes, edge: Edge, update: ChannelUpdate) -> dict[st
     }
 
 
-def _edges(step: Step, name: str | None) -> Iterator[tuple[str, Edge]]:
+def _edges(step: Step, name: str | None) -> Iterator[tuple[bytes, Edge]]:
     """In order of the short channel ids."""
     if name is None:
-        yield from sorted(step.each("edge"))
+        yield from ((scid, edge) for (scid,), edge in EDGES.below(step).items())
         return
     scid = scid_from_text(name)
-    edge = step.get(graph.edge_key(scid)) if scid is not None else None
+    edge = EDGES.get(step, scid) if scid is not None else None
     if scid is not None and edge is not None:
-        yield scid.hex(), edge
+        yield scid, edge
 
 
 def listnodes(step: Step, params: dict[str, Any]) -> list[dict[str, Any]]:
     """params: id (hex). A node that has not announced itself is known by its id alone."""
     wanted = params.get("id")
     if wanted is not None:
-        known = [wanted] if graph.degree(step, bytes.fromhex(wanted)) else []
+        node = bytes.fromhex(wanted)
+        known = [node] if graph.degree(step, node) else []
     else:
-        known = sorted(name for name, _ in step.each("~degree"))
-    return [_node(step, bytes.fromhex(name)) for name in known]
+        known = [node for (node,) in DEGREES.below(step)]
+    return [_node(step, node) for node in known]
 
 
 def _node(step: Step, node: bytes) -> dict[str, Any]:

@@ -13,41 +13,41 @@ from protocol.channel import items
 from protocol.channel.items import FORWARD, claim_hold, forward_hold
 from protocol.machine import Step
 from protocol.monitor import htlcs
-from protocol.monitor.items import Claim, ClaimFound, ClaimKept, KeptClaim, Release, SettleKept
+from protocol.monitor.items import Claim, ClaimFound, ClaimKept, Release, SettleKept
+from protocol.monitor.rows import CLAIMS, HTLCS, PREIMAGES, KeptClaim
 
 
-def holds(step: Step, cid: str) -> tuple[str, ...]:
+def holds(step: Step, cid: bytes) -> tuple[str, ...]:
     """The reasons, by name, why this channel applies no revoke_and_ack now."""
     claimed = [
         claim_hold(row.claim.payment_id)
-        for row in step.scan(f"claim/{cid}/").values()
+        for row in CLAIMS.below(step, cid).values()
         if not row.released
     ]
     forwarded = [
-        forward_hold(int(key.rpartition("/")[2]))
-        for key, row in step.scan(f"preimage/{cid}/").items()
-        if not row.released and _is_forward(step, cid, key.rpartition("/")[2])
+        forward_hold(number)
+        for (_, number), row in PREIMAGES.below(step, cid).items()
+        if not row.released and _is_forward(step, cid, number)
     ]
     return (*claimed, *forwarded)
 
 
-def _is_forward(step: Step, cid: str, number: str) -> bool:
-    htlc = step.get(f"htlc/{cid}/ours/{number}")
+def _is_forward(step: Step, cid: bytes, number: int) -> bool:
+    htlc = HTLCS.get(step, cid, "ours", number)
     return htlc is not None and htlc.origin.startswith(FORWARD)
 
 
 def claim(step: Step, item: Claim) -> None:
     """Written at most once for each channel, and never queued behind anything."""
-    cid = item.channel_id.hex()
-    key = f"claim/{cid}/{item.payment_id.hex()}"
+    cid = item.channel_id
     alive = [
         number
         for channel, number in item.parts
-        if channel == item.channel_id and step.get(f"htlc/{cid}/theirs/{number}") is not None
+        if channel == item.channel_id and HTLCS.get(step, cid, "theirs", number) is not None
     ]
-    if step.get(key) is None and alive:
+    if CLAIMS.get(step, cid, item.payment_id) is None and alive:
         alone = len(item.channels) == 1
-        step.put(key, KeptClaim(claim=item, released=alone))
+        CLAIMS.put(step, KeptClaim(claim=item, released=alone), cid, item.payment_id)
         if not alone:
             # before the preimage can leave: the peer's answer to it finds the channel held
             hold = claim_hold(item.payment_id)
@@ -73,29 +73,32 @@ def settled_upstream(step: Step, item: items.Settle) -> None:
 
 def release(step: Step, item: Release) -> None:
     """Durable wherever it has to be: the channel goes on."""
-    cid = item.channel_id.hex()
+    cid = item.channel_id
     kind, _, name = item.hold.partition("/")
-    key = f"claim/{cid}/{name}" if kind == "claim" else f"preimage/{cid}/{name}"
-    row = step.get(key)
-    if row is not None:
-        step.put(key, row.but(released=True))
-        if kind == "claim":
-            forget(step, cid, row.claim.payment_id)
+    if kind == "claim":
+        payment_id = bytes.fromhex(name)
+        claimed = CLAIMS.get(step, cid, payment_id)
+        if claimed is not None:
+            CLAIMS.put(step, claimed.but(released=True), cid, payment_id)
+            forget(step, cid, payment_id)
+    else:
+        preimage = PREIMAGES.get(step, cid, int(name))
+        if preimage is not None:
+            PREIMAGES.put(step, preimage.but(released=True), cid, int(name))
     step.say("peers", items.Unheld(channel_id=item.channel_id, hold=item.hold))
 
 
-def forget(step: Step, cid: str, payment_id: bytes) -> None:
+def forget(step: Step, cid: bytes, payment_id: bytes) -> None:
     """Once it is released, and all its parts on this channel are irrevocably gone."""
-    key = f"claim/{cid}/{payment_id.hex()}"
-    row = step.get(key)
+    row = CLAIMS.get(step, cid, payment_id)
     if row is None or not row.released:
         return
-    here = [number for channel, number in row.claim.parts if channel.hex() == cid]
-    if all(step.get(f"htlc/{cid}/theirs/{number}") is None for number in here):
-        step.drop(key)
+    here = [number for channel, number in row.claim.parts if channel == cid]
+    if all(HTLCS.get(step, cid, "theirs", number) is None for number in here):
+        CLAIMS.drop(step, cid, payment_id)
 
 
 def found(step: Step) -> None:
     """To payments, which has started or asks: every claim that is not forgotten."""
-    for row in step.scan("claim/").values():
+    for row in CLAIMS.below(step).values():
         step.tell("payments", ClaimFound(claim=row.claim, released=row.released))

@@ -3,55 +3,55 @@
 from __future__ import annotations
 
 from protocol.channel import items, stages
-from protocol.channel.state import Htlc
+from protocol.channel.state import Htlc, placed
 from protocol.machine import Step
-from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands, Preimage
+from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands
+from protocol.monitor.rows import HTLCS, OFFERS, PREIMAGES, SETTLES, WATCHES, Preimage
 
 # ---- wishes of payments -------------------------------------------------------------------------
 
 
 def offer(step: Step, item: items.Offer) -> None:
-    cid = item.channel_id.hex()
-    step.put(f"offer/{cid}/{item.origin}", item)
+    cid = item.channel_id
+    OFFERS.put(step, item, cid, item.origin)
     step.say("peers", item)
-    watch = step.get(f"watch/{cid}")
+    watch = WATCHES.get(step, cid)
     if watch is None or watch.ended is not None:
         refuse(step, cid, item.origin, "the channel is closed")
 
 
 def withdraw(step: Step, item: items.Withdraw) -> None:
-    key = f"offer/{item.channel_id.hex()}/{item.origin}"
-    found = step.get(key)
+    found = OFFERS.get(step, item.channel_id, item.origin)
     if found is not None:
-        step.put(key, found.but(withdrawn=True))
+        OFFERS.put(step, found.but(withdrawn=True), item.channel_id, item.origin)
         step.say("peers", found.but(withdrawn=True))
 
 
 def settle(step: Step, item: items.Settle) -> None:
     """The first answer stands: an HTLC whose preimage is known is never failed."""
-    cid = item.channel_id.hex()
-    known = step.get(f"settle/{cid}/{item.htlc_id}")
-    alive = step.get(f"htlc/{cid}/theirs/{item.htlc_id}") is not None
+    cid = item.channel_id
+    known = SETTLES.get(step, cid, item.htlc_id)
+    alive = HTLCS.get(step, cid, "theirs", item.htlc_id) is not None
     if alive and known is None:
-        step.put(f"settle/{cid}/{item.htlc_id}", item)
+        SETTLES.put(step, item, cid, item.htlc_id)
         step.say("peers", item)
 
 
-def refuse(step: Step, cid: str, origin: str, reason: str, *, final: bool = True) -> None:
-    if step.get(f"offer/{cid}/{origin}") is not None:
-        step.drop(f"offer/{cid}/{origin}")
+def refuse(step: Step, cid: bytes, origin: str, reason: str, *, final: bool = True) -> None:
+    if OFFERS.get(step, cid, origin) is not None:
+        OFFERS.drop(step, cid, origin)
         step.tell("payments", HtlcRefused(origin=origin, reason=reason, final=final))
 
 
 # ---- what becomes of them -----------------------------------------------------------------------
 
 
-def moved(step: Step, cid: str, htlc: Htlc) -> None:
+def moved(step: Step, cid: bytes, htlc: Htlc) -> None:
     """An HTLC is new, or stands elsewhere in its life."""
-    old = step.get(f"htlc/{cid}/{htlc.key}")
-    step.put(f"htlc/{cid}/{htlc.key}", htlc)
-    if htlc.ours and step.get(f"offer/{cid}/{htlc.origin}") is not None:
-        step.drop(f"offer/{cid}/{htlc.origin}")
+    old = HTLCS.get(step, cid, htlc.side, htlc.id)
+    HTLCS.put(step, htlc, cid, htlc.side, htlc.id)
+    if htlc.ours and OFFERS.get(step, cid, htlc.origin) is not None:
+        OFFERS.drop(step, cid, htlc.origin)
     if htlc.failure and not htlc.ours:
         _said(step, cid, htlc)
     was = old.stage if old is not None else stages.PROPOSED
@@ -59,17 +59,16 @@ def moved(step: Step, cid: str, htlc: Htlc) -> None:
         step.tell("payments", arrived(cid, htlc))
 
 
-def _said(step: Step, cid: str, htlc: Htlc) -> None:
+def _said(step: Step, cid: bytes, htlc: Htlc) -> None:
     """The failure stands in the HTLC now, signed: of the wish it is enough that it was one."""
-    key = f"settle/{cid}/{htlc.id}"
-    answer = step.get(key)
+    answer = SETTLES.get(step, cid, htlc.id)
     if answer is not None and answer.failure:
-        step.put(key, answer.but(failure=b""))
+        SETTLES.put(step, answer.but(failure=b""), cid, htlc.id)
 
 
-def arrived(cid: str, htlc: Htlc) -> HtlcArrived:
+def arrived(cid: bytes, htlc: Htlc) -> HtlcArrived:
     return HtlcArrived(
-        channel_id=bytes.fromhex(cid),
+        channel_id=cid,
         htlc_id=htlc.id,
         amount_msat=htlc.amount_msat,
         payment_hash=htlc.payment_hash,
@@ -82,26 +81,26 @@ def arrived(cid: str, htlc: Htlc) -> HtlcArrived:
 def standing(step: Step) -> None:
     """Payments has lost its snapshot: it hears of all that is under way, then of all that waits for
     an answer, then of the preimages that are owed upstream."""
-    rows = [(key.split("/"), htlc) for key, htlc in step.scan("htlc/").items()]
-    for item in step.scan("offer/").values():
-        _stands(step, item.channel_id.hex(), item)
-    for (_, cid, whose, number), htlc in rows:
-        if whose == "ours" and step.get(f"preimage/{cid}/{number}") is None:
+    rows = HTLCS.below(step).items()
+    for item in OFFERS.below(step).values():
+        _stands(step, item.channel_id, item)
+    for (cid, whose, number), htlc in rows:
+        if whose == "ours" and PREIMAGES.get(step, cid, number) is None:
             _stands(step, cid, htlc)
-    for (_, cid, whose, number), htlc in rows:
-        answered = step.get(f"settle/{cid}/{number}") is not None
+    for (cid, whose, number), htlc in rows:
+        answered = SETTLES.get(step, cid, number) is not None
         if whose == "theirs" and htlc.stage == stages.COMMITTED and not answered:
             step.tell("payments", arrived(cid, htlc))
-    for (_, cid, whose, number), htlc in rows:
-        known = step.get(f"preimage/{cid}/{number}") if whose == "ours" else None
+    for (cid, whose, number), htlc in rows:
+        known = PREIMAGES.get(step, cid, number) if whose == "ours" else None
         if known is not None and not known.released:
             step.tell("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
 
 
-def _stands(step: Step, cid: str, one: Htlc | items.Offer) -> None:
+def _stands(step: Step, cid: bytes, one: Htlc | items.Offer) -> None:
     stands = HtlcStands(
         origin=one.origin,
-        channel_id=bytes.fromhex(cid),
+        channel_id=cid,
         amount_msat=one.amount_msat,
         payment_hash=one.payment_hash,
         cltv_expiry=one.cltv_expiry,
@@ -109,30 +108,30 @@ def _stands(step: Step, cid: str, one: Htlc | items.Offer) -> None:
     step.tell("payments", stands)
 
 
-def gone(step: Step, cid: str, key: str) -> bytes:
+def gone(step: Step, cid: bytes, key: str) -> bytes:
     """Irrevocably removed: tell how it ended, unless the preimage has been told already.
 
     -> the payment id of the claim that it was a part of, if of any.
     """
-    htlc = step.get(f"htlc/{cid}/{key}")
-    step.drop(f"htlc/{cid}/{key}")
+    htlc = HTLCS.get(step, cid, *placed(key))
+    HTLCS.drop(step, cid, *placed(key))
     if htlc is None:
         return b""
     if not htlc.ours:
-        answer = step.get(f"settle/{cid}/{htlc.id}")
-        step.drop(f"settle/{cid}/{htlc.id}")
+        answer = SETTLES.get(step, cid, htlc.id)
+        SETTLES.drop(step, cid, htlc.id)
         return answer.payment_id if answer is not None else b""
-    if step.get(f"preimage/{cid}/{htlc.id}") is not None:
-        step.drop(f"preimage/{cid}/{htlc.id}")
+    if PREIMAGES.get(step, cid, htlc.id) is not None:
+        PREIMAGES.drop(step, cid, htlc.id)
     elif htlc.stage > stages.COMMITTED:
         step.tell("payments", _ended(cid, htlc))
     return b""
 
 
-def _ended(cid: str, htlc: Htlc) -> HtlcEnded:
+def _ended(cid: bytes, htlc: Htlc) -> HtlcEnded:
     return HtlcEnded(
         origin=htlc.origin,
-        channel_id=bytes.fromhex(cid),
+        channel_id=cid,
         htlc_id=htlc.id,
         preimage=htlc.preimage,
         failure=htlc.failure,
@@ -142,14 +141,14 @@ def _ended(cid: str, htlc: Htlc) -> HtlcEnded:
 
 def learned(step: Step, item: items.LearnedPreimage) -> None:
     """A fact, and money: durable before anything else follows from it."""
-    cid = item.channel_id.hex()
-    htlc = step.get(f"htlc/{cid}/ours/{item.htlc_id}")
-    key = f"preimage/{cid}/{item.htlc_id}"
-    known = step.get(key)
+    cid = item.channel_id
+    htlc = HTLCS.get(step, cid, "ours", item.htlc_id)
+    known = PREIMAGES.get(step, cid, item.htlc_id)
     if htlc is None or known is not None:
-        if htlc is None or known.released:  # it asks again after a restart of ours
+        over = htlc is None or known is None or known.released
+        if over:  # it asks again after a restart of ours
             hold = items.forward_hold(item.htlc_id)
             step.say("peers", items.Unheld(channel_id=item.channel_id, hold=hold))
         return
-    step.put(key, Preimage(value=item.preimage))
+    PREIMAGES.put(step, Preimage(value=item.preimage), cid, item.htlc_id)
     step.tell("payments", _ended(cid, htlc.but(preimage=item.preimage, failure=None)))

@@ -1,8 +1,7 @@
-"""What a monitor hears and tells, and the rows that it keeps beside the channel itself."""
+"""What a monitor hears and tells."""
 
 from __future__ import annotations
 
-from protocol.channel import items
 from protocol.channel.state import Channel
 from protocol.values import Value
 
@@ -111,14 +110,6 @@ class ClaimFound(Value, frozen=True, kw_only=True):
     released: bool
 
 
-class KeptClaim(Value, frozen=True, kw_only=True):
-    """Row "claim/<channel>/<payment id>". `released`: it is durable in all its monitors (and if
-    there are several, payments has written so)."""
-
-    claim: Claim
-    released: bool = False
-
-
 class SettleKept(Value, frozen=True, kw_only=True):
     """To payments: the preimage for this HTLC of theirs is durable, or it is not needed."""
 
@@ -157,7 +148,7 @@ class ThatStands(Value, frozen=True, kw_only=True):
 
 
 class PeerAddress(Value, frozen=True, kw_only=True):
-    """From peers: where this node answered; row "address/<node>". To peers: dial it."""
+    """From peers: where this node answered; kept. To peers: dial it."""
 
     node_id: bytes
     host: str
@@ -176,64 +167,6 @@ class Addresses(Value, frozen=True, kw_only=True):
 
     known: tuple[PeerAddress, ...]
     of: int = 1
-
-
-class Secret(Value, frozen=True, kw_only=True):
-    """Row "secret/<channel>/<bucket>"."""
-
-    index: int
-    value: bytes
-
-
-class Preimage(Value, frozen=True, kw_only=True):
-    """Row "preimage/<channel>/<htlc id>": they fulfilled our HTLC. `released`: of a forward, the
-    preimage is durable upstream too."""
-
-    value: bytes
-    released: bool = False
-
-
-class Watch(Value, frozen=True, kw_only=True):
-    """Row "watch/<channel>": what the monitor itself knows of the channel.
-
-    `since`: the first height at which its funding output may be spent. `ended` names why it is no
-    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it).
-    """
-
-    since: int = 0
-    usable_told: bool = False
-    locked: bytes | None = None
-    buried: bytes | None = None
-    close: items.CloseRequest | None = None
-    ended: str | None = None
-    ended_height: int | None = None
-    spent_by: str | None = None
-    alarm: str | None = None
-
-
-class Closing(Value, frozen=True, kw_only=True):
-    """Row "closing/<channel>": the commitment that closed it, `ours` or theirs. `to`: the script of
-    our wallet that gets what is ours of it. `buried`: it is irrevocable. `done`: so is all else."""
-
-    raw: bytes
-    txid: bytes
-    height: int
-    ours: bool
-    to: bytes | None = None
-    buried: bool = False
-    done: bool = False
-
-
-class TakenOutput(Value, frozen=True, kw_only=True):
-    """Row "taken/<channel>/<output>": an output of that transaction, `what` as in `mined.Found`.
-
-    `sent`: the txid of ours that takes it. `by`: of the one that was mined; `final`: irrevocably.
-    """
-
-    what: str
-    sent: bytes | None = None
-    by: bytes | None = None
-    final: bool = False
 
 
 class ForgetUnfunded(Value, frozen=True, kw_only=True):

@@ -8,16 +8,10 @@ funding, chain. Says: the channel what is durable, what is wished, and all it ne
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import (
-    Broadcast,
-    GiveUp,
-    Spent,
-    Tip,
-    TxConfirmed,
-    TxReorged,
-    Unwatch,
-)
+from protocol.chain.items import TIP, Broadcast, GiveUp, Spent, Tip, TxConfirmed, TxReorged, Unwatch
 from protocol.channel import items, mined
 from protocol.channel.state import Core, Setup, check_successor, is_alias
 from protocol.gossip.items import OwnChannels
@@ -34,11 +28,20 @@ from protocol.monitor.items import (
     Reborn,
     Release,
     ThatStands,
-    Watch,
     WhatStands,
 )
+from protocol.monitor.rows import ADDRESSES, CLOSINGS, CORES, KEEPS, OFFERS, SETUPS, WATCHES, Watch
 from protocol.monitor.view import closed_row, is_gone, listpeerchannels
 from protocol.wallet.items import ScriptIs
+
+HtlcWish = (
+    items.LearnedPreimage | items.Offer | items.Withdraw | items.Settle | Claim | Release
+)  # fmt: skip
+Heard = (
+    HtlcWish | items.Update | WhatStands | Guard | ForgetUnfunded | items.FundingLocked
+    | items.FundingBuried | Spent | TxConfirmed | TxReorged | ScriptIs | Tip | PeerAddress | Reborn
+    | Ask | Abandoned
+)  # fmt: skip
 
 
 class Machine:
@@ -48,6 +51,9 @@ class Machine:
     is for what is taken from a mined commitment.
     """
 
+    hears = Heard
+    keeps = KEEPS
+
     def __init__(self, name: str, count: int, channel_secret: bytes) -> None:
         self.name = name
         self.count = count
@@ -55,8 +61,8 @@ class Machine:
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name == "gossiper":
-            alive = [key for key, watch in step.scan("watch/").items() if watch.ended is None]
-            channels = [truth.channel(step, key.removeprefix("watch/")) for key in alive]
+            rows = WATCHES.below(step).items()
+            channels = [truth.channel(step, cid) for (cid,), watch in rows if watch.ended is None]
             own = [announced.facts(channel) for channel in channels if channel is not None]
             facts = tuple(item for item in own if item is not None)
             step.say("gossiper", OwnChannels(all=facts, of=self.count))
@@ -68,10 +74,10 @@ class Machine:
             self._look_at_all(step)
         if name != "peers":
             return
-        for key, watch in step.scan("watch/").items():
+        for (cid,), watch in WATCHES.below(step).items():
             if watch.ended is None:
-                step.say("peers", truth.born(step, key.removeprefix("watch/"), watch))
-        known = tuple(step.scan("address/").values())
+                step.say("peers", truth.born(step, cid, watch))
+        known = tuple(ADDRESSES.below(step).values())
         step.say("peers", Addresses(known=known, of=self.count))
 
     def wake(self, step: Step, at: Moment) -> None:
@@ -80,7 +86,7 @@ class Machine:
     def drain(self, step: Step, at: Moment) -> None:
         pass
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case items.Update():
                 self._update(step, item)
@@ -89,7 +95,7 @@ class Machine:
                 | Claim() | Release()
             ):  # fmt: skip
                 _htlc(step, item)
-                onchain.look(step, item.channel_id.hex(), self._master)
+                onchain.look(step, item.channel_id, self._master)
             case WhatStands():
                 truth.tell_all(step)
                 claims.found(step)
@@ -109,31 +115,30 @@ class Machine:
             case ScriptIs():
                 onchain.look(step, onchain.script_is(step, item), self._master)
             case PeerAddress():
-                if step.get(f"address/{item.node_id.hex()}") != item:
-                    step.put(f"address/{item.node_id.hex()}", item)
+                if ADDRESSES.get(step, item.node_id) != item:
+                    ADDRESSES.put(step, item, item.node_id)
             case Reborn():
-                cid = item.channel_id.hex()
-                watch = step.get(f"watch/{cid}")
+                cid = item.channel_id
+                watch = WATCHES.get(step, cid)
                 if watch is not None and watch.ended is None:
                     step.say("peers", truth.born(step, cid, watch))
             case ForgetUnfunded():
                 self._forget(step, item)
             case Tip():
-                step.put("~tip", item)
+                TIP.put(step, item)
                 self._look_at_all(step)
             case Ask():
                 self._ask(step, item)
             case Abandoned():
-                for key in [key for key in step.scan("~closer/") if key.endswith(f"/{item.id}")]:
-                    step.drop(key)
+                closers.abandoned(step, item.id)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     # ---- the channel's truth ----
 
     def _update(self, step: Step, update: items.Update) -> None:
-        cid = update.channel_id.hex()
-        core = step.get(f"core/{cid}")
+        cid = update.channel_id
+        core = CORES.get(step, cid)
         durable = items.Durable(channel_id=update.channel_id, update_id=update.update_id)
         if core is None:
             return  # forgotten: there is nobody to answer to
@@ -145,14 +150,14 @@ class Machine:
         check_successor(core, update.core)
         truth.write(step, cid, update)
         step.say("peers", durable)
-        if step.get(f"closing/{cid}") is not None:
+        if CLOSINGS.get(step, cid) is not None:
             onchain.look(step, cid, self._master)  # what was in flight when it was closed
             return
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
-            closing = Broadcast(purpose=f"{cid}/close", raw=update.core.closing_tx)
+            closing = Broadcast(purpose=f"{cid.hex()}/close", raw=update.core.closing_tx)
             step.tell("chain", closing)
-            step.log(f"channel={cid} closing transaction {display(parse(closing.raw).txid)}")
+            step.log(f"channel={cid.hex()} closing transaction {display(parse(closing.raw).txid)}")
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, core, update.core)
         if announced.said_of(update.core) != announced.said_of(core):
@@ -160,17 +165,17 @@ class Machine:
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
 
-    def _usable(self, step: Step, cid: str, before: Core, core: Core) -> None:
-        watch = step.get(f"watch/{cid}")
+    def _usable(self, step: Step, cid: bytes, before: Core, core: Core) -> None:
+        watch = WATCHES.need(step, cid)
         if core.usable and not watch.usable_told:
-            step.put(f"watch/{cid}", watch.but(usable_told=True))
+            WATCHES.put(step, watch.but(usable_told=True), cid)
             step.tell("funding", truth.usable(step, cid))
             step.tell("payments", truth.usable(step, cid))
         elif core.usable and core.scid != before.scid:
             step.tell("payments", truth.usable(step, cid))
 
-    def _failed(self, step: Step, cid: str, core: Core) -> None:
-        setup = step.get(f"setup/{cid}")
+    def _failed(self, step: Step, cid: bytes, core: Core) -> None:
+        setup = SETUPS.need(step, cid)
         unplaced = core.scid is None or is_alias(core.scid)
         if unplaced and core.our_number == 0:
             # never funded as far as we know, and the peer has given it up: funding decides
@@ -178,12 +183,12 @@ class Machine:
         self._alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
 
-    def _alarm(self, step: Step, cid: str, text: str) -> None:
-        step.log(f"ALARM channel={cid} {text!r}")
-        watch = step.get(f"watch/{cid}")
-        step.put(f"watch/{cid}", watch.but(alarm=text))
+    def _alarm(self, step: Step, cid: bytes, text: str) -> None:
+        step.log(f"ALARM channel={cid.hex()} {text!r}")
+        watch = WATCHES.need(step, cid)
+        WATCHES.put(step, watch.but(alarm=text), cid)
 
-    def _announce(self, step: Step, cid: str) -> None:
+    def _announce(self, step: Step, cid: bytes) -> None:
         channel = truth.channel(step, cid)
         facts = announced.facts(channel) if channel is not None else None
         if facts is not None:
@@ -193,39 +198,39 @@ class Machine:
 
     def _guard(self, step: Step, item: Guard) -> None:
         channel = item.channel
-        cid = channel.id.hex()
-        known = step.get(f"setup/{cid}")
+        cid = channel.id
+        known = SETUPS.get(step, cid)
         if known is not None and known != channel.setup:
             # the id of another channel, open or closed: nothing of that one may change
             step.tell("funding", _ended(channel.setup, "duplicate"))
             return
-        if step.get(f"watch/{cid}") is None:
-            step.put(f"setup/{cid}", channel.setup)
-            step.put(f"core/{cid}", channel.core)
-            step.put(f"watch/{cid}", Watch(since=item.since))
+        if WATCHES.get(step, cid) is None:
+            SETUPS.put(step, channel.setup, cid)
+            CORES.put(step, channel.core, cid)
+            WATCHES.put(step, Watch(since=item.since), cid)
             if item.address is not None:
                 host, port = item.address
                 node = channel.setup.peer
                 place = PeerAddress(node_id=node, host=host, port=port)
-                step.put(f"address/{node.hex()}", place)
+                ADDRESSES.put(step, place, node)
             step.tell("chain", onchain.funding_watch(channel.setup, item.since))
         step.say("peers", items.Born(channel=channel))
-        address = step.get(f"address/{channel.setup.peer.hex()}")
+        address = ADDRESSES.get(step, channel.setup.peer)
         if address is not None:
             # peers may have started before this channel was known, and not have dialled for it
             step.say("peers", address)
         step.tell("funding", Guarding(key_index=channel.setup.key_index))
 
     def _locked(self, step: Step, item: items.FundingLocked) -> None:
-        cid, watch = item.channel_id.hex(), self._opened_by(step, item)
+        cid, watch = item.channel_id, self._opened_by(step, item)
         if watch is not None:
-            step.put(f"watch/{cid}", watch.but(locked=item.scid))
+            WATCHES.put(step, watch.but(locked=item.scid), cid)
             step.say("peers", item)
 
     def _buried(self, step: Step, item: items.FundingBuried) -> None:
-        cid, watch = item.channel_id.hex(), self._opened_by(step, item)
+        cid, watch = item.channel_id, self._opened_by(step, item)
         if watch is not None:
-            step.put(f"watch/{cid}", watch.but(buried=item.scid))
+            WATCHES.put(step, watch.but(buried=item.scid), cid)
             step.say("peers", item)
 
     @staticmethod
@@ -233,21 +238,20 @@ class Machine:
         step: Step, item: items.FundingLocked | items.FundingBuried | ForgetUnfunded
     ) -> Watch | None:
         """The channel that funding means: another opening may have wanted the same id."""
-        setup = step.get(f"setup/{item.channel_id.hex()}")
+        setup = SETUPS.get(step, item.channel_id)
         if setup is None or setup.key_index != item.key_index:
             return None
-        watch: Watch | None = step.get(f"watch/{item.channel_id.hex()}")
-        return watch
+        return WATCHES.get(step, item.channel_id)
 
     # ---- the end ----
 
     def _look_at_all(self, step: Step) -> None:
-        for key in step.scan("closing/"):
-            onchain.look(step, key.removeprefix("closing/"), self._master)
+        for (cid,) in CLOSINGS.below(step):
+            onchain.look(step, cid, self._master)
 
     def _spent(self, step: Step, item: Spent) -> None:
-        cid, _, what = item.reason.partition("/")
-        setup = step.get(f"setup/{cid}")
+        cid, what = onchain.told(item.reason)
+        setup = SETUPS.get(step, cid)
         if setup is None:
             return
         if what == onchain.FUNDING:
@@ -255,8 +259,8 @@ class Machine:
         elif onchain.output_spent(step, cid, item):
             onchain.look(step, cid, self._master)
 
-    def _ended(self, step: Step, cid: str, setup: Setup, spent: Spent) -> None:
-        core, watch = step.get(f"core/{cid}"), step.get(f"watch/{cid}")
+    def _ended(self, step: Step, cid: bytes, setup: Setup, spent: Spent) -> None:
+        core, watch = CORES.need(step, cid), WATCHES.need(step, cid)
         tx = parse(spent.raw)
         # a shutdown script may be any: that of a commitment's output makes no closing together
         channel = truth.channel(step, cid)
@@ -268,44 +272,45 @@ class Machine:
             ended_height=spent.height,
             spent_by=display(tx.txid),
         )
-        step.put(f"watch/{cid}", watch)
+        WATCHES.put(step, watch, cid)
         if core.their_half is not None:  # there is nothing to announce any more
-            step.put(f"core/{cid}", core.but(their_half=None))
+            CORES.put(step, core.but(their_half=None), cid)
         by = f"by {watch.spent_by} at height {spent.height}"
-        step.log(f"channel={cid} peer={setup.peer.hex()} ended: {watch.ended}, {by}")
+        step.log(f"channel={cid.hex()} peer={setup.peer.hex()} ended: {watch.ended}, {by}")
         # the peer's broadcast may be the first that we hear of the closing transaction
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
         if core.closing_tx is not None and parse(core.closing_tx).txid != tx.txid:
-            step.tell("chain", GiveUp(purpose=f"{cid}/close"))
+            step.tell("chain", GiveUp(purpose=f"{cid.hex()}/close"))
         if mutual:
             onchain.forget(step, cid)
         else:
             onchain.spent(step, channel, spent, self._master)
             onchain.look(step, cid, self._master)
 
-    def _part(self, step: Step, cid: str, setup: Setup, reason: str) -> None:
+    def _part(self, step: Step, cid: bytes, setup: Setup, reason: str) -> None:
         """Nothing more is done off-chain: everybody is told, open wishes are refused."""
         step.say("peers", items.Ended(channel_id=setup.channel_id))
         ended = _ended(setup, reason)
         step.tell("funding", ended)
         step.tell("payments", ended)
         step.say("gossiper", ended)
-        for offer in step.scan(f"offer/{cid}/").values():
+        for offer in OFFERS.below(step, cid).values():
             htlcs.refuse(step, cid, offer.origin, "the channel is closed")
 
     def _forget(self, step: Step, item: ForgetUnfunded) -> None:
         """Funding says that this channel never got its money."""
-        cid = item.channel_id.hex()
-        setup, watch = step.get(f"setup/{cid}"), self._opened_by(step, item)
+        cid = item.channel_id
+        watch = self._opened_by(step, item)
         if watch is None or watch.ended is not None:
             return
-        self._part(step, cid, setup, "unfunded")
+        self._part(step, cid, SETUPS.need(step, cid), "unfunded")
         closers.refuse(step, cid, "the channel was never funded")
         step.tell("chain", Unwatch(reason=onchain.reason(cid, onchain.FUNDING)))
         # an opening that came to nothing leaves nothing: else free openings would fill the disk
-        for key in (f"setup/{cid}", f"core/{cid}", f"watch/{cid}"):
-            step.drop(key)
+        SETUPS.drop(step, cid)
+        CORES.drop(step, cid)
+        WATCHES.drop(step, cid)
 
     # ---- questions ----
 
@@ -313,13 +318,13 @@ class Machine:
         if ask.method == "close":
             closers.close(step, ask)
             return
-        tip, rows = step.get("~tip"), []
+        tip, rows = TIP.get(step), []
         shape = closed_row if ask.method == "listclosedchannels" else listpeerchannels
-        for key, watch in step.scan("watch/").items():
+        for (cid,), watch in WATCHES.below(step).items():
             gone = is_gone(watch, tip.height if tip is not None else None)
             if watch.ended == "unfunded" or gone != (shape is closed_row):
                 continue
-            channel = truth.channel(step, key.removeprefix("watch/"))
+            channel = truth.channel(step, cid)
             assert channel is not None
             rows.append(shape(channel, watch))
         step.say("api", Answer(id=ask.id, result=rows))
@@ -329,7 +334,7 @@ def _ended(setup: Setup, reason: str) -> ChannelEnded:
     return ChannelEnded(channel_id=setup.channel_id, key_index=setup.key_index, reason=reason)
 
 
-def _htlc(step: Step, item: object) -> None:
+def _htlc(step: Step, item: HtlcWish) -> None:
     """What payments and the channel say of HTLCs."""
     match item:
         case items.LearnedPreimage():

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from protocol.channel import items
-from protocol.channel.state import Channel, Core, Setup
+from protocol.channel.state import Channel, Core
 from protocol.crypto import shachain
 from protocol.machine import Step
 from protocol.monitor import claims, htlcs
-from protocol.monitor.items import ChannelUsable, Secret, Watch
+from protocol.monitor.items import ChannelUsable
+from protocol.monitor.rows import (
+    CORES,
+    HTLCS,
+    OFFERS,
+    SECRETS,
+    SETTLES,
+    SETUPS,
+    WATCHES,
+    Secret,
+    Watch,
+)
 
 
-def channel(step: Step, cid: str) -> Channel | None:
+def channel(step: Step, cid: bytes) -> Channel | None:
     """The whole channel from its rows."""
-    setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
+    setup, core = SETUPS.get(step, cid), CORES.get(step, cid)
     if setup is None or core is None:
         return None
-    assert isinstance(setup, Setup) and isinstance(core, Core)
     secrets = list(shachain.EMPTY)
-    for bucket in range(len(secrets)):  # asked one by one: the segment has those of all channels
-        secret = step.get(f"secret/{cid}/{bucket}")
-        if secret is not None:
-            secrets[bucket] = (secret.index, secret.value)
-    found = {htlc.key: htlc for htlc in step.scan(f"htlc/{cid}/").values()}
+    for (_, bucket), secret in SECRETS.below(step, cid).items():
+        secrets[bucket] = (secret.index, secret.value)
+    found = {htlc.key: htlc for htlc in HTLCS.below(step, cid).values()}
     return Channel(setup=setup, core=core, htlcs=found, secrets=tuple(secrets))
 
 
-def born(step: Step, cid: str, watch: Watch) -> items.Born:
+def born(step: Step, cid: bytes, watch: Watch) -> items.Born:
     whole = channel(step, cid)
     assert whole is not None
     index, locked = whole.setup.key_index, None
@@ -37,17 +45,17 @@ def born(step: Step, cid: str, watch: Watch) -> items.Born:
     return items.Born(
         channel=whole,
         holds=claims.holds(step, cid),
-        offers=tuple(step.scan(f"offer/{cid}/").values()),
-        settles=tuple(step.scan(f"settle/{cid}/").values()),
+        offers=tuple(OFFERS.below(step, cid).values()),
+        settles=tuple(SETTLES.below(step, cid).values()),
         close=watch.close,
         locked=locked,
         buried=buried,
     )
 
 
-def write(step: Step, cid: str, update: items.Update) -> None:
+def write(step: Step, cid: bytes, update: items.Update) -> None:
     """All that one update changes."""
-    step.put(f"core/{cid}", _ranged(step.get(f"core/{cid}"), update.core))
+    CORES.put(step, _ranged(CORES.need(step, cid), update.core), cid)
     for htlc in update.htlcs:
         htlcs.moved(step, cid, htlc)
     for key in update.gone:
@@ -56,7 +64,7 @@ def write(step: Step, cid: str, update: items.Update) -> None:
             claims.forget(step, cid, payment_id)
     if update.secret is not None:
         bucket, index, value = update.secret
-        step.put(f"secret/{cid}/{bucket}", Secret(index=index, value=value))
+        SECRETS.put(step, Secret(index=index, value=value), cid, bucket)
     for origin, reason, final in update.refused:
         htlcs.refuse(step, cid, origin, reason, final=final)
 
@@ -70,8 +78,8 @@ def _ranged(old: Core, new: Core) -> Core:
     return new.but(least_msat=least, most_msat=most)
 
 
-def usable(step: Step, cid: str) -> ChannelUsable:
-    setup, core = step.get(f"setup/{cid}"), step.get(f"core/{cid}")
+def usable(step: Step, cid: bytes) -> ChannelUsable:
+    setup, core = SETUPS.need(step, cid), CORES.need(step, cid)
     return ChannelUsable(
         channel_id=setup.channel_id,
         key_index=setup.key_index,
@@ -82,12 +90,12 @@ def usable(step: Step, cid: str) -> ChannelUsable:
 
 
 def used(step: Step) -> bool:
-    cores = step.scan("core/").values()
+    cores = CORES.below(step).values()
     return any(core.our_next_htlc or core.their_next_htlc for core in cores)
 
 
 def tell_all(step: Step) -> None:
     """Payments has lost its snapshot: it hears once more of all channels that it can use."""
-    for key, watch in step.scan("watch/").items():
+    for (cid,), watch in WATCHES.below(step).items():
         if watch.usable_told and watch.ended is None:
-            step.tell("payments", usable(step, key.removeprefix("watch/")))
+            step.tell("payments", usable(step, cid))

@@ -11,7 +11,7 @@ from protocol.channel import commitments, stages
 from protocol.channel.room import Room
 from protocol.channel.state import Channel, Htlc, alias_of, is_alias, scid_text
 from protocol.gossip.terms import BASE_MSAT, PPM
-from protocol.monitor.items import Watch
+from protocol.monitor.rows import Watch
 
 # stage of an HTLC that we offered, in Core Lightning's words
 _OURS = (

@@ -6,32 +6,31 @@ from protocol.channel.state import alias_of
 from protocol.gossip.items import OwnTerms
 from protocol.machine import Moment, Step
 from protocol.monitor.items import ChannelUsable
-from protocol.payments.rows import ChannelRow, TermsRow
+from protocol.payments.rows import CHANNELS, INDEX, TERMS, ChannelRow, TermsRow
 
 GRACE_SECONDS = 600.0
 
 
 def usable(step: Step, item: ChannelUsable) -> None:
     row = ChannelRow(peer=item.peer, scid=item.scid, hidden=item.hidden)
-    step.put(f"channel/{item.channel_id.hex()}", row)
-    step.drop("~channels")
+    CHANNELS.put(step, row, item.channel_id)
+    INDEX.drop(step)
 
 
 def ended(step: Step, channel_id: bytes) -> None:
-    step.drop(f"channel/{channel_id.hex()}")
-    step.drop(f"terms/{channel_id.hex()}")
-    step.drop("~channels")
+    CHANNELS.drop(step, channel_id)
+    TERMS.drop(step, channel_id)
+    INDEX.drop(step)
 
 
 def terms(step: Step, item: OwnTerms, at: Moment) -> None:
-    key = f"terms/{item.channel_id.hex()}"
-    known = step.get(key)
+    known = TERMS.get(step, item.channel_id)
     if known is None or known.now.ours == item.ours:
         row = TermsRow(now=item) if known is None else known.but(now=item)
     else:
         row = TermsRow(now=item, before=known.now.ours, until=at.unix_seconds + GRACE_SECONDS)
     if row != known:
-        step.put(key, row)
+        TERMS.put(step, row, item.channel_id)
 
 
 def channels_to(step: Step, destination: bytes) -> list[bytes]:
@@ -52,9 +51,8 @@ def named(step: Step, scid: bytes) -> bytes | None:
 
 
 def _all(step: Step) -> tuple[tuple[bytes, ChannelRow], ...]:
-    index: tuple[tuple[bytes, ChannelRow], ...] | None = step.get("~channels")
+    index = INDEX.get(step)
     if index is None:
-        rows = step.scan("channel/").items()
-        index = tuple((bytes.fromhex(key.removeprefix("channel/")), row) for key, row in rows)
-        step.put("~channels", index)
+        index = tuple((channel, row) for (channel,), row in CHANNELS.below(step).items())
+        INDEX.put(step, index)
     return index

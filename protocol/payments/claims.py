@@ -11,7 +11,19 @@ from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
 from protocol.monitor.items import Claim, ClaimFound, ClaimKept, Release
 from protocol.payments import events, waiters
-from protocol.payments.rows import ClaimRow, Counters, InvoiceRow, Label, Part
+from protocol.payments.rows import (
+    CLAIMED,
+    CLAIMS,
+    COUNTERS,
+    INVOICES,
+    LABELS,
+    PAID,
+    ClaimRow,
+    Counters,
+    InvoiceRow,
+    Label,
+    Part,
+)
 
 
 def payment_id(payment_hash: bytes, places: tuple[tuple[bytes, int], ...]) -> bytes:
@@ -31,12 +43,12 @@ def begin(step: Step, row: InvoiceRow, parts: tuple[Part, ...]) -> None:
         label=row.label,
         waiting=tuple(dict.fromkeys(channel for channel, _ in places)),
     )
-    step.put(f"invoice/{row.label}", row.but(claim=claim.payment_id))
+    INVOICES.put(step, row.but(claim=claim.payment_id), row.label)
     _intend(step, claim, row.description)
 
 
 def _intend(step: Step, claim: ClaimRow, description: str) -> None:
-    step.put(f"claim/{claim.payment_id.hex()}", claim)
+    CLAIMS.put(step, claim, claim.payment_id)
     for channel_id in claim.waiting:
         told = Claim(
             channel_id=channel_id,
@@ -52,15 +64,14 @@ def _intend(step: Step, claim: ClaimRow, description: str) -> None:
 
 def kept(step: Step, item: ClaimKept, at: Moment) -> None:
     """One monitor has it; when all have it, the invoice is paid and its event may be told."""
-    key = f"claim/{item.payment_id.hex()}"
-    row = step.get(key)
+    row = CLAIMS.get(step, item.payment_id)
     if row is None:
         return
     waiting = tuple(channel for channel in row.waiting if channel != item.channel_id)
     if waiting:
-        step.put(key, row.but(waiting=waiting))
+        CLAIMS.put(step, row.but(waiting=waiting), item.payment_id)
         return
-    step.drop(key)
+    CLAIMS.drop(step, item.payment_id)
     _paid(step, row, at)
     channels = tuple(dict.fromkeys(channel for channel, _ in row.parts))
     for channel_id in channels if len(channels) > 1 else ():
@@ -76,13 +87,13 @@ def found(step: Step, item: ClaimFound) -> None:
     """A monitor has this claim. Usually it is known here, or done; after a loss it is begun anew:
     one monitor is enough to bring the claim to all the others, and the payment back to the user."""
     claim = item.claim
-    if step.get(f"claim/{claim.payment_id.hex()}") is not None:
+    if CLAIMS.get(step, claim.payment_id) is not None:
         return  # each monitor has been told, or will be
-    if step.get(f"claimed/{claim.payment_id.hex()}") is not None:
+    if CLAIMED.get(step, claim.payment_id) is not None:
         if not item.released:
             release(step, claim.channel_id, claim.payment_id)
         return
-    row = step.get(f"invoice/{claim.label}")
+    row = INVOICES.get(step, claim.label)
     if row is None or row.payment_hash != sha256(claim.preimage) or row.claim:
         row = _invoice_again(step, claim)
     intent = ClaimRow(
@@ -93,19 +104,19 @@ def found(step: Step, item: ClaimFound) -> None:
         label=row.label,
         waiting=claim.channels,
     )
-    step.put(f"invoice/{row.label}", row.but(claim=claim.payment_id, preimage=claim.preimage))
+    INVOICES.put(step, row.but(claim=claim.payment_id, preimage=claim.preimage), row.label)
     _intend(step, intent, claim.description)
 
 
 def _invoice_again(step: Step, claim: Claim) -> InvoiceRow:
     """What the monitor knows of an invoice that payments has lost."""
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(created=counters.created + 1))
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(created=counters.created + 1))
     payment_hash = sha256(claim.preimage)
     label = claim.label
-    if step.get(f"invoice/{label}") is not None:  # of another payment by now
+    if INVOICES.get(step, label) is not None:  # of another payment by now
         label = f"{label} ({claim.payment_id.hex()[:8]})"
-    step.put(f"hash/{payment_hash.hex()}", Label(label=label))
+    LABELS.put(step, Label(label=label), payment_hash)
     return InvoiceRow(
         label=label,
         bolt11="",
@@ -122,20 +133,20 @@ def _invoice_again(step: Step, claim: Claim) -> InvoiceRow:
 
 
 def _paid(step: Step, claimed: ClaimRow, at: Moment) -> None:
-    row = step.get(f"invoice/{claimed.label}")
-    counters = step.get("counters") or Counters()
+    row = INVOICES.need(step, claimed.label)
+    counters = COUNTERS.get(step) or Counters()
     index = counters.paid + 1
-    step.put("counters", counters.but(paid=index))
+    COUNTERS.put(step, counters.but(paid=index))
     row = row.but(
         status="paid",
         pay_index=index,
         paid_at=int(at.unix_seconds),
         received_msat=claimed.amount_msat,
     )
-    step.put(f"invoice/{row.label}", row)
-    step.put(f"paid/{index:016d}", Label(label=row.label))
+    INVOICES.put(step, row, row.label)
+    PAID.put(step, Label(label=row.label), index)
     # for as long as a monitor may speak of it: the invoice may be deleted, and its label used again
-    step.put(f"claimed/{claimed.payment_id.hex()}", Label(label=row.label))
+    CLAIMED.put(step, Label(label=row.label), claimed.payment_id)
     waiters.invoice_paid(step, row)
     events.happened(
         step,

@@ -10,45 +10,41 @@ from typing import Any
 
 from protocol.machine import Ask, Moment, Step
 from protocol.payments import waiters
-from protocol.payments.rows import Counters, Event
+from protocol.payments.rows import COUNTERS, EVENTS, Counters, Event
 
 KEPT = 10_000
 
 
 def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
-    counters = step.get("counters") or Counters()
+    counters = COUNTERS.get(step) or Counters()
     index = counters.events + 1
-    step.put("counters", counters.but(events=index))
+    COUNTERS.put(step, counters.but(events=index))
     event = Event(index=index, at=int(at.unix_seconds), kind=kind, about=about)
-    step.put(_key(index), event)
+    EVENTS.put(step, event, index)
     step.log(f"{kind} {' '.join(f'{name}={value!r}' for name, value in about.items())}")
     if index > KEPT:
-        step.drop(_key(index - KEPT))
-    for ask in waiters.take(step, "event"):
+        EVENTS.drop(step, index - KEPT)
+    for ask in waiters.take(step, waiters.EVENT):
         waiters.answer(step, ask, shown(event))
 
 
 def wait(step: Step, ask: Ask, at: Moment) -> None:
     """The first event after `lastevent`, now or when it happens."""
-    counters = step.get("counters") or Counters()
+    counters = COUNTERS.get(step) or Counters()
     last, begun = counters.events, counters.first_paid
     wanted = ask.params.get("lastevent", 0) + 1
     first = max(begun, last - KEPT + 1)
     if wanted < first:
         waiters.answer(step, ask, {"index": first - 1, "type": "gap", "first_kept": first})
         return
-    event = step.get(_key(wanted))
+    event = EVENTS.get(step, wanted)
     if event is not None:
         waiters.answer(step, ask, shown(event))
         return
     timeout = ask.params.get("timeout")
     until = at.unix_seconds + timeout if timeout is not None else None
-    waiters.wait(step, "event", ask, until, text="Timed out while waiting for an event")
+    waiters.wait(step, waiters.EVENT, b"", ask, until, text="Timed out while waiting for an event")
 
 
 def shown(event: Event) -> dict[str, Any]:
     return {"index": event.index, "time": event.at, "type": event.kind, **event.about}
-
-
-def _key(index: int) -> str:
-    return f"event/{index:016d}"

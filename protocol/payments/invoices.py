@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from protocol import features
+from protocol.chain.items import TIP
 from protocol.crypto.hashes import sha256
 from protocol.errors import Refusal
 from protocol.gossip.items import OwnTerms
 from protocol.invoice import MAX_CLTV, Invoice, RouteHop, encode
 from protocol.machine import Ask, Moment, Step
 from protocol.payments import claims, receive, view, waiters
-from protocol.payments.rows import Counters, InvoiceRow, Label
+from protocol.payments.rows import (
+    COUNTERS,
+    INVOICES,
+    LABELS,
+    PAID,
+    SETS,
+    TERMS,
+    Counters,
+    InvoiceRow,
+    Label,
+)
 from protocol.payments.waiters import answer, refuse
 
 DEFAULT_INVOICE_EXPIRY = 604800
@@ -23,7 +34,7 @@ NO_HEIGHT = "the height of the chain is not known yet: try again"
 def create(step: Step, network: str, node_secret: bytes, us: bytes, ask: Ask, at: Moment) -> None:
     """`invoice` and `holdinvoice`: asked again by the same question, the same answer."""
     params = ask.params
-    known = step.get(f"invoice/{params['label']}")
+    known = INVOICES.get(step, params["label"])
     try:
         if known is not None and known.ask != ask.id:
             raise Refusal(f"Duplicate label {params['label']!r}", code=900)
@@ -61,10 +72,10 @@ def _make(
     """Raises `Refusal`."""
     params, now, held = ask.params, int(at.unix_seconds), ask.method == "holdinvoice"
     preimage, payment_hash = _hashes(ask, at)
-    if step.get(f"hash/{payment_hash.hex()}") is not None:
+    if LABELS.get(step, payment_hash) is not None:
         raise Refusal("Invoice with that preimage exists", code=901)
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(created=counters.created + 1))
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(created=counters.created + 1))
     description = params["description"]
     expiry = params.get("expiry", DEFAULT_INVOICE_EXPIRY)
     cltv = params.get("cltv", HOLD_CLTV if held else receive.FINAL_CLTV)
@@ -100,14 +111,14 @@ def _make(
         ask=ask.id,
         held=held,
     )
-    step.put(f"invoice/{row.label}", row)
-    step.put(f"hash/{payment_hash.hex()}", Label(label=row.label))
+    INVOICES.put(step, row, row.label)
+    LABELS.put(step, Label(label=row.label), payment_hash)
     return row
 
 
 def _hints(step: Step, expose: object) -> tuple[tuple[RouteHop, ...], ...]:
     """Private channels by which we can be reached: all if we have no public one, or as asked."""
-    terms = [row.now for row in step.scan("terms/").values()]
+    terms = [row.now for row in TERMS.below(step).values()]
     if expose is False or expose is None and any(one.public for one in terms):
         return ()
     wanted = expose if isinstance(expose, list) else None
@@ -130,11 +141,11 @@ def _hint(terms: OwnTerms) -> RouteHop:
 def listed(step: Step, ask: Ask, at: Moment) -> list[dict[str, object]]:
     label, wanted = ask.params.get("label"), ask.params.get("payment_hash")
     if label is not None:
-        found = [step.get(f"invoice/{label}")]
+        found = [INVOICES.get(step, label)]
     elif wanted is not None:
         found = [receive.by_hash(step, bytes.fromhex(wanted))]
     else:
-        found = list(step.scan("invoice/").values())
+        found = list(INVOICES.below(step).values())
     text = ask.params.get("invstring")
     rows = sorted((row for row in found if row), key=lambda row: row.created_index)
     start = ask.params.get("start", 0)
@@ -144,11 +155,11 @@ def listed(step: Step, ask: Ask, at: Moment) -> list[dict[str, object]]:
 
 def delete(step: Step, ask: Ask, at: Moment) -> None:
     label = ask.params["label"]
-    row = step.get(f"invoice/{label}")
+    row = INVOICES.get(step, label)
     if row is None:
         refuse(step, ask, 905, "Unknown invoice")
         return
-    if step.get("~tip") is None and step.get(f"set/{row.payment_hash.hex()}") is not None:
+    if TIP.get(step) is None and SETS.get(step, row.payment_hash) is not None:
         refuse(step, ask, -1, NO_HEIGHT)
         return
     shown = view.invoice(row, at.unix_seconds)
@@ -158,16 +169,16 @@ def delete(step: Step, ask: Ask, at: Moment) -> None:
         refuse(step, ask, 906, text)
         return
     receive.cancel(step, row)
-    step.drop(f"invoice/{label}")
-    step.drop(f"hash/{row.payment_hash.hex()}")
+    INVOICES.drop(step, label)
+    LABELS.drop(step, row.payment_hash)
     if row.pay_index is not None:
-        step.drop(f"paid/{row.pay_index:016d}")
+        PAID.drop(step, row.pay_index)
     waiters.invoice_deleted(step, row)
     answer(step, ask, shown)
 
 
 def wait_one(step: Step, ask: Ask, at: Moment) -> None:
-    row = step.get(f"invoice/{ask.params['label']}")
+    row = INVOICES.get(step, ask.params["label"])
     if row is None:
         refuse(step, ask, -1, "Label not found")
     elif row.status == "paid":
@@ -175,22 +186,23 @@ def wait_one(step: Step, ask: Ask, at: Moment) -> None:
     elif at.unix_seconds > row.expires_at:
         refuse(step, ask, 903, EXPIRED)
     else:
-        topic = f"invoice/{row.payment_hash.hex()}"
-        waiters.wait(step, topic, ask, row.expires_at, code=903, text=EXPIRED)
+        name = row.payment_hash
+        waiters.wait(step, waiters.INVOICE, name, ask, row.expires_at, code=903, text=EXPIRED)
 
 
 def wait_any(step: Step, ask: Ask, at: Moment) -> None:
     """The first invoice with a pay_index above the given one."""
-    counters = step.get("counters") or Counters()
+    counters = COUNTERS.get(step) or Counters()
     first = max(ask.params.get("lastpay_index", 0) + 1, counters.first_paid)
     for index in range(first, counters.paid + 1):
-        label = step.get(f"paid/{index:016d}")
+        label = PAID.get(step, index)
         if label is not None:
-            row = step.get(f"invoice/{label.label}")
+            row = INVOICES.need(step, label.label)
             answer(step, ask, view.invoice(row, at.unix_seconds))
             return
     timeout = ask.params.get("timeout")
-    waiters.wait(step, "any", ask, at.unix_seconds + timeout if timeout is not None else None)
+    until = at.unix_seconds + timeout if timeout is not None else None
+    waiters.wait(step, waiters.ANY_INVOICE, b"", ask, until)
 
 
 # ---- hold invoices ------------------------------------------------------------------------------
@@ -203,32 +215,32 @@ def settle(step: Step, ask: Ask) -> None:
     row = _held(step, ask, payment_hash)
     if row is None:
         return
-    if step.get("~tip") is None:
+    if TIP.get(step) is None:
         refuse(step, ask, -1, NO_HEIGHT)
         return
     if row.claim:  # said before
         answer(step, ask, held_row(step, row))
         return
-    waiting = step.get(f"set/{row.payment_hash.hex()}")
+    waiting = SETS.get(step, row.payment_hash)
     preimage = bytes.fromhex(given) if given else row.preimage
     if preimage is None:
         refuse(step, ask, -32602, "preimage: it is needed, for we do not know it")
     elif waiting is None or not waiting.whole:
         refuse(step, ask, 906, "Holdinvoice is in wrong state: no whole payment waits for it")
-    elif receive.too_late(waiting.parts, step.get("~tip").height):
+    elif receive.too_late(waiting.parts, TIP.need(step).height):
         receive.cancel(step, row)
         refuse(step, ask, 906, "the payment was about to expire, and was given back")
     else:
-        step.drop(f"set/{row.payment_hash.hex()}")
+        SETS.drop(step, row.payment_hash)
         claims.begin(step, row.but(preimage=preimage), waiting.parts)
-        answer(step, ask, held_row(step, step.get(f"invoice/{row.label}")))
+        answer(step, ask, held_row(step, INVOICES.need(step, row.label)))
 
 
 def cancel(step: Step, ask: Ask) -> None:
     row = _held(step, ask, ask.params["payment_hash"])
     if row is None:
         return
-    if step.get("~tip") is None:
+    if TIP.get(step) is None:
         refuse(step, ask, -1, NO_HEIGHT)
         return
     if row.claim:
@@ -236,7 +248,7 @@ def cancel(step: Step, ask: Ask) -> None:
         return
     receive.cancel(step, row)
     row = row.but(status="cancelled")
-    step.put(f"invoice/{row.label}", row)
+    INVOICES.put(step, row, row.label)
     answer(step, ask, held_row(step, row))
 
 
@@ -255,5 +267,5 @@ def _held(step: Step, ask: Ask, payment_hash: str | None) -> InvoiceRow | None:
 
 
 def held_row(step: Step, row: InvoiceRow) -> dict[str, object]:
-    waiting = step.get(f"set/{row.payment_hash.hex()}")
+    waiting = SETS.get(step, row.payment_hash)
     return view.held(row, waiting)

@@ -8,7 +8,7 @@ from typing import Any
 from protocol.invoice import decode
 from protocol.machine import Ask, Step
 from protocol.payments import view
-from protocol.payments.rows import Payment, Sent
+from protocol.payments.rows import CHANNELS, FORWARDS, PARTS, PAYMENTS, Payment, Sent
 
 Rows = list[dict[str, Any]]
 
@@ -37,9 +37,9 @@ def _wanted(step: Step, ask: Ask, *, status: bool = True) -> Iterable[Payment]:
         # by what it says and not by its letters: a pending payment must be found
         wanted = wanted or decode(bolt11).payment_hash.hex()
     if wanted is not None:
-        found = [step.get(f"payment/{wanted}")]
+        found = [PAYMENTS.get(step, bytes.fromhex(wanted))]
     else:
-        found = list(step.scan("payment/").values())
+        found = list(PAYMENTS.below(step).values())
     rows = sorted((row for row in found if row), key=lambda row: row.created_index)
     state = ask.params.get("status") if status else None
     rows = [row for row in rows if state in (None, row.status)]
@@ -52,16 +52,12 @@ def _paged(rows: list[Any], ask: Ask, index: Any) -> list[Any]:
 
 
 def _parts(step: Step, row: Payment) -> list[Sent]:
-    found = step.scan(f"part/{row.payment_hash.hex()}/").values()
-    return sorted(found, key=lambda part: (part.groupid, part.partid))
+    return list(PARTS.below(step, row.payment_hash).values())
 
 
 def _forwards(step: Step, ask: Ask) -> Rows:
-    found = sorted(step.scan("forward/").values(), key=lambda row: row.index)
-    names = {
-        key.removeprefix("channel/"): view.scid(row.scid)
-        for key, row in step.scan("channel/").items()
-    }
+    found = sorted(FORWARDS.below(step).values(), key=lambda row: row.index)
+    names = {channel.hex(): view.scid(row.scid) for (channel,), row in CHANNELS.below(step).items()}
     shown = [view.forward(row, names) for row in _paged(found, ask, lambda row: row.index)]
     for name in ("status", "in_channel", "out_channel"):
         wanted = ask.params.get(name)

@@ -8,7 +8,9 @@ peers, which add what our channels can take), `Learned`. Keeps: see rows.py.
 
 from __future__ import annotations
 
-from protocol.chain.items import Tip
+from typing import assert_never
+
+from protocol.chain.items import TIP, Tip
 from protocol.channel.items import FORWARD
 from protocol.crypto import secp
 from protocol.gossip.items import OwnTerms
@@ -40,14 +42,21 @@ from protocol.payments import (
     send,
     waiters,
 )
-from protocol.payments.rows import Early
+from protocol.payments.rows import BEGUN, EARLY, KEEPS, QUEUED, Early
 from protocol.router.items import RoutesFound
 
 SENDING = ("pay", "xpay", "keysend", "sendpay")
 
+Heard = (
+    HtlcArrived | HtlcEnded | HtlcRefused | ClaimKept | ClaimFound | SettleKept | HtlcStands
+    | ThatStands | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask | Abandoned
+)  # fmt: skip
+
 
 class Machine:
     name = "payments"
+    hears = Heard
+    keeps = KEEPS
 
     def __init__(self, network: str, node_secret: bytes) -> None:
         self.network = network
@@ -56,7 +65,7 @@ class Machine:
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
-            if step.get("begun") is None:
+            if BEGUN.get(step) is None:
                 rebuild.begin(step, at)
             send.resume(step, at)
             relay.resume(step, at)
@@ -74,7 +83,7 @@ class Machine:
         relay.on_clock(step, at)
         waiters.time_out(step, at.unix_seconds)
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case HtlcArrived():
                 self._arrived(step, item, at)
@@ -110,43 +119,42 @@ class Machine:
             case Ask():
                 self._ask(step, item, at)
             case Abandoned():
-                step.drop(f"~queued/{item.id}")
+                QUEUED.drop(step, item.id)
                 waiters.abandoned(step, item.id)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     def _arrived(self, step: Step, item: HtlcArrived, at: Moment) -> None:
-        if step.get("~tip") is None or not rebuild.whole(step):
-            key = f"early/{item.channel_id.hex()}/{item.htlc_id}"
-            step.put(key, Early(item=item))
+        if TIP.get(step) is None or not rebuild.whole(step):
+            EARLY.put(step, Early(item=item), item.channel_id, item.htlc_id)
             return
         receive.arrived(step, self._node_secret, item, at)
 
     def _tip(self, step: Step, tip: Tip, at: Moment) -> None:
-        first = step.get("~tip") is None
-        step.put("~tip", tip)
+        first = TIP.get(step) is None
+        TIP.put(step, tip)
         receive.expire(step, tip.height)
         if first:
             self._look_at_early(step, at)
 
     def _look_at_early(self, step: Step, at: Moment) -> None:
         """What came before the height was known, or before all that stands was."""
-        if step.get("~tip") is None or not rebuild.whole(step):
+        if TIP.get(step) is None or not rebuild.whole(step):
             return
-        for key, early in step.scan("early/").items():
+        for key, early in EARLY.below(step).items():
             if not rebuild.is_known(step, self._node_secret, early.item):
                 receive.arrived(step, self._node_secret, early.item, at)
-            step.drop(key)
+            EARLY.drop(step, *key)
         send.find_again(step, self.node_id, at)
-        for key, ask in step.scan("~queued/").items():
-            step.drop(key)
+        for (number,), ask in QUEUED.below(step).items():
+            QUEUED.drop(step, number)
             self._ask(step, ask, at)
 
     # ---- questions ----
 
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         if ask.method in SENDING and not rebuild.whole(step):
-            step.put(f"~queued/{ask.id}", ask)  # an HTLC of the same payment may be under way
+            QUEUED.put(step, ask, ask.id)  # an HTLC of the same payment may be under way
             return
         match ask.method:
             case "invoice" | "holdinvoice":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocol.chain.items import TIP
 from protocol.channel.state import scid_from_text
 from protocol.errors import Refusal
 from protocol.gossip.announce import direction
 from protocol.machine import Ask, Moment, Step
 from protocol.payments import parts, send, view, waiters
 from protocol.payments.channels import channels_to, named
-from protocol.payments.rows import Counters, Payment
+from protocol.payments.rows import COUNTERS, PARTS, PAYMENTS, Counters, Payment
 from protocol.payments.waiters import answer, refuse
 from protocol.router.items import Hop, Route
 
@@ -18,21 +19,21 @@ from protocol.router.items import Hop, Route
 def sendpay(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
     """Asked again (also after a restart), the same part is the same part."""
     params = ask.params
-    name = params["payment_hash"]
-    known = step.get(f"payment/{name}")
+    payment_hash = bytes.fromhex(params["payment_hash"])
+    known = PAYMENTS.get(step, payment_hash)
     number = params.get("partid", 0)
     group = _group(known, params.get("groupid"))
-    part = step.get(f"part/{name}/{group}/{number}")
+    part = PARTS.get(step, payment_hash, group, number)
     if known is not None and known.status == "complete":
         answer(step, ask, view.sendpay(known, part))
         return
-    if part is not None and part.status == "pending":
+    if known is not None and part is not None and part.status == "pending":
         answer(step, ask, view.sendpay(known, part))
         return
     try:
         if part is not None:
             raise Refusal("This partid and groupid has failed: use the next groupid", code=-32602)
-        if step.get("~tip") is None:
+        if TIP.get(step) is None:
             raise Refusal("the height of the chain is not known yet: try again", code=-1)
         route = _route(step, us, params["route"])
         row = _payment(step, ask, at, known, route, group)
@@ -49,7 +50,7 @@ def sendpay(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
         return
     send.put(step, row)
     step.wake(row.deadline)
-    answer(step, ask, view.sendpay(row, step.get(f"part/{name}/{group}/{number}")))
+    answer(step, ask, view.sendpay(row, PARTS.get(step, payment_hash, group, number)))
 
 
 def _group(known: Payment | None, given: int | None) -> int:
@@ -73,8 +74,8 @@ def _payment(
         return known
     if known is not None and group <= known.groupid:
         raise Refusal("groupid: use a higher one than that of earlier attempts", code=-32602)
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(sent=counters.sent + 1))
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(sent=counters.sent + 1))
     secret, metadata = params.get("payment_secret"), params.get("payment_metadata")
     return Payment(
         payment_hash=bytes.fromhex(params["payment_hash"]),
@@ -125,15 +126,15 @@ def _route(step: Step, us: bytes, given: list[dict[str, Any]]) -> Route:
 
 def waitsendpay(step: Step, ask: Ask, at: Moment) -> None:
     params = ask.params
-    row = step.get(f"payment/{params['payment_hash']}")
+    payment_hash = bytes.fromhex(params["payment_hash"])
+    row = PAYMENTS.get(step, payment_hash)
     group = params.get("groupid", row.groupid if row is not None else 1)
-    name = f"{params['payment_hash']}/{group}/{params.get('partid', 0)}"
-    part = step.get(f"part/{name}")
+    part = PARTS.get(step, payment_hash, group, params.get("partid", 0))
     if row is None or part is None:
         refuse(step, ask, 208, "Never attempted payment part")
     elif part.status == "pending":
         timeout = params.get("timeout")
         until = at.unix_seconds + timeout if timeout is not None else None
-        waiters.wait(step, f"part/{name}", ask, until, code=200, text="Timed out while waiting")
+        waiters.part(step, part, ask, until)
     else:
         waiters.part_result(step, ask, part, row)

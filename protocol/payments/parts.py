@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from protocol.chain.items import TIP
 from protocol.channel.items import Offer, Withdraw
 from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
 from protocol.payments.blame import Verdict
-from protocol.payments.rows import Payment, Sent
+from protocol.payments.rows import PARTS, PAYMENTS, Payment, Sent
 from protocol.router.items import Route
 from protocol.wire import payload
 from protocol.wire.payload import HopPayload
@@ -15,19 +16,14 @@ from protocol.wire.payload import HopPayload
 EXTRA_CLTV = 1  # a block may come while the HTLC is on its way
 
 
-def key(part: Sent) -> str:
-    return f"part/{part.origin}"
-
-
 def of(step: Step, origin: str) -> Sent | None:
-    found = step.get(f"part/{origin}")
-    assert found is None or isinstance(found, Sent)
-    return found
+    """The part that an HTLC of ours belongs to, by its origin."""
+    payment_hash, group, number = origin.split("/")
+    return PARTS.get(step, bytes.fromhex(payment_hash), int(group), int(number))
 
 
 def living(step: Step, row: Payment) -> list[Sent]:
-    name = f"part/{row.payment_hash.hex()}/{row.groupid}"
-    return [step.get(f"{name}/{number}") for number in row.live]
+    return [PARTS.need(step, row.payment_hash, row.groupid, number) for number in row.live]
 
 
 def flying_msat(step: Step, row: Payment) -> int:
@@ -48,8 +44,8 @@ def offer(step: Step, row: Payment, route: Route, at: Moment, number: int | None
         created_index=row.created_index,
         since=at.unix_seconds,
     )
-    step.put(key(part), part)
-    height = step.get("~tip").height + EXTRA_CLTV
+    PARTS.put(step, part, *part.place)
+    height = TIP.need(step).height + EXTRA_CLTV
     wish = Offer(
         channel_id=route.channel_id,
         origin=part.origin,
@@ -102,7 +98,7 @@ def failed(
         failed_at=verdict.hop if verdict is not None else None,
         failed_with=verdict.message if verdict is not None else b"",
     )
-    step.put(key(part), done)
+    PARTS.put(step, done, *part.place)
     row = _without(step, part)
     return row.but(
         failed_parts=row.failed_parts + 1, sent_msat=row.sent_msat - part.route.sent_msat
@@ -110,7 +106,8 @@ def failed(
 
 
 def fulfilled(step: Step, part: Sent, at: Moment) -> Payment:
-    step.put(key(part), part.but(status="complete", completed_at=int(at.unix_seconds)))
+    done = part.but(status="complete", completed_at=int(at.unix_seconds))
+    PARTS.put(step, done, *part.place)
     row = _without(step, part)
     if part.status == "failed":  # we were wrong: it counts again
         row = row.but(
@@ -120,13 +117,12 @@ def fulfilled(step: Step, part: Sent, at: Moment) -> Payment:
 
 
 def _without(step: Step, part: Sent) -> Payment:
-    row = step.get(f"payment/{part.payment_hash.hex()}")
-    assert isinstance(row, Payment)
+    row = PAYMENTS.need(step, part.payment_hash)
     if part.groupid != row.groupid:
         return row
     return row.but(live=tuple(number for number in row.live if number != part.partid))
 
 
 def withdraw(step: Step, part: Sent) -> None:
-    step.put(key(part), part.but(withdrawn=True))
+    PARTS.put(step, part.but(withdrawn=True), *part.place)
     step.tell("monitors", Withdraw(channel_id=part.route.channel_id, origin=part.origin))

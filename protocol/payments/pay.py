@@ -8,7 +8,7 @@ from protocol.features import has
 from protocol.invoice import Invoice, InvoiceError, decode
 from protocol.machine import Ask, Moment, Step
 from protocol.payments import parts, send, waiters
-from protocol.payments.rows import Counters, Keysend, Payment
+from protocol.payments.rows import COUNTERS, KEYSENDS, PAYMENTS, Counters, Keysend, Payment
 from protocol.payments.waiters import refuse
 
 KEYSEND_CLTV = 42
@@ -24,12 +24,12 @@ def ask_pay(step: Step, network: str, us: bytes, ask: Ask, at: Moment) -> None:
     except InvoiceError as error:
         refuse(step, ask, -32602, f"Invalid bolt11: {error}")
         return
-    known = step.get(f"payment/{invoice.payment_hash.hex()}")
+    known = PAYMENTS.get(step, invoice.payment_hash)
     if known is not None and known.status == "complete":
         waiters.payment_result(step, ask, known)
         return
     if known is not None and known.status == "pending":
-        waiters.wait(step, f"pay/{invoice.payment_hash.hex()}", ask)
+        waiters.wait(step, waiters.PAYMENT, invoice.payment_hash, ask)
         return
     try:
         row = _payment(invoice, network, us, ask, at)
@@ -95,11 +95,11 @@ def most_fee(method: str, params: dict[str, object], amount_msat: int) -> int:
 
 def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
     """Asked again after a restart, the question finds its payment."""
-    known = step.get(f"keysend/{ask.id}")
+    known = KEYSENDS.get(step, ask.id)
     if known is not None:
-        row = step.get(f"payment/{known.payment_hash.hex()}")
+        row = PAYMENTS.need(step, known.payment_hash)
         if row.status == "pending":
-            waiters.wait(step, f"pay/{known.payment_hash.hex()}", ask)
+            waiters.wait(step, waiters.PAYMENT, known.payment_hash, ask)
         else:
             waiters.payment_result(step, ask, row)
         return
@@ -112,7 +112,7 @@ def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
         refuse(step, ask, -32602, "amount_msat: should be more than 0")
         return
     preimage = sha256(b"keysend" + at.entropy)
-    step.put(f"keysend/{ask.id}", Keysend(payment_hash=sha256(preimage)))
+    KEYSENDS.put(step, Keysend(payment_hash=sha256(preimage)), ask.id)
     row = Payment(
         payment_hash=sha256(preimage),
         destination=destination,
@@ -135,7 +135,7 @@ def ask_keysend(step: Step, us: bytes, ask: Ask, at: Moment) -> None:
 
 
 def _begin(step: Step, us: bytes, ask: Ask, at: Moment, row: Payment) -> None:
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(sent=counters.sent + 1))
-    waiters.wait(step, f"pay/{row.payment_hash.hex()}", ask)
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(sent=counters.sent + 1))
+    waiters.wait(step, waiters.PAYMENT, row.payment_hash, ask)
     send.go_on(step, us, row.but(created_index=counters.sent + 1), at)

@@ -1,6 +1,6 @@
 """A new snapshot: of a new node, or after a loss. The monitors say what stands.
 
-Row "standing/<channel>/<htlc>": an HTLC that came in and was relayed before the loss. It is neither
+An HTLC that stands (`STANDING`) came in and was relayed before the loss. It is neither
 relayed again nor failed: what is downstream answers it. HTLCs of lost payments of ours become
 payments again, of which nothing is known but that they are under way.
 """
@@ -12,47 +12,60 @@ from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcArrived, HtlcStands, ThatStands, WhatStands
-from protocol.payments import parts, send
-from protocol.payments.rows import Begun, Counters, Forward, Part, Payment, Sent
+from protocol.payments import send
+from protocol.payments.rows import (
+    BEGUN,
+    CHANNELS,
+    CLAIMS,
+    COUNTERS,
+    FORWARDS,
+    PARTS,
+    PAYMENTS,
+    STANDING,
+    Begun,
+    Counters,
+    Forward,
+    Part,
+    Payment,
+    Sent,
+)
 from protocol.router.items import Hop, Route
 
 
 def begin(step: Step, at: Moment) -> None:
-    step.put("begun", Begun(at=int(at.unix_seconds)))
+    BEGUN.put(step, Begun(at=int(at.unix_seconds)))
     step.tell("monitors", WhatStands())
 
 
 def whole(step: Step) -> bool:
-    begun = step.get("begun")
+    begun = BEGUN.get(step)
     return begun is not None and begun.whole
 
 
 def told(step: Step, monitor: str, item: ThatStands) -> None:
     """One more monitor has said all that it has. Numbers that an earlier snapshot may have given
     are not given again."""
-    begun = step.get("begun")
+    begun = BEGUN.need(step)
     said = (*begun.said, monitor)
     begun = begun.but(said=said, used=begun.used or item.used, whole=len(said) >= item.of)
-    step.put("begun", begun)
+    BEGUN.put(step, begun)
     if begun.whole and begun.used:
-        known = step.get("counters") or Counters()
-        step.put(
-            "counters",
-            known.but(paid=begun.at + known.paid, first_paid=begun.at + 1, events=begun.at),
-        )
+        known = COUNTERS.get(step) or Counters()
+        fresh = known.but(paid=begun.at + known.paid, first_paid=begun.at + 1, events=begun.at)
+        COUNTERS.put(step, fresh)
 
 
 def stands(step: Step, item: HtlcStands, at: Moment) -> None:
     if item.origin.startswith(FORWARD):
         cid, number = item.origin.removeprefix(FORWARD).split("/")[:2]
-        key = f"standing/{cid}/{number}"
-        known = step.get(key)
+        place = bytes.fromhex(cid), int(number)
+        known = STANDING.get(step, *place)
         if known is None or _tries(known) < _tries(item):  # the last one is the one that lives
-            step.put(key, item)
+            STANDING.put(step, item, *place)
         return
     name, group, number = item.origin.split("/")
-    row = step.get(f"payment/{name}")
-    peer = step.get(f"channel/{item.channel_id.hex()}")
+    row = PAYMENTS.get(step, bytes.fromhex(name))
+    peer = CHANNELS.get(step, item.channel_id)
     if row is None:
         row = _payment(item, int(group), at, peer.peer if peer is not None else bytes(33))
     hop = Hop(
@@ -72,7 +85,7 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
         created_index=row.created_index,
         since=at.unix_seconds,
     )
-    step.put(parts.key(part), part)
+    PARTS.put(step, part, *part.place)
     row = row.but(
         amount_msat=row.amount_msat + item.amount_msat,
         sent_msat=row.sent_msat + item.amount_msat,
@@ -110,13 +123,12 @@ def _payment(item: HtlcStands, group: int, at: Moment, peer: bytes) -> Payment:
 def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
     """An HTLC that arrived before the loss: claimed already, or relayed."""
     place = (item.channel_id, item.htlc_id)
-    if any(place in claim.parts for claim in step.scan("claim/").values()):
+    if any(place in claim.parts for claim in CLAIMS.below(step).values()):
         return True
-    key = f"standing/{item.channel_id.hex()}/{item.htlc_id}"
-    onward = step.get(key)
+    onward = STANDING.get(step, *place)
     if onward is None:
         return False
-    step.drop(key)
+    STANDING.drop(step, *place)
     part = Part(
         channel_id=item.channel_id,
         htlc_id=item.htlc_id,
@@ -124,9 +136,9 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
         cltv_expiry=item.cltv_expiry,
         shared_secret=sphinx.peel(node_secret, item.onion, item.payment_hash).shared_secret,
     )
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(forwarded=counters.forwarded + 1))
-    channel = step.get(f"channel/{onward.channel_id.hex()}")
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(forwarded=counters.forwarded + 1))
+    channel = CHANNELS.get(step, onward.channel_id)
     row = Forward(
         part=part,
         payment_hash=item.payment_hash,
@@ -142,5 +154,5 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
         tried=(onward.channel_id,),
         withdrawn=True,  # it is not offered on another channel
     )
-    step.put(f"forward/{row.name}", row)
+    FORWARDS.put(step, row, *row.place)
     return True

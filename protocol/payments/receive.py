@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.chain.items import TIP
 from protocol.channel.items import Settle
 from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
@@ -9,7 +10,17 @@ from protocol.errors import Malformed
 from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcArrived
 from protocol.payments import claims, events, relay, waiters
-from protocol.payments.rows import Counters, InvoiceRow, Label, Part, PartSet
+from protocol.payments.rows import (
+    COUNTERS,
+    INVOICES,
+    LABELS,
+    SETS,
+    Counters,
+    InvoiceRow,
+    Label,
+    Part,
+    PartSet,
+)
 from protocol.wire import failures, payload
 from protocol.wire.payload import HopPayload
 
@@ -65,7 +76,7 @@ def unknown(step: Step, part: Part) -> None:
         failures.encode(
             "incorrect_or_unknown_payment_details",
             htlc_msat=part.amount_msat,
-            height=step.get("~tip").height,
+            height=TIP.need(step).height,
         ),
     )
 
@@ -81,7 +92,7 @@ def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Mom
         return
     if hop.keysend_preimage is not None and sha256(hop.keysend_preimage) == payment_hash:
         whole = (hop.total_msat or 0) <= hop.amount_msat  # of a set we would claim a fragment
-        if not whole or part.cltv_expiry < step.get("~tip").height + FINAL_CLTV:
+        if not whole or part.cltv_expiry < TIP.need(step).height + FINAL_CLTV:
             unknown(step, part)
         else:
             _keysend(step, part, hop.keysend_preimage, at)
@@ -94,15 +105,15 @@ def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Mom
 
 
 def by_hash(step: Step, payment_hash: bytes) -> InvoiceRow | None:
-    label = step.get(f"hash/{payment_hash.hex()}")
-    row = step.get(f"invoice/{label.label}") if label is not None else None
+    label = LABELS.get(step, payment_hash)
+    row = INVOICES.get(step, label.label) if label is not None else None
     assert row is None or isinstance(row, InvoiceRow)
     return row
 
 
 def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Moment) -> bool:
     total = hop.total_msat or 0
-    height = step.get("~tip").height
+    height = TIP.need(step).height
     return (
         row.status == "unpaid"
         and not row.claim  # another set of parts is being claimed: this is a second payment
@@ -115,33 +126,36 @@ def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Mo
 
 
 def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Moment) -> None:
-    key = f"set/{row.payment_hash.hex()}"
     total = hop.total_msat or 0
-    waiting = step.get(key) or PartSet(parts=(), total_msat=total, since=at.unix_seconds)
+    name = row.payment_hash
+    waiting = SETS.get(step, name)
+    if waiting is None:
+        waiting = PartSet(parts=(), total_msat=total, since=at.unix_seconds)
     if waiting.whole:
         unknown(step, part)
         return
     if waiting.total_msat != total:
-        step.drop(key)  # "MUST fail the entire HTLC set if total_msat is not the same"
+        # "MUST fail the entire HTLC set if total_msat is not the same"
+        SETS.drop(step, name)
         for one in (*waiting.parts, part):
             unknown(step, one)
         return
     waiting = waiting.but(parts=(*waiting.parts, part.but(forward_msat=hop.amount_msat)))
     # BOLT 4 counts amt_to_forward: below total_msat "MUST NOT fulfill any HTLCs"
     if sum(one.forward_msat for one in waiting.parts) < total:
-        step.put(key, waiting)
+        SETS.put(step, waiting, name)
         step.wake(waiting.since + MPP_TIMEOUT_SECONDS)
-    elif too_late(waiting.parts, step.get("~tip").height):
-        step.drop(key)  # its first part came long ago
+    elif too_late(waiting.parts, TIP.need(step).height):
+        SETS.drop(step, name)  # its first part came long ago
         for one in waiting.parts:
             unknown(step, one)
     elif row.held:
-        step.put(key, waiting.but(whole=True))
+        SETS.put(step, waiting.but(whole=True), name)
         waiters.invoice_held(step, row, waiting)
         about = {"label": row.label, "payment_hash": row.payment_hash.hex()}
         events.happened(step, at, "invoice_held", **about)
     else:
-        step.drop(key)
+        SETS.drop(step, name)
         claims.begin(step, row, waiting.parts)
 
 
@@ -152,8 +166,8 @@ def _keysend(step: Step, part: Part, preimage: bytes, at: Moment) -> None:
     if known is not None:
         unknown(step, part)
         return
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(created=counters.created + 1))
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(created=counters.created + 1))
     row = InvoiceRow(
         label=f"keysend-{payment_hash.hex()[:16]}-{counters.created + 1}",
         bolt11="",
@@ -167,7 +181,7 @@ def _keysend(step: Step, part: Part, preimage: bytes, at: Moment) -> None:
         min_final_cltv=FINAL_CLTV,
         created_index=counters.created + 1,
     )
-    step.put(f"hash/{payment_hash.hex()}", Label(label=row.label))
+    LABELS.put(step, Label(label=row.label), payment_hash)
     claims.begin(step, row, (part,))
 
 
@@ -176,9 +190,8 @@ def _keysend(step: Step, part: Part, preimage: bytes, at: Moment) -> None:
 
 def cancel(step: Step, row: InvoiceRow) -> None:
     """Whatever waits of this invoice goes back."""
-    key = f"set/{row.payment_hash.hex()}"
-    waiting = step.get(key)
-    step.drop(key)
+    waiting = SETS.get(step, row.payment_hash)
+    SETS.drop(step, row.payment_hash)
     for part in waiting.parts if waiting is not None else ():
         unknown(step, part)
 
@@ -190,10 +203,10 @@ def too_late(parts: tuple[Part, ...], height: int) -> bool:
 
 def time_out(step: Step, at: Moment) -> None:
     """Sets that were not completed in time are failed back whole."""
-    for key, waiting in step.scan("set/").items():
+    for key, waiting in SETS.below(step).items():
         due = waiting.since + MPP_TIMEOUT_SECONDS
         if not waiting.whole and at.unix_seconds >= due:
-            step.drop(key)
+            SETS.drop(step, *key)
             for part in waiting.parts:
                 fail(step, part, failures.encode("mpp_timeout"))
         elif not waiting.whole:
@@ -202,9 +215,9 @@ def time_out(step: Step, at: Moment) -> None:
 
 def expire(step: Step, height: int) -> None:
     """What the user has not decided on is given back while that is safe."""
-    for key, waiting in step.scan("set/").items():
+    for key, waiting in SETS.below(step).items():
         if waiting.whole and too_late(waiting.parts, height):
-            step.drop(key)
+            SETS.drop(step, *key)
             for part in waiting.parts:
                 unknown(step, part)
-            step.log(f"a held payment ({key[4:20]}) was given back: it was about to expire")
+            step.log(f"a held payment ({key[0].hex()[:16]}) was given back: it was about to expire")

@@ -7,6 +7,7 @@ when it is irrevocable. Upstream has the preimage durably before downstream may 
 
 from __future__ import annotations
 
+from protocol.chain.items import TIP
 from protocol.channel.items import FORWARD, OVER, Offer, Settle, Withdraw, forward_hold
 from protocol.crypto import sphinx
 from protocol.gossip.announce import Policy
@@ -14,7 +15,20 @@ from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused, Release, SettleKept
 from protocol.payments import events
 from protocol.payments.channels import channels_to, named
-from protocol.payments.rows import Counters, Earned, Forward, Owed, Part
+from protocol.payments.rows import (
+    CHANNELS,
+    COUNTERS,
+    EARNING,
+    FORWARDS,
+    OPEN,
+    OWED,
+    TERMS,
+    Counters,
+    Earned,
+    Forward,
+    Owed,
+    Part,
+)
 from protocol.wire import failures
 from protocol.wire.payload import HopPayload
 
@@ -48,14 +62,14 @@ def begin(
     if channel is None:
         fail(step, part, failures.encode("unknown_next_peer"))
         return
-    counters = step.get("counters") or Counters()
-    step.put("counters", counters.but(forwarded=counters.forwarded + 1))
+    counters = COUNTERS.get(step) or Counters()
+    COUNTERS.put(step, counters.but(forwarded=counters.forwarded + 1))
     row = Forward(
         part=part,
         payment_hash=payment_hash,
         index=counters.forwarded + 1,
         wanted=hop.short_channel_id,
-        peer=step.get(f"channel/{channel.hex()}").peer,
+        peer=CHANNELS.need(step, channel).peer,
         out_msat=hop.amount_msat,
         out_expiry=hop.cltv_expiry,
         onion=onion,
@@ -66,15 +80,15 @@ def begin(
         _local_failure(step, row, message, at)
     else:
         _offer(step, row, channel)
-        step.put(f"~open/{row.name}", True)
+        OPEN.put(step, True, *row.place)
         step.wake(at.unix_seconds + PATIENCE_SECONDS)
 
 
 def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | None:
     """The failure message that BOLT 4 has for it, or None. A `channel_update` is not given: it
     would say whose channel it is, and everybody can hear ours."""
-    terms = step.get(f"terms/{channel.hex()}")
-    height = step.get("~tip").height
+    terms = TERMS.get(step, channel)
+    height = TIP.need(step).height
     if terms is None:
         return failures.encode("temporary_channel_failure", channel_update=b"")
     if row.out_expiry <= height + TOO_SOON_BLOCKS:
@@ -106,7 +120,7 @@ def _breaks(policy: Policy, row: Forward) -> bytes | None:
 
 def _offer(step: Step, row: Forward, channel: bytes) -> None:
     row = row.but(channel_id=channel, tries=row.tries + 1, tried=(*row.tried, channel))
-    step.put(f"forward/{row.name}", row)
+    FORWARDS.put(step, row, *row.place)
     offer = Offer(
         channel_id=channel,
         origin=f"{FORWARD}{row.name}/{row.tries}",
@@ -139,18 +153,18 @@ def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
 
 def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
     """What downstream answered. The origin alone says where it has to go."""
-    cid, number, tries = item.origin.removeprefix(FORWARD).split("/")
-    row = step.get(f"forward/{cid}/{number}")
+    place, tries = _read(item.origin)
+    row = FORWARDS.get(step, *place)
     if item.preimage is not None:
         # whatever we thought: it is worth money, and upstream owes it to us
-        settle = Settle(channel_id=bytes.fromhex(cid), htlc_id=int(number), preimage=item.preimage)
+        settle = Settle(channel_id=place[0], htlc_id=place[1], preimage=item.preimage)
         owed = Owed(channel_id=item.channel_id, htlc_id=item.htlc_id)
-        step.put(f"owed/{cid}/{number}", owed)
+        OWED.put(step, owed, *place)
         step.tell("monitors", settle)
         if row is not None and row.status != "settled":
             _resolve(step, row.but(status="settled"), at)
         return
-    if row is None or row.status != "offered" or str(row.tries) != tries:
+    if row is None or row.status != "offered" or row.tries != tries:
         return  # of an earlier try: another one may live
     if item.failure:
         _back(step, row.part, item.failure)
@@ -166,43 +180,47 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
 
 def kept(step: Step, item: SettleKept) -> None:
     """Upstream has the preimage: downstream may go on."""
-    key = f"owed/{item.channel_id.hex()}/{item.htlc_id}"
-    owed = step.get(key)
+    owed = OWED.get(step, item.channel_id, item.htlc_id)
     if owed is not None:
-        step.drop(key)
+        OWED.drop(step, item.channel_id, item.htlc_id)
         hold = forward_hold(owed.htlc_id)
         step.tell("monitors", Release(channel_id=owed.channel_id, hold=hold))
 
 
 def on_clock(step: Step, at: Moment) -> None:
     """What nobody has taken in time is taken back, if it has not been committed to."""
-    if step.get("~earning"):
+    if EARNING.get(step):
         say_earned(step)
-    for key in step.scan("~open/"):
-        row = step.get(f"forward/{key.removeprefix('~open/')}")
+    for place in OPEN.below(step):
+        row = FORWARDS.need(step, *place)
         due = row.received_at + PATIENCE_SECONDS
         if at.unix_seconds < due:
             step.wake(due)
             continue
-        step.drop(key)
-        step.put(f"forward/{row.name}", row.but(withdrawn=True))
+        OPEN.drop(step, *place)
+        FORWARDS.put(step, row.but(withdrawn=True), *row.place)
         origin = f"{FORWARD}{row.name}/{row.tries}"
         step.tell("monitors", Withdraw(channel_id=row.channel_id, origin=origin))
 
 
 def resume(step: Step, at: Moment) -> None:
-    for key, row in step.scan("forward/").items():
+    for place, row in FORWARDS.below(step).items():
         if row.status == "offered" and not row.withdrawn:
-            step.put(f"~open/{key.removeprefix('forward/')}", True)
+            OPEN.put(step, True, *place)
             step.wake(at.unix_seconds)
 
 
+def _read(origin: str) -> tuple[tuple[bytes, int], int]:
+    """Where the HTLC came in that this one relays, and for the how manieth time it was offered."""
+    channel, number, tries = origin.removeprefix(FORWARD).split("/")
+    return (bytes.fromhex(channel), int(number)), int(tries)
+
+
 def _open(step: Step, origin: str) -> Forward | None:
-    cid, number, tries = origin.removeprefix(FORWARD).split("/")
-    row = step.get(f"forward/{cid}/{number}")
-    if row is None or row.status != "offered" or str(row.tries) != tries:
+    place, tries = _read(origin)
+    row = FORWARDS.get(step, *place)
+    if row is None or row.status != "offered" or row.tries != tries:
         return None
-    assert isinstance(row, Forward)
     return row
 
 
@@ -217,19 +235,19 @@ def _local_failure(step: Step, row: Forward, message: bytes, at: Moment, reason:
 
 def say_earned(step: Step) -> None:
     """The API shows it, and asks nobody for it; it hears of many at once."""
-    step.drop("~earning")
-    counters = step.get("counters") or Counters()
+    EARNING.drop(step)
+    counters = COUNTERS.get(step) or Counters()
     step.say("api", Earned(fees_collected_msat=counters.fees_msat))
 
 
 def _resolve(step: Step, row: Forward, at: Moment) -> None:
-    step.put(f"forward/{row.name}", row.but(resolved_at=at.unix_seconds, onion=b""))
-    step.drop(f"~open/{row.name}")
+    FORWARDS.put(step, row.but(resolved_at=at.unix_seconds, onion=b""), *row.place)
+    OPEN.drop(step, *row.place)
     if row.status == "settled":
-        counters = step.get("counters") or Counters()
+        counters = COUNTERS.get(step) or Counters()
         counters = counters.but(fees_msat=counters.fees_msat + row.fee_msat)
-        step.put("counters", counters)
-        step.put("~earning", True)
+        COUNTERS.put(step, counters)
+        EARNING.put(step, True)
         step.wake(at.unix_seconds + EARNED_SECONDS)
     kind = "forward_settled" if row.status == "settled" else "forward_failed"
     about = {

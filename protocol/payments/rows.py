@@ -1,4 +1,4 @@
-"""What `payments` keeps. Keys are given with each record."""
+"""What `payments` keeps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 from protocol.gossip.announce import Policy
 from protocol.gossip.items import OwnTerms
 from protocol.invoice import RouteHop
-from protocol.monitor.items import HtlcArrived
+from protocol.machine import Ask
+from protocol.monitor.items import HtlcArrived, HtlcStands
 from protocol.router.items import Limit, Route
+from protocol.segment import Segment
 from protocol.values import Value
 
 # ---- invoices, and what is received -------------------------------------------------------------
 
 
 class InvoiceRow(Value, frozen=True, kw_only=True):
-    """Row "invoice/<label>", and its label under "hash/<payment hash>".
+    """An invoice, ours to be paid; also one that a keysend payment made up.
 
     `ask` is the question that made it: asked again after a restart, it gets the same answer.
     `preimage` is None while only the holder of a hold invoice knows it; `held`: the user decides
@@ -43,13 +45,13 @@ class InvoiceRow(Value, frozen=True, kw_only=True):
 
 
 class Label(Value, frozen=True, kw_only=True):
-    """Row "hash/<payment hash>", "paid/<pay index, 16 digits>", and "claimed/<payment id>"."""
+    """The label of an invoice."""
 
     label: str
 
 
 class Counters(Value, frozen=True, kw_only=True):
-    """Row "counters": last used numbers; none is ever given twice. `first_paid`: of a snapshot
+    """Last used numbers; none is ever given twice. `first_paid`: of a snapshot
     that was made anew, the first pay_index that it gave. `fees_msat`: earned by relaying."""
 
     created: int = 0
@@ -73,7 +75,7 @@ class Part(Value, frozen=True, kw_only=True):
 
 
 class PartSet(Value, frozen=True, kw_only=True):
-    """Row "set/<payment hash>": parts that do not yet make up the whole; or, `whole`, that wait
+    """Parts that do not yet make up the whole; or, `whole`, that wait
     for the user's word."""
 
     parts: tuple[Part, ...]
@@ -83,7 +85,7 @@ class PartSet(Value, frozen=True, kw_only=True):
 
 
 class ClaimRow(Value, frozen=True, kw_only=True):
-    """Row "claim/<payment id>": the preimage may leave; `waiting` channels do not have it yet."""
+    """The preimage may leave; `waiting` channels do not have it yet."""
 
     payment_id: bytes
     preimage: bytes
@@ -94,13 +96,13 @@ class ClaimRow(Value, frozen=True, kw_only=True):
 
 
 class Early(Value, frozen=True, kw_only=True):
-    """Row "early/<channel>/<htlc>": an HTLC that arrived before the height was known."""
+    """An HTLC that arrived before the height was known."""
 
     item: HtlcArrived
 
 
 class Begun(Value, frozen=True, kw_only=True):
-    """Row "begun": this snapshot has asked the monitors what stands, and these have answered;
+    """This snapshot has asked the monitors what stands, and these have answered;
     `whole`: all have. Until then nothing that arrives is judged, and nothing is sent."""
 
     at: int
@@ -110,7 +112,7 @@ class Begun(Value, frozen=True, kw_only=True):
 
 
 class Event(Value, frozen=True, kw_only=True):
-    """Row "event/<index, 16 digits>": something that users wait for, written with its cause."""
+    """Something that users wait for, written with its cause."""
 
     index: int
     at: int
@@ -122,7 +124,7 @@ class Event(Value, frozen=True, kw_only=True):
 
 
 class Payment(Value, frozen=True, kw_only=True):
-    """Row "payment/<payment hash>". It is written before the first HTLC is offered.
+    """A payment of ours. It is written before the first HTLC is offered.
 
     `live`: numbers of the parts that are under way. `limits` and `without`: what its failures have
     shown about channels and nodes. `direct`: channels with the payee that were tried in this round,
@@ -171,7 +173,7 @@ class Payment(Value, frozen=True, kw_only=True):
 
 
 class Sent(Value, frozen=True, kw_only=True):
-    """Row "part/<payment hash>/<group>/<part>": one HTLC of ours, or its wish.
+    """One HTLC of ours, or its wish.
 
     `session_key` (32 bytes) is its onion's. `failed_at`: the hop that failed it, counted from 0,
     which is us; `failed_with`: its failure message.
@@ -197,9 +199,13 @@ class Sent(Value, frozen=True, kw_only=True):
     def origin(self) -> str:
         return f"{self.payment_hash.hex()}/{self.groupid}/{self.partid}"
 
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        return self.payment_hash, self.groupid, self.partid
+
 
 class ChannelRow(Value, frozen=True, kw_only=True):
-    """Row "channel/<channel id>": a channel over which HTLCs may go. `hidden`: it is not to be
+    """A channel over which HTLCs may go. `hidden`: it is not to be
     named by its place (option_scid_alias)."""
 
     peer: bytes
@@ -208,7 +214,7 @@ class ChannelRow(Value, frozen=True, kw_only=True):
 
 
 class Keysend(Value, frozen=True, kw_only=True):
-    """Row "keysend/<ask>": which payment a keysend question started."""
+    """Which payment a keysend question started."""
 
     payment_hash: bytes
 
@@ -217,7 +223,7 @@ class Keysend(Value, frozen=True, kw_only=True):
 
 
 class TermsRow(Value, frozen=True, kw_only=True):
-    """Row "terms/<channel id>": what we ask for relaying over it; until `until` what we asked
+    """What we ask for relaying over it; until `until` what we asked
     before will do too, for not everybody can have heard."""
 
     now: OwnTerms
@@ -232,7 +238,7 @@ class Earned(Value, frozen=True, kw_only=True):
 
 
 class Forward(Value, frozen=True, kw_only=True):
-    """Row "forward/<channel>/<htlc>" of the HTLC that came in: written before it is offered on.
+    """An HTLC that came in and goes on: written before it is offered on.
 
     `status`: offered, settled, failed (downstream), local_failed (here). `channel_id`: where it was
     offered last, for the `tries`th time; `tried`: channels with that peer that refused it.
@@ -262,13 +268,54 @@ class Forward(Value, frozen=True, kw_only=True):
         return f"{self.part.channel_id.hex()}/{self.part.htlc_id}"
 
     @property
+    def place(self) -> tuple[bytes, int]:
+        return self.part.channel_id, self.part.htlc_id
+
+    @property
     def fee_msat(self) -> int:
         return self.part.amount_msat - self.out_msat
 
 
 class Owed(Value, frozen=True, kw_only=True):
-    """Row "owed/<channel>/<htlc>" of an HTLC that came in: its preimage is on the way to its
+    """Of an HTLC that came in: its preimage is on the way to its
     monitor. The HTLC named here, downstream, is held until it is there."""
 
     channel_id: bytes
     htlc_id: int
+
+
+# ---- where they stand ----------------------------------------------------------------------------
+
+INVOICES = Segment("invoice", InvoiceRow)  # by label; the label of an invoice
+LABELS = Segment("hash", Label, by=(bytes,))  # by payment hash,
+PAID = Segment("paid", Label, by=(int,), version=2)  # by pay_index,
+CLAIMED = Segment("claimed", Label, by=(bytes,))  # and by the payment id of the set that paid it
+COUNTERS = Segment("counters", Counters, by=())
+SETS = Segment("set", PartSet, by=(bytes,))  # by payment hash
+CLAIMS = Segment("claim", ClaimRow, by=(bytes,))  # by payment id
+PAYMENTS = Segment("payment", Payment, by=(bytes,))  # by payment hash
+PARTS = Segment("part", Sent, by=(bytes, int, int))  # by payment hash, group and part
+FORWARDS = Segment("forward", Forward, by=(bytes, int))  # by the HTLC that came in, as are
+OWED = Segment("owed", Owed, by=(bytes, int))
+STANDING = Segment("standing", HtlcStands, by=(bytes, int))  # what stands of one relayed before
+EARLY = Segment("early", Early, by=(bytes, int))
+CHANNELS = Segment("channel", ChannelRow, by=(bytes,))  # by channel id
+TERMS = Segment("terms", TermsRow, by=(bytes,))  # by channel id
+BEGUN = Segment("begun", Begun, by=())
+EVENTS = Segment("event", Event, by=(int,), version=2)  # by index, as is `PAID`: 16 digits once
+KEYSENDS = Segment("keysend", Keysend)  # by the question's id
+
+KEEPS = (
+    INVOICES, LABELS, PAID, CLAIMED, COUNTERS, SETS, CLAIMS, PAYMENTS, PARTS, FORWARDS, OWED,
+    STANDING, EARLY, CHANNELS, TERMS, BEGUN, EVENTS, KEYSENDS,
+)  # fmt: skip
+
+# what the clock may have to look at, payments that wait for routes (the question's number), and
+# questions that wait until all is known that stands
+PENDING = Segment("~pending", bool, by=(bytes,))  # by payment hash
+FINDING = Segment("~finding", int, by=(bytes,))  # by payment hash
+QUESTIONS = Segment("~questions", int, by=())  # numbers given
+OPEN = Segment("~open", bool, by=(bytes, int))  # relayed HTLCs, as `FORWARDS`
+EARNING = Segment("~earning", bool, by=())  # the API does not know yet what was earned
+QUEUED = Segment("~queued", Ask)  # by the question's id
+INDEX = Segment("~channels", tuple[tuple[bytes, ChannelRow], ...], by=())  # of `CHANNELS`

@@ -8,13 +8,23 @@ again, until the time, the fee or the hope is used up.
 
 from __future__ import annotations
 
+from protocol.chain.items import TIP
 from protocol.channel.items import OVER, WITHDRAWN
 from protocol.gossip.announce import direction
 from protocol.machine import Moment, Step
 from protocol.monitor.items import HtlcEnded, HtlcRefused
 from protocol.payments import blame, events, parts, waiters
 from protocol.payments.channels import channels_to, count
-from protocol.payments.rows import Payment, Sent
+from protocol.payments.rows import (
+    CHANNELS,
+    FINDING,
+    PARTS,
+    PAYMENTS,
+    PENDING,
+    QUESTIONS,
+    Payment,
+    Sent,
+)
 from protocol.router.items import FindRoutes, Hop, Limit, Route, RoutesFound
 
 RETRY_SECONDS, MAX_RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 5.0, 60
@@ -32,7 +42,7 @@ def go_on(step: Step, us: bytes, row: Payment, at: Moment) -> None:
         put(step, row)
     elif row.manual or row.doomed or at.unix_seconds >= row.deadline or row.last_part >= MOST_TRIES:
         put(step, row) if row.live else _fail(step, row, at)
-    elif step.get("~tip") is None:
+    elif TIP.get(step) is None:
         _later(step, row, at)
     else:
         direct = _direct(step, us, row) if not row.live else None
@@ -50,7 +60,7 @@ def _direct(step: Step, us: bytes, row: Payment) -> Route | None:
     for channel in channels_to(step, row.destination):
         if channel not in row.direct and channel not in row.never:
             hop = Hop(
-                scid=step.get(f"channel/{channel.hex()}").scid,
+                scid=CHANNELS.need(step, channel).scid,
                 direction=direction(us, row.destination),
                 node_id=row.destination,
                 amount_msat=row.amount_msat,
@@ -62,16 +72,15 @@ def _direct(step: Step, us: bytes, row: Payment) -> Route | None:
 
 def _find(step: Step, row: Payment, missing: int, at: Moment) -> None:
     """Ask for routes; the answer is `found`. A question that is lost is asked again."""
-    name = row.payment_hash.hex()
     put(step, row.but(retry_at=None))
-    number = (step.get("~questions") or 0) + 1
-    step.put("~questions", number)
-    step.put(f"~finding/{name}", number)
+    number = (QUESTIONS.get(step) or 0) + 1
+    QUESTIONS.put(step, number)
+    FINDING.put(step, number, row.payment_hash)
     live = parts.living(step, row)
     fees = sum(part.route.sent_msat - part.route.amount_msat for part in live)
     flying = [hop for part in live for hop in part.route.hops[1:]]
     question = FindRoutes(
-        payment=name,
+        payment=row.payment_hash,
         number=number,
         target=row.destination,
         amount_msat=missing,
@@ -94,10 +103,10 @@ def limit_of(hop: Hop, less: int = 0) -> Limit:
 
 def found(step: Step, us: bytes, item: RoutesFound, at: Moment) -> None:
     """The router's answer."""
-    row, key = step.get(f"payment/{item.payment}"), f"~finding/{item.payment}"
-    if row is None or step.get(key) != item.number:
+    row = PAYMENTS.get(step, item.payment)
+    if row is None or FINDING.get(step, item.payment) != item.number:
         return
-    step.drop(key)
+    FINDING.drop(step, item.payment)
     missing = row.amount_msat - parts.flying_msat(step, row)
     if row.status != "pending" or missing <= 0:
         return
@@ -136,14 +145,14 @@ def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
 
 
 def put(step: Step, row: Payment) -> None:
-    """`~pending` names the payments that the clock may have to look at."""
-    name = row.payment_hash.hex()
-    step.put(f"payment/{name}", row)
+    """`PENDING` names the payments that the clock may have to look at."""
+    name = row.payment_hash
+    PAYMENTS.put(step, row, name)
     if row.status == "pending":
-        step.put(f"~pending/{name}", True)
+        PENDING.put(step, True, name)
     else:
-        step.drop(f"~pending/{name}")
-        step.drop(f"~finding/{name}")
+        PENDING.drop(step, name)
+        FINDING.drop(step, name)
 
 
 # ---- what became of a part ----------------------------------------------------------------------
@@ -166,7 +175,7 @@ def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
         row = row.but(reason=item.reason, code=205)
     if at.unix_seconds >= row.deadline and not row.reason:
         row = row.but(code=210, reason="the time to retry is over, and nothing is in flight")
-    waiters.part_done(step, step.get(parts.key(part)), row)
+    waiters.part_done(step, PARTS.need(step, *part.place), row)
     go_on(step, us, row, at)
 
 
@@ -184,7 +193,7 @@ def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
     row = parts.failed(step, part, at, verdict.code, verdict.text, verdict)
     if verdict.learned is not None:
         step.say("router", verdict.learned)
-    waiters.part_done(step, step.get(parts.key(part)), row)
+    waiters.part_done(step, PARTS.need(step, *part.place), row)
     if row.status != "pending":
         put(step, row)
         return
@@ -199,7 +208,7 @@ def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
 
 
 def _fulfilled(step: Step, item: HtlcEnded, part: Sent | None, at: Moment) -> None:
-    row = step.get(f"payment/{item.origin.partition('/')[0]}")
+    row = PAYMENTS.get(step, bytes.fromhex(item.origin.partition("/")[0]))
     if row is None:
         return  # the snapshot that knew it was lost
     if part is not None and part.status != "complete":
@@ -221,7 +230,7 @@ def _fulfilled(step: Step, item: HtlcEnded, part: Sent | None, at: Moment) -> No
         events.happened(step, at, "payment_sent", **about)
     put(step, row)
     if part is not None:
-        waiters.part_done(step, step.get(parts.key(part)), row)
+        waiters.part_done(step, PARTS.need(step, *part.place), row)
     waiters.payment_done(step, row)
 
 
@@ -248,8 +257,8 @@ def _fail(step: Step, row: Payment, at: Moment) -> None:
 
 def on_clock(step: Step, us: bytes, at: Moment) -> None:
     """Retries that are due; offers that nobody took before the deadline are withdrawn."""
-    for key in step.scan("~pending/"):
-        row = step.get(f"payment/{key.removeprefix('~pending/')}")
+    for (payment_hash,) in PENDING.below(step):
+        row = PAYMENTS.need(step, payment_hash)
         _withdraw(step, row, at)
         if row.retry_at is not None and row.retry_at <= at.unix_seconds:
             go_on(step, us, row.but(retry_at=None), at)
@@ -275,15 +284,15 @@ def _withdraw(step: Step, row: Payment, at: Moment) -> None:
 
 def resume(step: Step, at: Moment) -> None:
     """After a restart the clock must know again which payments are pending."""
-    for key, row in step.scan("payment/").items():
+    for (payment_hash,), row in PAYMENTS.below(step).items():
         if row.status == "pending":
-            step.put(f"~pending/{key.removeprefix('payment/')}", True)
+            PENDING.put(step, True, payment_hash)
     step.wake(at.unix_seconds)
 
 
 def find_again(step: Step, us: bytes, at: Moment) -> None:
     """Who finds routes has restarted, or we have: open questions may be lost."""
-    for key in step.scan("~pending/"):
-        row = step.get(f"payment/{key.removeprefix('~pending/')}")
-        if row.retry_at is None and step.get("~tip") is not None:
+    for (payment_hash,) in PENDING.below(step):
+        row = PAYMENTS.need(step, payment_hash)
+        if row.retry_at is None and TIP.get(step) is not None:
             go_on(step, us, row, at)

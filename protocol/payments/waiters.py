@@ -1,4 +1,4 @@
-"""Open questions: rows "~wait/...". The API asks them again after a restart."""
+"""Open questions, by what they wait for. The API asks them again after a restart."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from protocol.machine import Answer, Ask, Step
 from protocol.payments import view
 from protocol.payments.rows import InvoiceRow, PartSet, Payment, Sent
+from protocol.segment import Segment
 from protocol.values import Value
 
 
@@ -19,6 +20,13 @@ class Waiter(Value, frozen=True, kw_only=True):
     text: str = "Timed out while waiting for invoice to be paid"
 
 
+# what is waited for: of one payment hash, but for the last two
+INVOICE, HELD, PAYMENT, PART = "invoice", "held", "payment", "part"
+ANY_INVOICE, EVENT = "any invoice", "event"
+
+WAITERS = Segment("~wait", Waiter, by=(str, bytes, str))  # topic, payment hash, the question's id
+
+
 def answer(step: Step, ask: Ask, result: Any) -> None:
     step.say("api", Answer(id=ask.id, result=result))
 
@@ -27,39 +35,41 @@ def refuse(step: Step, ask: Ask, code: int, text: str, data: Any = None) -> None
     step.say("api", Answer(id=ask.id, code=code, text=text, data=data))
 
 
-def wait(step: Step, topic: str, ask: Ask, until: float | None = None, **refusal: Any) -> None:
-    """`topic` has no slash but its own: a label is named by its payment hash."""
-    step.put(f"~wait/{topic}/{ask.id}", Waiter(ask=ask, until=until, **refusal))
+def wait(
+    step: Step, topic: str, of: bytes, ask: Ask, until: float | None = None, **refusal: Any
+) -> None:
+    """`of`: the payment hash that the topic is about, empty if about all."""
+    WAITERS.put(step, Waiter(ask=ask, until=until, **refusal), topic, of, ask.id)
     if until is not None:
         step.wake(until)
 
 
-def take(step: Step, topic: str) -> list[Ask]:
+def take(step: Step, topic: str, of: bytes = b"") -> list[Ask]:
     """All that wait for this, once."""
-    found = step.scan(f"~wait/{topic}/")
+    found = WAITERS.below(step, topic, of)
     for key in found:
-        step.drop(key)
+        WAITERS.drop(step, *key)
     return [waiter.ask for waiter in found.values()]
 
 
 def invoice_paid(step: Step, row: InvoiceRow) -> None:
-    for ask in take(step, f"invoice/{row.payment_hash.hex()}") + take(step, "any"):
+    for ask in take(step, INVOICE, row.payment_hash) + take(step, ANY_INVOICE):
         answer(step, ask, view.invoice(row, 0))
 
 
 def invoice_held(step: Step, row: InvoiceRow, waiting: PartSet) -> None:
     """The whole payment is there, and waits for the user's word."""
-    for ask in take(step, f"held/{row.payment_hash.hex()}"):
+    for ask in take(step, HELD, row.payment_hash):
         answer(step, ask, view.held(row, waiting.but(whole=True)))
 
 
 def invoice_deleted(step: Step, row: InvoiceRow) -> None:
-    for ask in take(step, f"invoice/{row.payment_hash.hex()}"):
+    for ask in take(step, INVOICE, row.payment_hash):
         refuse(step, ask, -1, "Invoice deleted during wait")
 
 
 def payment_done(step: Step, row: Payment) -> None:
-    for ask in take(step, f"pay/{row.payment_hash.hex()}"):
+    for ask in take(step, PAYMENT, row.payment_hash):
         payment_result(step, ask, row)
 
 
@@ -71,8 +81,18 @@ def payment_result(step: Step, ask: Ask, row: Payment) -> None:
         refuse(step, ask, row.code or 210, row.reason)
 
 
+def part(step: Step, sent: Sent, ask: Ask, until: float | None) -> None:
+    """Wait for one part of a payment."""
+    text = "Timed out while waiting"
+    wait(step, _part(sent), sent.payment_hash, ask, until, code=200, text=text)
+
+
+def _part(sent: Sent) -> str:
+    return f"{PART} {sent.groupid} {sent.partid}"
+
+
 def part_done(step: Step, part: Sent, row: Payment) -> None:
-    for ask in take(step, f"part/{part.origin}"):
+    for ask in take(step, _part(part), part.payment_hash):
         part_result(step, ask, part, row)
 
 
@@ -85,13 +105,13 @@ def part_result(step: Step, ask: Ask, part: Sent, row: Payment) -> None:
 
 def abandoned(step: Step, number: str) -> None:
     """Whoever asked this has gone."""
-    for name, waiter in list(step.each("~wait")):
+    for key, waiter in list(WAITERS.each(step)):
         if waiter.ask.id == number:
-            step.drop(f"~wait/{name}")
+            WAITERS.drop(step, *key)
 
 
 def time_out(step: Step, now: float) -> None:
-    for key, waiter in step.scan("~wait/").items():
+    for key, waiter in WAITERS.below(step).items():
         if waiter.until is not None and waiter.until <= now:
-            step.drop(key)
+            WAITERS.drop(step, *key)
             refuse(step, waiter.ask, waiter.code, waiter.text)

@@ -1,13 +1,15 @@
-"""The living channels of all peers: rows "~live/<channel>", and turns on them."""
+"""The living channels of all peers, and turns on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from protocol.chain.items import TIP
 from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.machine import Step
 from protocol.peer.items import Write
+from protocol.peer.rows import LIVES, TOUCHED
 
 
 class Channels:
@@ -23,7 +25,7 @@ class Channels:
 
     def turn(self, step: Step, row: Live, *events: Callable[[Turn], None]) -> None:
         """Some events on one channel; what the peer gets now is written, the rest is held."""
-        tip = step.get("~tip")
+        tip = TIP.get(step)
         height = tip.height if tip is not None else None
         turn = Turn(row, self._secrets_of(row), self._node, height)
         for event in events:
@@ -33,17 +35,17 @@ class Channels:
         node = row.channel.setup.peer
         for message in turn.to_peer:
             step.do(Write(node_id=node, message=message.encode()))
-        cid = row.channel.id.hex()
-        step.put(f"~live/{cid}", turn.live)
-        step.put(f"~touched/{cid}", True)
+        cid = row.channel.id
+        LIVES.put(step, turn.live, cid)
+        TOUCHED.put(step, True, cid)
 
     def touched(self, step: Step) -> list[Live]:
         """The channels that had a turn since this was last asked."""
-        keys = step.scan("~touched/")
+        keys = TOUCHED.below(step)
         for key in keys:
-            step.drop(key)
-        rows = [step.get(f"~live/{key.removeprefix('~touched/')}") for key in keys]
+            TOUCHED.drop(step, *key)
+        rows = [LIVES.get(step, *key) for key in keys]
         return [row for row in rows if row is not None]
 
     def of_peer(self, step: Step, node: bytes) -> list[Live]:
-        return [row for row in step.scan("~live/").values() if row.channel.setup.peer == node]
+        return [row for row in LIVES.below(step).values() if row.channel.setup.peer == node]

@@ -12,15 +12,8 @@ from protocol.machine import Answer, Ask, Moment, Step
 from protocol.monitor.items import Addresses, PeerAddress
 from protocol.opening import CHAIN_HASH
 from protocol.peer.channels import Channels
-from protocol.peer.items import (
-    Connected,
-    Dial,
-    Hangup,
-    Listen,
-    Peer,
-    Target,
-    Write,
-)
+from protocol.peer.items import Connected, Dial, Hangup, Listen, Write
+from protocol.peer.rows import ADOPTED, EARLY, LISTENING, LIVES, PEERS, TARGETS, Peer, Target
 from protocol.wire import setup
 from protocol.wire.message import Message
 
@@ -38,12 +31,12 @@ class Connections:
 
     def adopted(self, step: Step, monitor: str, item: Addresses) -> None:
         """Once all channels of all monitors are born the world may come in."""
-        step.put(f"~adopted/{monitor}", item)
-        said = list(step.scan("~adopted/").values())
+        ADOPTED.put(step, item, monitor)
+        said = list(ADOPTED.below(step).values())
         if len(said) < item.of:
             return
-        first = step.get("~listening") is None
-        step.put("~listening", True)
+        first = LISTENING.get(step) is None
+        LISTENING.put(step, True)
         if first:
             step.do(Listen())
         for known in [known for one in (said if first else [item]) for known in one.known]:
@@ -54,20 +47,19 @@ class Connections:
         node, host, port = item.node_id, item.host, item.port
         if self.channels.of_peer(step, node):
             self.want(step, node, host, port)
-        elif step.get(f"~dial/{node.hex()}") is None:
-            step.put(f"~dial/{node.hex()}", Target(node_id=node, host=host, port=port))
+        elif TARGETS.get(step, node) is None:
+            TARGETS.put(step, Target(node_id=node, host=host, port=port), node)
 
     def want(self, step: Step, node: bytes, host: str, port: int) -> None:
         """Keep a connection to this node, beginning now."""
-        key = f"~dial/{node.hex()}"
-        target = step.get(key) or Target(node_id=node, host=host, port=port)
+        target = TARGETS.get(step, node) or Target(node_id=node, host=host, port=port)
         target = target.but(host=host, port=port, keep=True)
-        if step.get(f"~peer/{node.hex()}") is None and target.at is None:
+        if PEERS.get(step, node) is None and target.at is None:
             step.do(Dial(node_id=node, host=host, port=port))
-        step.put(key, target)
+        TARGETS.put(step, target, node)
 
     def connected(self, step: Step, item: Connected, at: Moment) -> None:
-        if step.get(f"~peer/{item.node_id.hex()}") is not None:
+        if PEERS.get(step, item.node_id) is not None:
             self._forget_session(step, item.node_id, "it has connected anew")
         if item.inbound:
             self._make_place(step, item.node_id, at)
@@ -78,7 +70,7 @@ class Connections:
             port=item.port,
             heard_at=at.unix_seconds,
         )
-        step.put(f"~peer/{item.node_id.hex()}", peer)
+        PEERS.put(step, peer, item.node_id)
         init = setup.Init(
             globalfeatures=b"",
             features=features.encode(features.OUR_INIT),
@@ -89,12 +81,12 @@ class Connections:
     def _make_place(self, step: Step, node: bytes, at: Moment) -> None:
         """Peers with a channel always have one. Of the others there are a few, and the oldest
         goes: somebody who holds all places could else keep everybody out for ever."""
-        with_channel = {row.channel.setup.peer for _, row in step.each("~live")}
-        if node in with_channel or step.get(f"~dial/{node.hex()}") is not None:
+        with_channel = {row.channel.setup.peer for _, row in LIVES.each(step)}
+        if node in with_channel or TARGETS.get(step, node) is not None:
             return
         guests = [
             peer
-            for _, peer in step.each("~peer")
+            for _, peer in PEERS.each(step)
             if peer.inbound and peer.node_id not in with_channel
         ]
         if len(guests) < self.guests:
@@ -106,32 +98,32 @@ class Connections:
         step.do(Write(node_id=node, message=message.encode()))
 
     def _forget_session(self, step: Step, node: bytes, why: str) -> None:
-        if (peer := step.get(f"~peer/{node.hex()}")) is not None and peer.ready:
+        if (peer := PEERS.get(step, node)) is not None and peer.ready:
             step.log(f"peer={node.hex()} disconnected: {why}")
-        step.drop(f"~peer/{node.hex()}")
-        for key, early in step.scan("~early/").items():
+        PEERS.drop(step, node)
+        for key, early in EARLY.below(step).items():
             if early.peer == node:
-                step.drop(key)
+                EARLY.drop(step, *key)
         for row in self.channels.of_peer(step, node):
             self.channels.turn(step, row, live.disconnected)
         step.say("funding", PeerLost(peer=node))
         step.say("gossiper", PeerDown(peer=node))
 
     def disconnected(self, step: Step, node: bytes, reason: str, at: Moment) -> None:
-        if step.get(f"~peer/{node.hex()}") is not None:
+        if PEERS.get(step, node) is not None:
             self._forget_session(step, node, reason)
-        target = step.get(f"~dial/{node.hex()}")
+        target = TARGETS.get(step, node)
         if target is None:
             return
         for ask in target.asks:
             text = f"cannot connect: {reason}"
             step.say("api", Answer(id=ask, code=401, text=text))
         if not target.keep and not self.channels.of_peer(step, node):
-            step.drop(f"~dial/{node.hex()}")
+            TARGETS.drop(step, node)
             return
         pause = REDIAL_SECONDS[min(target.tries, len(REDIAL_SECONDS) - 1)]
         again = at.unix_seconds + pause
-        step.put(f"~dial/{node.hex()}", target.but(tries=target.tries + 1, at=again, asks=()))
+        TARGETS.put(step, target.but(tries=target.tries + 1, at=again, asks=()), node)
         step.wake(again)
 
     def hang_up(self, step: Step, peer: Peer, at: Moment, why: str) -> None:
@@ -140,13 +132,13 @@ class Connections:
         self.disconnected(step, peer.node_id, why, at)
 
     def wake(self, step: Step, at: Moment) -> None:
-        for key, target in step.scan("~dial/").items():
+        for key, target in TARGETS.below(step).items():
             if target.at is not None and target.at <= at.unix_seconds:
-                step.put(key, target.but(at=None))
-                if step.get(f"~peer/{target.node_id.hex()}") is None:
+                TARGETS.put(step, target.but(at=None), *key)
+                if PEERS.get(step, target.node_id) is None:
                     node, host = target.node_id, target.host
                     step.do(Dial(node_id=node, host=host, port=target.port))
-        for peer in step.scan("~peer/").values():
+        for peer in PEERS.below(step).values():
             self._keep_alive(step, peer, at)
         step.wake(at.unix_seconds + TICK_SECONDS)
 
@@ -155,7 +147,7 @@ class Connections:
         if silent > SILENCE_SECONDS:
             self.hang_up(step, peer, at, "the peer is silent")
         elif silent > PING_SECONDS and peer.ready and not peer.pinged:
-            step.put(f"~peer/{peer.node_id.hex()}", peer.but(pinged=True))
+            PEERS.put(step, peer.but(pinged=True), peer.node_id)
             self.write(step, peer.node_id, setup.Ping(num_pong_bytes=1, ignored=b""))
 
     def init(self, step: Step, peer: Peer, message: setup.Init, at: Moment) -> None:
@@ -175,16 +167,15 @@ class Connections:
             raise Malformed("the peer is on another network")
         peer = peer.but(ready=True, features=theirs)
         step.log(f"peer={peer.node_id.hex()} connected, {'in' if peer.inbound else 'out'}bound")
-        step.put(f"~peer/{peer.node_id.hex()}", peer)
-        key = f"~dial/{peer.node_id.hex()}"
-        target = step.get(key)
+        PEERS.put(step, peer, peer.node_id)
+        target = TARGETS.get(step, peer.node_id)
         if not peer.inbound:
             step.say("monitors", _address(peer))
             target = target or Target(node_id=peer.node_id, host=peer.host, port=peer.port)
         if target is not None:
             for ask in target.asks:
                 step.say("api", Answer(id=ask, result=_connect_result(peer)))
-            step.put(key, target.but(tries=0, at=None, asks=()))
+            TARGETS.put(step, target.but(tries=0, at=None, asks=()), peer.node_id)
         rows = self.channels.of_peer(step, peer.node_id)
         asked = bool(rows) and features.has(theirs, "gossip_queries")
         if asked:
@@ -197,14 +188,14 @@ class Connections:
 
     def say_addresses(self, step: Step) -> None:
         """Where those answered whom we dialled: the monitors may have lost it."""
-        for peer in step.scan("~peer/").values():
+        for peer in PEERS.below(step).values():
             if peer.ready and not peer.inbound:
                 step.say("monitors", _address(peer))
 
     def negotiating(self, step: Step, peer: Peer, temporary_id: bytes) -> None:
         if temporary_id not in peer.negotiations:
             more = (*peer.negotiations, temporary_id)[-8:]
-            step.put(f"~peer/{peer.node_id.hex()}", peer.but(negotiations=more))
+            PEERS.put(step, peer.but(negotiations=more), peer.node_id)
 
     def ask(self, step: Step, ask: Ask, at: Moment) -> None:
         match ask.method:
@@ -213,35 +204,34 @@ class Connections:
             case "disconnect":
                 self._disconnect(step, ask)
             case _:
-                rows = [_peer_row(step, peer) for peer in step.scan("~peer/").values()]
+                rows = [_peer_row(step, peer) for peer in PEERS.below(step).values()]
                 step.say("api", Answer(id=ask.id, result=[row for row in rows if row]))
 
     def _connect(self, step: Step, ask: Ask, at: Moment) -> None:
         node = bytes.fromhex(ask.params["id"])
-        peer = step.get(f"~peer/{node.hex()}")
+        peer = PEERS.get(step, node)
         if node == self.node_id:
             step.say("api", Answer(id=ask.id, code=402, text="that is our own id"))
         elif peer is not None and peer.ready:
             step.say("api", Answer(id=ask.id, result=_connect_result(peer)))
         else:
-            key = f"~dial/{node.hex()}"
-            known = step.get(key)
-            if ask.params.get("host") is None and known is None:
+            host, port = ask.params.get("host"), ask.params.get("port")
+            known = TARGETS.get(step, node)
+            if known is None and host is None:
                 text = "no address known for that peer: give id@host:port"
                 step.say("api", Answer(id=ask.id, code=400, text=text))
                 return
-            host = ask.params.get("host") or known.host
-            port = ask.params.get("port") or known.port
-            target = known or Target(node_id=node, host=host, port=port)
+            target = known or Target(node_id=node, host="", port=0)
+            host, port = host or target.host, port or target.port
             asks = (*target.asks, ask.id)
-            step.put(key, target.but(host=host, port=port, asks=asks, at=None))
+            TARGETS.put(step, target.but(host=host, port=port, asks=asks, at=None), node)
             if peer is None and not target.asks:  # else it is being dialled already
                 step.do(Dial(node_id=node, host=host, port=port))
 
     def _disconnect(self, step: Step, ask: Ask) -> None:
         node = bytes.fromhex(ask.params["id"])
-        peer = step.get(f"~peer/{node.hex()}")
-        target = step.get(f"~dial/{node.hex()}")
+        peer = PEERS.get(step, node)
+        target = TARGETS.get(step, node)
         if peer is None:
             step.say("api", Answer(id=ask.id, code=-1, text="the peer is not connected"))
             return
@@ -249,7 +239,7 @@ class Connections:
             text = "the peer has an open channel: use force=true"
             step.say("api", Answer(id=ask.id, code=-1, text=text))
             return
-        step.drop(f"~dial/{node.hex()}")
+        TARGETS.drop(step, node)
         for waiting in target.asks if target is not None else ():
             step.say("api", Answer(id=waiting, code=402, text="disconnected meanwhile"))
         self._forget_session(step, node, "as asked for")
@@ -259,7 +249,7 @@ class Connections:
     def is_there(self, step: Step, item: IsThere) -> None:
         """Funding wants to open a channel with this peer."""
         answer = There(peer=item.peer, purpose=item.purpose, place=item.place)
-        peer = step.get(f"~peer/{item.peer.hex()}")
+        peer = PEERS.get(step, item.peer)
         if peer is None or not peer.ready:
             text = "the peer is not connected: connect first"
             step.say("funding", answer.but(absent=text))
@@ -285,7 +275,7 @@ def _connect_result(peer: Peer) -> dict[str, object]:
 def _peer_row(step: Step, peer: Peer) -> dict[str, object] | None:
     if not peer.ready:
         return None
-    count = sum(row.channel.setup.peer == peer.node_id for row in step.scan("~live/").values())
+    count = sum(row.channel.setup.peer == peer.node_id for row in LIVES.below(step).values())
     return {
         "id": peer.node_id.hex(),
         "connected": True,
@@ -294,7 +284,7 @@ def _peer_row(step: Step, peer: Peer) -> dict[str, object] | None:
         "features": features.encode(peer.features).hex(),
         "established": [
             row.channel.id.hex()
-            for row in step.scan("~live/").values()
+            for row in LIVES.below(step).values()
             if row.channel.setup.peer == peer.node_id and row.established
         ],
     }

@@ -1,10 +1,8 @@
-"""What goes between the peers machine and its port, and its rows, all volatile."""
+"""What goes between the peers machine and its port."""
 
 from __future__ import annotations
 
-from protocol.features import Features
 from protocol.values import Value
-from protocol.wire.opening import ChannelReady
 
 
 class Listen(Value, frozen=True, kw_only=True):
@@ -67,48 +65,3 @@ class Disconnected(Value, frozen=True, kw_only=True):
 
     node_id: bytes
     reason: str
-
-
-class Peer(Value, frozen=True, kw_only=True):
-    """Row "~peer/<node>": a connection. `negotiations`: openings that hang on it.
-
-    `undigested`: bytes of gossip that the gossiper has not dealt with; `held`: too many. `filter`:
-    its gossip_timestamp_filter, which it says once.
-    """
-
-    node_id: bytes
-    inbound: bool
-    host: str
-    port: int
-    heard_at: float
-    features: Features = frozenset()
-    ready: bool = False
-    pinged: bool = False
-    negotiations: tuple[bytes, ...] = ()
-    undigested: int = 0
-    held: bool = False
-    filter: bytes = b""
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Where it can be dialled again; None when it has dialled us."""
-        return None if self.inbound else (self.host, self.port)
-
-
-class Early(Value, frozen=True, kw_only=True):
-    """Row "~early/<channel>": a channel_ready that came before the channel was born."""
-
-    peer: bytes
-    message: ChannelReady
-
-
-class Target(Value, frozen=True, kw_only=True):
-    """Row "~dial/<node>": where to dial, how often it failed, when to try again."""
-
-    node_id: bytes
-    host: str
-    port: int
-    tries: int = 0
-    at: float | None = None
-    asks: tuple[str, ...] = ()
-    keep: bool = False

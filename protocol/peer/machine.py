@@ -8,20 +8,14 @@ Nothing is dialled or accepted before the monitors have given all channels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
-from protocol.chain.items import Tip
+from protocol.chain.items import TIP, Tip
 from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
-from protocol.funding.items import (
-    FromPeer,
-    IsThere,
-    PeerLost,
-    ToPeer,
-    TryLater,
-    UnknownChannel,
-)
+from protocol.funding.items import FromPeer, IsThere, PeerLost, ToPeer, TryLater, UnknownChannel
 from protocol.gossip.items import (
     Complain,
     Digested,
@@ -37,17 +31,8 @@ from protocol.opening import CHAIN_HASH
 from protocol.peer import rooms
 from protocol.peer.channels import Channels
 from protocol.peer.connections import TICK_SECONDS, Connections
-from protocol.peer.items import (
-    Connected,
-    Disconnected,
-    Drained,
-    Early,
-    Hold,
-    Peer,
-    Received,
-    WhenDrained,
-    Write,
-)
+from protocol.peer.items import Connected, Disconnected, Drained, Hold, Received, WhenDrained, Write
+from protocol.peer.rows import DEFECTS, EARLY, LIVES, PEERS, TARGETS, TOUCHED, UNBORN, Early, Peer
 from protocol.router.items import FindRoutes
 from protocol.wire import registry, setup
 from protocol.wire.gossip import GossipTimestampFilter
@@ -59,11 +44,22 @@ _SESSION = frozenset({1, 16, 17, 18, 19})
 MAX_DEFECTS = 3
 MAX_UNDIGESTED, MAX_FILTER = 128 << 10, 200
 
+Heard = (
+    items.Born | items.Ended | items.Durable | items.Offer | items.Settle | items.Held
+    | items.Unheld | items.CloseRequest | items.FundingLocked | items.FundingBuried | Addresses
+    | PeerAddress | ToPeer | IsThere | TryLater | ToWire | Digested | Reconnect | Complain
+    | FindRoutes | Tip | Ask
+)  # fmt: skip
+Report = Connected | Received | Disconnected | Drained
+
 
 class Machine:
     """The peers actor's decisions."""
 
     name = "peers"
+    hears = Heard
+    reports = Report
+    keeps = ()
 
     def __init__(
         self, network: str, channel_secret: bytes, node_secret: bytes, guests: int
@@ -76,7 +72,7 @@ class Machine:
     def drain(self, step: Step, at: Moment) -> None:
         for row in self.channels.touched(step):
             self._turn(step, at, row, machine.drain)
-            step.drop(f"~touched/{row.channel.id.hex()}")
+            TOUCHED.drop(step, row.channel.id)
 
     def wake(self, step: Step, at: Moment) -> None:
         self.connections.wake(step, at)
@@ -85,13 +81,13 @@ class Machine:
         if name is None:
             step.wake(at.unix_seconds + TICK_SECONDS)
         elif name == "monitors":
-            for row in step.scan("~live/").values():
+            for row in LIVES.below(step).values():
                 self.channels.turn(step, row, live.monitor_restarted)
-            for channel_id in step.scan("~unborn/").values():
+            for (channel_id,) in UNBORN.below(step):
                 step.say("monitors", Reborn(channel_id=channel_id))
             self.connections.say_addresses(step)
         elif name == "gossiper":
-            for peer in step.scan("~peer/").values():
+            for peer in PEERS.below(step).values():
                 self._digested(step, peer.node_id, peer.undigested)
                 if peer.ready:
                     step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
@@ -99,11 +95,11 @@ class Machine:
                         step.say("gossiper", FromWire(peer=peer.node_id, message=peer.filter))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
-            for peer in step.scan("~peer/").values():
+            for peer in PEERS.below(step).values():
                 if peer.negotiations:
                     self.connections.hang_up(step, peer, at, "the opening was interrupted")
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
             case Received():
                 self._received(step, item, at)
@@ -114,14 +110,14 @@ class Machine:
             case items.Born():
                 self._born(step, item, at)
             case items.Ended():
-                step.drop(f"~live/{item.channel_id.hex()}")
-                step.drop(f"~unborn/{item.channel_id.hex()}")
-                step.drop(f"~defects/{item.channel_id.hex()}")
+                LIVES.drop(step, item.channel_id)
+                UNBORN.drop(step, item.channel_id)
+                DEFECTS.drop(step, item.channel_id)
             case (
                 items.Durable() | items.Offer() | items.Settle() | items.Held() | items.Unheld()
                 | items.CloseRequest() | items.FundingLocked() | items.FundingBuried()
             ):  # fmt: skip
-                row = step.get(f"~live/{item.channel_id.hex()}")
+                row = LIVES.get(step, item.channel_id)
                 if row is not None:
                     self._turn(step, at, row, lambda turn: machine.hear_monitor(turn, item))
                     self._unheld(step, item.channel_id, at)
@@ -146,17 +142,17 @@ class Machine:
             case Ask():
                 self.connections.ask(step, item, at)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     def _born(self, step: Step, item: items.Born, at: Moment) -> None:
-        cid, node = item.channel.id.hex(), item.channel.setup.peer
-        step.drop(f"~unborn/{cid}")
-        row = step.get(f"~live/{cid}")
+        cid, node = item.channel.id, item.channel.setup.peer
+        UNBORN.drop(step, cid)
+        row = LIVES.get(step, cid)
         if row is not None:
             self.channels.turn(step, row, lambda turn: machine.hear_monitor(turn, item))
             self._unheld(step, item.channel.id, at)
             return
-        peer = step.get(f"~peer/{node.hex()}")
+        peer = PEERS.get(step, node)
         row = live.born(item)
         events: list[Callable[[Turn], None]] = [lambda turn: machine.hear_facts(turn, item)]
         if peer is not None and peer.ready:
@@ -164,24 +160,24 @@ class Machine:
             if item.channel.core.our_number == 0 and peer.negotiations:
                 # opened on this very connection: nothing to reestablish
                 row = row.but(online=True, established=True)
-                early = step.get(f"~early/{cid}")
-                step.drop(f"~early/{cid}")
+                early = EARLY.get(step, cid)
+                EARLY.drop(step, cid)
                 if early is not None and early.peer == node:
                     events.append(lambda turn: self._hear(turn, early.message))
             else:
                 events.append(reestablish.on_connected)
         self.channels.turn(step, row, *events)
-        target = step.get(f"~dial/{node.hex()}")
+        target = TARGETS.get(step, node)
         if peer is None and target is not None:
             self.connections.want(step, node, target.host, target.port)
 
     def _received(self, step: Step, item: Received, at: Moment) -> None:
-        peer = step.get(f"~peer/{item.node_id.hex()}")
+        peer = PEERS.get(step, item.node_id)
         if peer is None:
             return  # said before it learned that we had hung up
         if peer.pinged or at.unix_seconds - peer.heard_at > 1:
             peer = peer.but(heard_at=at.unix_seconds, pinged=False)
-            step.put(f"~peer/{item.node_id.hex()}", peer)
+            PEERS.put(step, peer, item.node_id)
         if peer.ready and int.from_bytes(item.message[:2], "big") in registry.GOSSIP:
             self._gossip(step, peer, item.message)
             return
@@ -205,7 +201,7 @@ class Machine:
             case Digested():
                 self._digested(step, item.peer, item.size)
             case Reconnect():
-                if step.get(f"~dial/{item.peer.hex()}") is not None:
+                if TARGETS.get(step, item.peer) is not None:
                     self._hang_up(step, item.peer, at, "it has not said its policy")
             case Complain():
                 self._complain(step, item.peer, item.text, at)
@@ -219,27 +215,27 @@ class Machine:
         held = peer.held or size > MAX_UNDIGESTED
         if held and not peer.held:
             step.do(Hold(node_id=peer.node_id, held=True))
-        step.put(f"~peer/{peer.node_id.hex()}", peer.but(undigested=size, held=held))
+        PEERS.put(step, peer.but(undigested=size, held=held), peer.node_id)
         step.say("gossiper", FromWire(peer=peer.node_id, message=message))
 
     def _digested(self, step: Step, node: bytes, size: int) -> None:
-        peer = step.get(f"~peer/{node.hex()}")
+        peer = PEERS.get(step, node)
         if peer is None:
             return
         left = max(0, peer.undigested - size)
         held = peer.held and left > MAX_UNDIGESTED // 2
         if peer.held and not held:
             step.do(Hold(node_id=node, held=False))
-        step.put(f"~peer/{node.hex()}", peer.but(undigested=left, held=held))
+        PEERS.put(step, peer.but(undigested=left, held=held), node)
 
     def _hang_up(self, step: Step, node: bytes, at: Moment, why: str) -> None:
-        peer = step.get(f"~peer/{node.hex()}")
+        peer = PEERS.get(step, node)
         if peer is not None:
             self.connections.hang_up(step, peer, at, why)
 
     def _complain(self, step: Step, node: bytes, text: str, at: Moment) -> None:
         """A warning, and the end of the connection."""
-        peer = step.get(f"~peer/{node.hex()}")
+        peer = PEERS.get(step, node)
         if peer is not None:
             warning = setup.Warning_(channel_id=bytes(32), data=text.encode())
             self.connections.write(step, node, warning)
@@ -289,15 +285,15 @@ class Machine:
 
     def _channel_message(self, step: Step, peer: Peer, message: Message, at: Moment) -> None:
         channel_id: bytes = getattr(message, "channel_id", b"")
-        row = step.get(f"~live/{channel_id.hex()}")
+        row = LIVES.get(step, channel_id)
         if row is None or row.channel.setup.peer != peer.node_id:
-            if (step.get(f"~defects/{channel_id.hex()}") or 0) >= MAX_DEFECTS:
+            if (DEFECTS.get(step, channel_id) or 0) >= MAX_DEFECTS:
                 return
             if isinstance(message, ChannelReady) and peer.negotiations:
                 # without confirmation it follows funding_signed at once, and we may not be so far
-                step.put(f"~early/{channel_id.hex()}", Early(peer=peer.node_id, message=message))
+                EARLY.put(step, Early(peer=peer.node_id, message=message), channel_id)
                 return
-            if peer.negotiations or step.get(f"~unborn/{channel_id.hex()}") is not None:
+            if peer.negotiations or UNBORN.get(step, channel_id) is not None:
                 self.connections.hang_up(step, peer, at, "the channel is not here yet")
                 return
             step.say("funding", UnknownChannel(peer=peer.node_id, channel_id=channel_id))
@@ -306,16 +302,16 @@ class Machine:
 
     def _unheld(self, step: Step, channel_id: bytes, at: Moment) -> None:
         """What waited behind the blocking action is heard now, as if it had just come."""
-        row = step.get(f"~live/{channel_id.hex()}")
+        row = LIVES.get(step, channel_id)
         if row is None:
             return
         row, waiting = machine.unheld(row)
         if not waiting:
             return
-        step.put(f"~live/{channel_id.hex()}", row)
+        LIVES.put(step, row, channel_id)
         node = row.channel.setup.peer
         for message in waiting:
-            peer = step.get(f"~peer/{node.hex()}")
+            peer = PEERS.get(step, node)
             if peer is None:
                 return  # it had to be told something else: on the next connection it begins anew
             try:
@@ -333,17 +329,18 @@ class Machine:
             self._defect(step, at, row, error)
 
     def _defect(self, step: Step, at: Moment, row: Live, error: Exception) -> None:
-        cid, node = row.channel.id.hex(), row.channel.setup.peer
-        times = (step.get(f"~defects/{cid}") or 0) + 1
-        step.put(f"~defects/{cid}", times)
-        step.log(f"channel={cid} met a defect, time {times}: {type(error).__name__}: {error}")
-        step.drop(f"~live/{cid}")
+        cid, node = row.channel.id, row.channel.setup.peer
+        times = (DEFECTS.get(step, cid) or 0) + 1
+        DEFECTS.put(step, times, cid)
+        step.log(f"channel={cid.hex()} met a defect, time {times}: {type(error).__name__}: {error}")
+        LIVES.drop(step, cid)
         if times < MAX_DEFECTS:
-            step.put(f"~unborn/{cid}", row.channel.id)
+            UNBORN.put(step, True, cid)
             step.say("monitors", Reborn(channel_id=row.channel.id))
         else:
-            step.log(f"channel={cid} rests until the node starts again: please report the defect")
-        peer = step.get(f"~peer/{node.hex()}")
+            text = "rests until the node starts again: please report the defect"
+            step.log(f"channel={cid.hex()} {text}")
+        peer = PEERS.get(step, node)
         if peer is not None:
             self.connections.hang_up(step, peer, at, "a defect; the channel starts again")
 
@@ -357,7 +354,7 @@ class Machine:
             turn.fail(str(fault))
 
     def _to_peer(self, step: Step, item: ToPeer) -> None:
-        peer = step.get(f"~peer/{item.peer.hex()}")
+        peer = PEERS.get(step, item.peer)
         if peer is None:
             return
         if item.negotiation is not None:
@@ -365,8 +362,8 @@ class Machine:
         step.do(Write(node_id=item.peer, message=item.message))
 
     def _tip(self, step: Step, tip: Tip) -> None:
-        step.put("~tip", tip)
-        for row in step.scan("~live/").values():
+        TIP.put(step, tip)
+        for row in LIVES.below(step).values():
             wanted = tip.feerate_per_kw if row.channel.setup.we_opened else None
             if row.offers or row.feerate_wanted != wanted:
                 self.channels.turn(step, row.but(feerate_wanted=wanted))

@@ -6,12 +6,13 @@ from protocol.channel.live import Live
 from protocol.channel.room import Room as Headroom
 from protocol.channel.state import alias_of
 from protocol.machine import Step
+from protocol.peer.rows import LIVES
 from protocol.router.items import FindRoutes, Room
 
 
 def fill_in(step: Step, question: FindRoutes) -> None:
     """On its way from payments to the router."""
-    rows = step.scan("~live/").values()
+    rows = LIVES.below(step).values()
     rooms = tuple(_room(row) for row in rows if row.channel.core.usable)
     step.say("router", question.but(rooms=rooms))
 

@@ -1,31 +1,9 @@
-"""The router's rows."""
+"""What the router hears and tells: questions, routes, and what payments have learned."""
 
 from __future__ import annotations
 
 from protocol.invoice import RouteHop
 from protocol.values import Value
-
-
-class Known(Value, frozen=True, kw_only=True):
-    """Row "known": how much of the gossiper's graph the pages hold (see `gossip.items.Since`)."""
-
-    epoch: bytes
-    serial: int
-    pages: int
-
-
-class Page(Value, frozen=True, kw_only=True):
-    """Row "page/<number>": some thousand channels as arrays, little-endian.
-
-    scids 8 bytes each; ends 66 each; columns in the order of `graph.COLUMNS`, two int64 a channel.
-    """
-
-    scids: bytes
-    ends: bytes
-    columns: bytes
-
-
-# ---- questions ----------------------------------------------------------------------------------
 
 
 class Hop(Value, frozen=True, kw_only=True):
@@ -67,7 +45,7 @@ class FindRoutes(Value, frozen=True, kw_only=True):
     `hints`: paths of private channels that lead to the payee.
     """
 
-    payment: str
+    payment: bytes
     number: int
     target: bytes
     amount_msat: int
@@ -102,7 +80,7 @@ class RoutesFound(Value, frozen=True, kw_only=True):
     """The answer: routes that make up the amount, or none, with `reason` and `code`. `hopeless`:
     asking again would not help."""
 
-    payment: str
+    payment: bytes
     number: int
     routes: tuple[Route, ...] = ()
     reason: str = ""
@@ -119,9 +97,3 @@ class Learned(Value, frozen=True, kw_only=True):
 
     passed: tuple[Limit, ...] = ()
     failed: tuple[Limit, ...] = ()
-
-
-class Lore(Value, frozen=True, kw_only=True):
-    """Row "lore": what was learned, newest last: what can pass and what cannot, and when."""
-
-    known: tuple[tuple[Limit, bool, float], ...]

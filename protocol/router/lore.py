@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from protocol.router.graph import Graph
-from protocol.router.items import Learned, Limit, Lore
+from protocol.router.items import Learned, Limit
 from protocol.values import Value
 
 REMEMBER_SECONDS = 3_600.0
 MAX_KNOWN = 10_000
 
 Bounds = tuple[Any, Any]
+
+
+class Lore(Value, frozen=True, kw_only=True):
+    """What was learned, newest last: what can pass and what cannot, and when."""
+
+    known: tuple[tuple[Limit, bool, float], ...]
 
 
 class _Edge(NamedTuple):

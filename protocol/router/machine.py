@@ -10,7 +10,7 @@ changed since, so that it need not be written with every update.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, assert_never
 
 from protocol.channel.state import scid_text
 from protocol.errors import Refusal
@@ -27,97 +27,109 @@ from protocol.gossip.items import (
 from protocol.machine import Answer, Ask, Moment, Step
 from protocol.router import pages, paths
 from protocol.router.graph import Graph, NoRoute, Request, excluded
-from protocol.router.items import FindRoutes, Hop, Known, Learned, Route
+from protocol.router.items import FindRoutes, Hop, Learned, Route
 from protocol.router.lore import remembered
-from protocol.values import Value
+from protocol.router.rows import (
+    GATHERED,
+    GRAPH,
+    HEARD,
+    KEEPS,
+    KNOWLEDGE,
+    KNOWN,
+    KNOWN_NOW,
+    LORE,
+    SAVE_AT,
+    TEACH_AT,
+    WAITING,
+    Known,
+    Waiting,
+)
 
 SAVE_SECONDS, FIRST_SAVE_SECONDS, TEACH_SECONDS = 600.0, 5.0, 30.0
 APPLY_AT = 5_000
 LAYERS = {"auto.localchans", "auto.sourcefree", "auto.no_mpp_support"}
 ROUTE_NOT_FOUND = 205
 
-
-class Waiting(Value, frozen=True, kw_only=True):
-    """Row "~waiting/<number>": changes that no search has needed yet."""
-
-    changes: tuple[Change, ...]
+Heard = News | UpToDate | FindRoutes | Learned | Ask
 
 
 class Machine:
     """`node_id` (33 bytes) is where routes begin."""
 
     name = "router"
+    hears = Heard
+    keeps = KEEPS
 
     def __init__(self, node_id: bytes) -> None:
         self.node_id = node_id
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
-            known = step.get("known")
-            step.put("~graph", pages.load(step, known.pages if known is not None else 0))
-            step.put("~lore", remembered(step.get("lore")))
+            known = KNOWN.get(step)
+            GRAPH.put(step, pages.load(step, known.pages if known is not None else 0))
+            KNOWLEDGE.put(step, remembered(LORE.get(step)))
         elif name == "gossiper":
-            known = step.get("known") or Known(epoch=bytes(8), serial=0, pages=0)
+            known = KNOWN.get(step) or Known(epoch=bytes(8), serial=0, pages=0)
             step.say("gossiper", Since(epoch=known.epoch, serial=known.serial))
 
     def wake(self, step: Step, at: Moment) -> None:
-        due = step.get("~save_at")
+        due = SAVE_AT.get(step)
         if due is not None and at.unix_seconds >= due:
-            before = step.get("known")
+            before = KNOWN.get(step)
             count = pages.save(step, self._apply(step), before.pages if before is not None else 0)
-            step.put("known", step.get("~known").but(pages=count))
-            step.drop("~save_at")
-        taught = step.get("~teach_at")
+            KNOWN.put(step, KNOWN_NOW.need(step).but(pages=count))
+            SAVE_AT.drop(step)
+        taught = TEACH_AT.get(step)
         if taught is not None and at.unix_seconds >= taught:
-            step.put("lore", step.get("~lore").rows())
-            step.drop("~teach_at")
+            LORE.put(step, KNOWLEDGE.need(step).rows())
+            TEACH_AT.drop(step)
 
     def drain(self, step: Step, at: Moment) -> None:
         pass
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case News():
                 self._news(step, item)
-                known = step.get("~known")
+                known = KNOWN_NOW.get(step)
                 if known is not None and item.serial:
-                    step.put("~known", known.but(serial=item.serial))
+                    KNOWN_NOW.put(step, known.but(serial=item.serial))
                     self._save_later(step, at, SAVE_SECONDS)
             case UpToDate():
                 self._up_to_date(step, item, at)
             case FindRoutes():
-                graph, lore = self._apply(step), step.get("~lore")
+                graph, lore = self._apply(step), KNOWLEDGE.need(step)
                 step.say("payments", paths.find(graph, self.node_id, item, lore, at.unix_seconds))
             case Learned():
                 self._learn(step, item, at)
             case Ask():
                 self._ask(step, item, at)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     # ---- the graph ----
 
     def _news(self, step: Step, item: News) -> None:
-        number = (step.get("~heard") or 0) + 1
-        step.put("~heard", number)
-        step.put(f"~waiting/{number}", Waiting(changes=item.changes))
-        gathered = (step.get("~gathered") or 0) + len(item.changes)
-        step.put("~gathered", gathered)
+        number = (HEARD.get(step) or 0) + 1
+        HEARD.put(step, number)
+        WAITING.put(step, Waiting(changes=item.changes), number)
+        gathered = (GATHERED.get(step) or 0) + len(item.changes)
+        GATHERED.put(step, gathered)
         if gathered >= APPLY_AT:
             self._apply(step)
 
     def _apply(self, step: Step) -> Graph:
         """A new graph with all that was heard: the old one stays as it is."""
-        graph: Graph = step.get("~graph")
-        waiting = list(step.each("~waiting"))
+        graph = GRAPH.need(step)
+        waiting = WAITING.below(step).items()
         if waiting:
             graph = graph.copy()
             for key, row in waiting:
-                step.drop(f"~waiting/{key}")
+                WAITING.drop(step, *key)
                 for change in row.changes:
                     _change(graph, change)
-            step.put("~gathered", 0)
-            step.put("~graph", graph)
+            GATHERED.put(step, 0)
+            GRAPH.put(step, graph)
         return graph
 
     def _up_to_date(self, step: Step, item: UpToDate, at: Moment) -> None:
@@ -127,23 +139,24 @@ class Machine:
         for scid in graph.scids() - alive:
             graph.remove_channel(scid)
         graph.barred = frozenset(item.barred)
-        step.put("~graph", graph)
-        saved = step.get("known")
-        step.put("~known", Known(epoch=item.epoch, serial=item.serial, pages=0))
+        GRAPH.put(step, graph)
+        saved = KNOWN.get(step)
+        KNOWN_NOW.put(step, Known(epoch=item.epoch, serial=item.serial, pages=0))
         if saved is None or (saved.epoch, saved.serial) != (item.epoch, item.serial):
             self._save_later(step, at, FIRST_SAVE_SECONDS)
 
     def _save_later(self, step: Step, at: Moment, seconds: float) -> None:
         due = at.unix_seconds + seconds
-        if step.get("~save_at") is None or step.get("~save_at") > due:
-            step.put("~save_at", due)
+        known = SAVE_AT.get(step)
+        if known is None or known > due:
+            SAVE_AT.put(step, due)
             step.wake(due)
 
     def _learn(self, step: Step, item: Learned, at: Moment) -> None:
         """Written after a while, with what follows it: best effort."""
-        step.put("~lore", step.get("~lore").learn(item, at.unix_seconds))
-        if step.get("~teach_at") is None:
-            step.put("~teach_at", at.unix_seconds + TEACH_SECONDS)
+        KNOWLEDGE.put(step, KNOWLEDGE.need(step).learn(item, at.unix_seconds))
+        if TEACH_AT.get(step) is None:
+            TEACH_AT.put(step, at.unix_seconds + TEACH_SECONDS)
             step.wake(at.unix_seconds + TEACH_SECONDS)
 
     # ---- questions ----
@@ -170,7 +183,7 @@ class Machine:
         one = "auto.no_mpp_support" in params.get("layers", ())
         source = bytes.fromhex(params["source"])
         wanted = FindRoutes(
-            payment="",
+            payment=b"",
             number=0,
             target=bytes.fromhex(params["destination"]),
             amount_msat=params["amount_msat"],
@@ -180,7 +193,7 @@ class Machine:
             most_parts=1 if one else min(params.get("maxparts", 100), 100),
             rooms=graph.rooms(source),
         )
-        found = paths.find(graph, source, wanted, step.get("~lore"), at.unix_seconds)
+        found = paths.find(graph, source, wanted, KNOWLEDGE.need(step), at.unix_seconds)
         if not found.routes:
             raise NoRoute(found.reason)
         chance = math.prod(route.probability for route in found.routes)

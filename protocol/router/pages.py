@@ -7,7 +7,7 @@ import numpy as np
 
 from protocol.machine import Step
 from protocol.router.graph import COLUMNS, Graph
-from protocol.router.items import Page
+from protocol.router.rows import PAGES, Page
 
 CHANNELS_A_PAGE = 4096
 
@@ -23,18 +23,17 @@ def save(step: Step, graph: Graph, before: int) -> int:
             ends=b"".join(graph.ends_of(place) for _, place in part),
             columns=graph.columns_of([place for _, place in part]),
         )
-        key = f"page/{count}"
+        PAGES.put(step, page, count)
         count += 1
-        step.put(key, page)
     for number in range(count, before):
-        step.drop(f"page/{number}")
+        PAGES.drop(step, number)
     return count
 
 
 def load(step: Step, count: int) -> Graph:
     graph = Graph()
     for number in range(count):
-        page = step.get(f"page/{number}")
+        page = PAGES.need(step, number)
         scids = [page.scids[at : at + 8] for at in range(0, len(page.scids), 8)]
         ends = [
             (page.ends[at : at + 33], page.ends[at + 33 : at + 66])

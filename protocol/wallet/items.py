@@ -1,10 +1,11 @@
-"""What the wallet hears and tells, what goes between it and its port, and its rows."""
+"""What the wallet hears and tells, and what goes between it and its port."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from protocol.values import Value
+from protocol.wallet.rows import WalletBlock, WalletTx
 
 FOR_GOOD = "closed/"  # purposes of scripts that are never given up
 
@@ -126,43 +127,3 @@ class ListOutputs(Value, frozen=True, kw_only=True):
 class Outputs(Value, frozen=True, kw_only=True):
     ask: str
     outputs: tuple[dict[str, Any], ...]
-
-
-# ---- rows ---------------------------------------------------------------------------------------
-
-
-class WalletTx(Value, frozen=True, kw_only=True):
-    """Row "wtx/<txid>"; unconfirmed while `height` is None."""
-
-    raw: bytes
-    height: int | None = None
-    block: bytes = b""
-    time: int = 0
-
-
-class WalletBlock(Value, frozen=True, kw_only=True):
-    """Row "block/<height>": blocks with our transactions, and the newest one."""
-
-    height: int
-    hash: bytes
-
-
-class Position(Value, frozen=True, kw_only=True):
-    """Row "position": the newest block that was examined, and the revealed indices."""
-
-    height: int
-    hash: bytes
-    external: int
-    internal: int
-
-
-class Reservation(Value, frozen=True, kw_only=True):
-    """Row "reservation/<purpose>"."""
-
-    raw: bytes
-
-
-class OwnScript(Value, frozen=True, kw_only=True):
-    """Row "script/<purpose>"."""
-
-    script: bytes

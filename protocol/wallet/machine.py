@@ -8,11 +8,12 @@ Its port is the library that holds keys and selects coins; it is rebuilt from th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import LostBlock, NewBlock, NextBlock, Tip
+from protocol.chain.items import TIP, LostBlock, NewBlock, NextBlock, Tip
 from protocol.machine import Answer, Ask, Moment, Step
+from protocol.segment import Segment
 from protocol.wallet.items import (
     FOR_GOOD,
     Adopt,
@@ -25,27 +26,51 @@ from protocol.wallet.items import (
     ListOutputs,
     NewScript,
     Outputs,
-    OwnScript,
-    Position,
     ReleaseCoins,
-    Reservation,
     Reservations,
     ReserveCoins,
     Reveal,
     Revealed,
     ScriptIs,
     SentCoins,
+)
+from protocol.wallet.rows import (
+    BLOCKS,
+    KEEPS,
+    POSITION,
+    RESERVATIONS,
+    SCRIPTS,
+    STALE,
+    TXS,
+    OwnScript,
+    Position,
+    Reservation,
     WalletBlock,
     WalletTx,
 )
 
 NOWHERE = Position(height=-1, hash=b"", external=-1, internal=-1)
 
+# by purpose: who waits for a script and asks again when we restart, and requests that wait until
+# the chain is read, or for the library
+SCRIPT_WANTED = Segment("~script_wanted", str)
+WAITING = Segment("~waiting", ReserveCoins)
+BUILDING = Segment("~building", ReserveCoins)
+
+Heard = (
+    NewScript | ReserveCoins | ReleaseCoins | Reservations | SentCoins | Tip | NewBlock
+    | LostBlock | Ask
+)  # fmt: skip
+Report = Revealed | Built | Examined | Outputs
+
 
 class Machine:
     """The wallet actor's decisions."""
 
     name = "wallet"
+    hears = Heard
+    reports = Report
+    keeps = KEEPS
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name in (None, "chain"):
@@ -61,11 +86,11 @@ class Machine:
 
     def _adopt_news(self, step: Step) -> None:
         """Once for a batch, or before the library is asked for something."""
-        if step.get("~stale"):
-            step.drop("~stale")
+        if STALE.get(step):
+            STALE.drop(step)
             self._adopt(step)
 
-    def step(self, step: Step, sender: str, item: object, at: Moment) -> None:
+    def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
             case NewScript():
                 self._new_script(step, sender, item)
@@ -78,15 +103,13 @@ class Machine:
             case ReleaseCoins():
                 self._release(step, item.purpose)
             case Reservations():
-                kinds = ("reservation/", "script/", "~asked/")
-                for key in [key for kind in kinds for key in step.scan(kind)]:
-                    purpose = key.partition("/")[2]
+                for purpose in self._purposes(step):
                     if purpose not in item.alive and not purpose.startswith(FOR_GOOD):
                         self._release(step, purpose)
             case SentCoins():
                 self._sent(step, item.purpose)
             case Tip():
-                step.put("~tip", item)
+                TIP.put(step, item)
                 self._ask_next(step)
                 self._reserve_what_waits(step)
             case NewBlock():
@@ -100,16 +123,21 @@ class Machine:
             case Ask():
                 self._ask(step, item)
             case _:
-                raise AssertionError(type(item).__name__)
+                assert_never(item)
 
     # ---- scripts and coins ----
 
+    def _purposes(self, step: Step) -> list[str]:
+        """For which something is kept, or waits."""
+        kinds = (RESERVATIONS.below(step), SCRIPTS.below(step), WAITING.below(step))
+        return [purpose for rows in kinds for (purpose,) in rows]
+
     def _new_script(self, step: Step, sender: str, item: NewScript) -> None:
-        known = step.get(f"script/{item.purpose}")
+        known = SCRIPTS.get(step, item.purpose)
         if known is not None:
             step.say(sender, ScriptIs(purpose=item.purpose, script=known.script))
-        elif step.get(f"~for/{item.purpose}") is None:
-            step.put(f"~for/{item.purpose}", sender)  # who asks again when we restart
+        elif SCRIPT_WANTED.get(step, item.purpose) is None:
+            SCRIPT_WANTED.put(step, sender, item.purpose)
             step.do(Reveal(purpose=item.purpose))
 
     def _revealed(self, step: Step, item: Revealed) -> None:
@@ -117,48 +145,48 @@ class Machine:
         if item.ask:
             step.say("api", Answer(id=item.ask, result={item.purpose: item.address}))
             return
-        step.put(f"script/{item.purpose}", OwnScript(script=item.script))
-        asker = step.get(f"~for/{item.purpose}")
+        SCRIPTS.put(step, OwnScript(script=item.script), item.purpose)
+        asker = SCRIPT_WANTED.need(step, item.purpose)
         step.say(asker, ScriptIs(purpose=item.purpose, script=item.script))
-        step.drop(f"~for/{item.purpose}")
+        SCRIPT_WANTED.drop(step, item.purpose)
 
     def _indices(self, step: Step, external: int, internal: int) -> None:
-        position = step.get("position") or NOWHERE
-        step.put("position", position.but(external=external, internal=internal))
+        position = POSITION.get(step) or NOWHERE
+        POSITION.put(step, position.but(external=external, internal=internal))
 
     def _behind(self, step: Step) -> bool:
         """There are blocks that we have not read: coins may be missing or spent in them."""
-        tip, position = step.get("~tip"), step.get("position") or NOWHERE
+        tip, position = TIP.get(step), POSITION.get(step) or NOWHERE
         return tip is None or position.height < tip.height
 
     def _reserve_what_waits(self, step: Step) -> None:
         if not self._behind(step):
-            for key, item in step.scan("~asked/").items():
-                step.drop(key)
+            for key, item in WAITING.below(step).items():
+                WAITING.drop(step, *key)
                 self._reserve(step, item)
 
     def _reserve(self, step: Step, item: ReserveCoins) -> None:
         if self._behind(step):
-            step.put(f"~asked/{item.purpose}", item)
+            WAITING.put(step, item, item.purpose)
             return
-        known = step.get(f"reservation/{item.purpose}")
+        known = RESERVATIONS.get(step, item.purpose)
         if known is not None:
             step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
         else:
             self._adopt_news(step)
-            step.put(f"~building/{item.purpose}", item)
+            BUILDING.put(step, item, item.purpose)
             step.do(Build(request=item))
 
     def _built(self, step: Step, item: Built) -> None:
         self._indices(step, item.external, item.internal)
-        known = step.get(f"reservation/{item.purpose}")
+        known = RESERVATIONS.get(step, item.purpose)
         if known is not None:  # asked twice in one batch: the first is the one that counts
-            step.put("~stale", True)
+            STALE.put(step, True)
             step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
             return
-        request = step.get(f"~building/{item.purpose}")
-        step.drop(f"~building/{item.purpose}")
-        step.put("~stale", True)
+        request = BUILDING.get(step, item.purpose)
+        BUILDING.drop(step, item.purpose)
+        STALE.put(step, True)
         if item.raw is not None and request is not None and self._overlaps(step, item.raw):
             # the library was made anew between its choice and our row, and chose a coin twice
             self._reserve(step, request)
@@ -166,7 +194,7 @@ class Machine:
         if item.raw is None:
             step.say("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
             return
-        step.put(f"reservation/{item.purpose}", Reservation(raw=item.raw))
+        RESERVATIONS.put(step, Reservation(raw=item.raw), item.purpose)
         step.say("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
 
     @staticmethod
@@ -174,76 +202,75 @@ class Machine:
         """Whether a coin of this transaction is reserved for another one."""
         reserved = {
             spent.outpoint
-            for row in step.scan("reservation/").values()
+            for row in RESERVATIONS.below(step).values()
             for spent in parse(row.raw).inputs
         }
         return any(spent.outpoint in reserved for spent in parse(raw).inputs)
 
     def _release(self, step: Step, purpose: str) -> None:
-        step.drop(f"script/{purpose}")
-        step.drop(f"~asked/{purpose}")
-        if step.get(f"reservation/{purpose}") is not None:
-            step.drop(f"reservation/{purpose}")
-            step.put("~stale", True)
+        SCRIPTS.drop(step, purpose)
+        WAITING.drop(step, purpose)
+        if RESERVATIONS.get(step, purpose) is not None:
+            RESERVATIONS.drop(step, purpose)
+            STALE.put(step, True)
 
     def _sent(self, step: Step, purpose: str) -> None:
-        reservation = step.get(f"reservation/{purpose}")
+        reservation = RESERVATIONS.get(step, purpose)
         if reservation is None:
             return
-        step.drop(f"reservation/{purpose}")
-        key = f"wtx/{parse(reservation.raw).txid.hex()}"
-        if step.get(key) is None:
-            step.put(key, WalletTx(raw=reservation.raw))
-        step.put("~stale", True)
+        RESERVATIONS.drop(step, purpose)
+        txid = parse(reservation.raw).txid
+        if TXS.get(step, txid) is None:
+            TXS.put(step, WalletTx(raw=reservation.raw), txid)
+        STALE.put(step, True)
 
     # ---- blocks ----
 
     def _ask_next(self, step: Step) -> None:
-        position = step.get("position") or NOWHERE
+        position = POSITION.get(step) or NOWHERE
         step.say("chain", NextBlock(height=position.height, hash=position.hash))
 
     def _examined(self, step: Step, item: Examined) -> None:
-        position = step.get("position") or NOWHERE
+        position = POSITION.get(step) or NOWHERE
         if position.height >= 0 and item.height != position.height + 1:
             return  # said twice
-        step.put("position", position.but(height=item.height, hash=item.hash))
+        POSITION.put(step, position.but(height=item.height, hash=item.hash))
         # the library wants the newest block, and those with transactions of ours
-        block = f"block/{position.height}"
         height = position.height
-        if not any(tx.height == height for tx in step.scan("wtx/").values()):
-            step.drop(block)
-        step.put(f"block/{item.height}", WalletBlock(height=item.height, hash=item.hash))
+        if not any(tx.height == height for tx in TXS.below(step).values()):
+            BLOCKS.drop(step, height)
+        BLOCKS.put(step, WalletBlock(height=item.height, hash=item.hash), item.height)
         for raw in item.ours:
             tx = WalletTx(raw=raw, height=item.height, block=item.hash, time=item.time)
-            step.put(f"wtx/{parse(raw).txid.hex()}", tx)
+            TXS.put(step, tx, parse(raw).txid)
         if item.ours or not self._behind(step):
-            step.put("~stale", True)
+            STALE.put(step, True)
         self._ask_next(step)
         self._reserve_what_waits(step)
 
     def _lost(self, step: Step, height: int) -> None:
         """A reorganisation: one block back, and ask again."""
-        position = step.get("position")
+        position = POSITION.get(step)
         if position is None or position.height != height:
             return
-        step.drop(f"block/{height}")
-        for key, tx in step.scan("wtx/").items():
+        BLOCKS.drop(step, height)
+        for key, tx in TXS.below(step).items():
             if tx.height == height:
-                step.put(key, tx.but(height=None, block=b"", time=0))
-        kept = [block for block in step.scan("block/").values() if block.height < height]
+                TXS.put(step, tx.but(height=None, block=b"", time=0), *key)
+        kept = [block for block in BLOCKS.below(step).values() if block.height < height]
         below = max(kept, key=lambda block: block.height, default=None)
         back = below or WalletBlock(height=-1, hash=b"")
-        step.put("position", position.but(height=back.height, hash=back.hash))
-        step.put("~stale", True)
+        POSITION.put(step, position.but(height=back.height, hash=back.hash))
+        STALE.put(step, True)
         self._ask_next(step)
 
     def _adopt(self, step: Step) -> None:
-        position = step.get("position") or NOWHERE
+        position = POSITION.get(step) or NOWHERE
         step.do(
             Adopt(
-                transactions=tuple(step.scan("wtx/").values()),
-                blocks=tuple(step.scan("block/").values()),
-                reserved=tuple(item.raw for item in step.scan("reservation/").values()),
+                transactions=tuple(TXS.below(step).values()),
+                blocks=tuple(BLOCKS.below(step).values()),
+                reserved=tuple(item.raw for item in RESERVATIONS.below(step).values()),
                 external=position.external,
                 internal=position.internal,
             )
@@ -258,7 +285,7 @@ class Machine:
             step.do(ListOutputs(ask=ask.id))
 
     def _outputs(self, step: Step, item: Outputs) -> None:
-        heights = {display(parse(tx.raw).txid): tx.height for tx in step.scan("wtx/").values()}
+        heights = {display(parse(tx.raw).txid): tx.height for tx in TXS.below(step).values()}
         rows = []
         for output in item.outputs:
             height = heights.get(output["txid"])

@@ -12,11 +12,12 @@ from actors.ports.rpc import RpcError
 from actors.table import Table
 from protocol.chain import port as chain
 from protocol.chain.machine import Machine
-from protocol.chain.rows import Chain, TxWatch
+from protocol.chain.rows import CHAIN, TXS, Chain, TxWatch
 from protocol.machine import Do, Moment, Step
 
 GENESIS = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 RAW_BLOCK = bytes(80) + b"\0"
+WANTED: Any = {"owner": "funding", "purpose": "k", "raw": b"\1"}
 
 
 class Backend:
@@ -87,14 +88,20 @@ def test_a_backend_that_cannot_be_asked_refuses_once_and_is_not_away() -> None:
     port, host = _port(Backend(testmempoolaccept=RpcError(-32601, "Method not found")))
     for _ in range(3):
         port.do(chain.Poll(height=-1, hashes=()))
-    port.do(chain.Try(key="k", raw=b"\1"))
+    port.do(chain.Try(**WANTED))
     port.do(chain.Poll(height=-1, hashes=()))
 
     answers = [item for item in host.fed if isinstance(item, chain.Tried | chain.Away)]
-    assert answers == [chain.Tried(key="k", raw=b"\1", refused="Method not found")]
+    assert answers == [chain.Tried(**WANTED, refused="Method not found")]
 
 
-@pytest.mark.parametrize("order", [chain.Send(key="k", raw=b"\1"), chain.Try(key="k", raw=b"\1")])
+@pytest.mark.parametrize(
+    "order",
+    [
+        chain.Send(**WANTED),
+        chain.Try(**WANTED),
+    ],
+)
 def test_a_backend_that_is_still_starting_is_asked_again(order: Any) -> None:
     warming = RpcError(-28, "Loading block index...")
     port, host = _port(Backend(testmempoolaccept=warming, sendrawtransaction=warming))
@@ -105,12 +112,12 @@ def test_a_backend_that_is_still_starting_is_asked_again(order: Any) -> None:
 
 def test_what_a_backend_that_was_away_has_not_read_is_asked_for_again() -> None:
     rows = Table()
-    rows.set("chain", Chain(height=9, hashes=(bytes(32),)))
+    rows.set(CHAIN, (), Chain(height=9, hashes=(bytes(32),)))
     watch = TxWatch(owner="funding", reason="1", txid=bytes(32), depth=3, since=4)
-    rows.set("tx/funding/1", watch)
+    rows.set(TXS, ("funding", "1"), watch)
     step = Step(rows)
 
     Machine().step(step, "port", chain.Away(reason=""), Moment(unix_seconds=0.0, entropy=bytes(32)))
 
     scans = [e.item for e in step.effects if isinstance(e, Do) and isinstance(e.item, chain.Scan)]
-    assert scans == [chain.Scan(key="tx/funding/1", since=4, until=9)]
+    assert scans == [chain.Scan(kind="tx", owner="funding", reason="1", since=4, until=9)]

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.driver import Driver
+from actors.table import Table
 from actors.testkit import stories, tale
 from actors.testkit.fingerprint import fingerprint
 from actors.testkit.points import step_until
@@ -31,8 +32,10 @@ def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
     if isinstance(value, list | tuple) or hasattr(value, "popleft"):
         return name, [_dump(one, seen) for one in value]
     if hasattr(value, "__dict__") and not callable(value):
-        if name in ("Machine", "Registry", "Opener", "Accepter", "Graph"):
+        if name in ("Machine", "Keeps", "Segment", "Opener", "Accepter", "Graph"):
             return name  # constants, or changed in a copy only; and caches of what follows
+        if isinstance(value, Table):  # which twins share what is no difference
+            return name, sorted((place, repr(_dump(row, {}))) for place, row in value)
         return name, _dump(vars(value), seen)
     return name
 

@@ -10,9 +10,12 @@ from actors import vocabulary
 from actors.driver import POISON_LIMIT, Driver
 from actors.testkit import stories, tale
 from protocol.channel import machine as channel_machine
-from protocol.funding.items import KeyIndex, PeerLost
+from protocol.funding.items import PeerLost
+from protocol.funding.rows import KEYS, KeyIndex
 from protocol.machine import Answer, Ask, Log, Moment, Quarantined, Step
 from protocol.peer.machine import MAX_DEFECTS
+from protocol.segment import Segment
+from protocol.wallet.items import SentCoins
 from storage.memory import Disk, MemoryStore
 
 
@@ -25,7 +28,7 @@ class Fragile:
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         if item in (POISON, QUESTION) and not self.well:
             raise ValueError("stumbled")
-        step.put("keys", KeyIndex(next=8))
+        KEYS.put(step, KeyIndex(next=8))
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None: ...
 
@@ -83,7 +86,7 @@ def test_R6_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -
     driver.hear("peers", 2, FOOD)
     driver.flush()
 
-    assert driver.rows.get("keys") == KeyIndex(next=8)
+    assert driver.rows.read("keys") == KeyIndex(next=8)
     assert any(isinstance(item, Quarantined) for item in ears.said)
     assert "put aside a message of peers" in ears.log[0]
 
@@ -101,25 +104,32 @@ def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     answers = [(item.id, item.code) for item in ears.said if isinstance(item, Answer)]
     assert answers == [("7", -32603)]
     assert "poison" in ears.log[0] and "stumbled" in ears.log[0]
-    assert driver.rows.get("keys") == KeyIndex(next=8)
+    assert driver.rows.read("keys") == KeyIndex(next=8)
     assert not [key for key in disk.data if key.startswith(b"q/")]
+
+
+NOT_KEPT = Segment("nothing_of_ours", KeyIndex, by=())
 
 
 class Clumsy(Fragile):
     """Puts a row, tells somebody, and then something that nobody can write."""
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
-        step.put("keys", KeyIndex(next=7))
-        step.tell("wallet", PeerLost(peer=b"9"))
+        KEYS.put(step, KeyIndex(next=7))
+        step.tell("wallet", SentCoins(purpose="9"))
         if item.method == "row":
-            step.put("nothing of ours/x", KeyIndex(next=1))
+            NOT_KEPT.put(step, KeyIndex(next=1))
         elif item.method == "told":
-            step.tell("wallet", PeerLost(peer="\ud800"))  # type: ignore[arg-type]
+            step.tell("wallet", SentCoins(purpose="\ud800"))
+        elif item.method == "to nobody":
+            step.tell("walet", SentCoins(purpose="9"))
+        elif item.method == "not heard":
+            step.say("wallet", PeerLost(peer=b"9"))
         elif item.method == "addressed":
             step.tell("monitors", Ask(id="1", method="m", params={"channel_id": "no hex"}))
 
 
-@pytest.mark.parametrize("what", ["row", "told", "addressed"])
+@pytest.mark.parametrize("what", ["row", "told", "addressed", "to nobody", "not heard"])
 def test_nothing_of_a_step_that_cannot_be_written_is_taken_over(what: str) -> None:
     disk, ears = Disk(), Ears()
     groups = {"monitors": ("monitors-1", "monitors-2")}
@@ -132,11 +142,11 @@ def test_nothing_of_a_step_that_cannot_be_written_is_taken_over(what: str) -> No
     driver.write()
 
     assert [item.code for item in ears.said if isinstance(item, Answer)] == [-32603]
-    assert driver.rows.get("keys") is None and not driver.outbox
+    assert driver.rows.read("keys") is None and not driver.outbox
     assert disk.data == before
     driver.hear("api", 0, Ask(id="2", method="well"))
     driver.flush()
-    assert driver.rows.get("keys") == KeyIndex(next=7)
+    assert driver.rows.read("keys") == KeyIndex(next=7)
     assert list(driver.outbox["wallet"]) == [1]
 
 

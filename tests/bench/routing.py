@@ -59,7 +59,7 @@ def of_payments(graph: Graph, nodes: list[int], pairs: int, parts: int) -> dict[
         one, two = (node(number) for number in dice.sample(nodes, 2))
         for amount in AMOUNTS_MSAT:
             question = FindRoutes(
-                payment="", number=0, target=two, amount_msat=amount,
+                payment=b"", number=0, target=two, amount_msat=amount,
                 most_fee_msat=max(5_000, amount // 100), final_cltv=40, most_delay=2016,
                 most_parts=parts, rooms=graph.rooms(one),
             )  # fmt: skip

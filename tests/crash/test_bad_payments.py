@@ -90,8 +90,7 @@ class Receiver:
             step = Step(rows)
             at = Moment(unix_seconds=self.world.now, entropy=bytes(32))
             receive.arrived(step, self.secret, item, at)
-            for key, value in step.changes.items():
-                rows.set(key, value)
+            rows.apply(step.changes)
             told += [effect.item for effect in step.effects if isinstance(effect, Tell)]
         return told
 

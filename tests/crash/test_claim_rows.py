@@ -14,6 +14,7 @@ from protocol.channel.items import claim_hold
 from protocol.machine import Step
 from protocol.monitor import claims as monitor_claims
 from protocol.monitor.items import Claim, ClaimKept, Release
+from protocol.monitor.rows import HTLCS
 from protocol.payments import claims as payment_claims
 from protocol.payments import parts
 from protocol.router.items import Hop, Route
@@ -320,7 +321,7 @@ def second_set_is_held_for_itself() -> None:
     driver = run.bob.drivers[run.keepers[0]]
     step = Step(driver.rows)
     htlc = run.incoming(run.cids[0])[0]
-    step.put(f"htlc/{run.cids[0]}/theirs/{htlc.id + 1}", htlc.but(id=htlc.id + 1))
+    HTLCS.put(step, htlc.but(id=htlc.id + 1), a, "theirs", htlc.id + 1)
     for number in (htlc.id, htlc.id + 1):
         places = ((a, number), (b, number))
         name = payment_claims.payment_id(payment_hash, places)
@@ -331,7 +332,7 @@ def second_set_is_held_for_itself() -> None:
         if number == htlc.id:
             monitor_claims.release(step, Release(channel_id=a, hold=claim_hold(name)))
 
-    assert monitor_claims.holds(step, run.cids[0]) == (claim_hold(name),)
+    assert monitor_claims.holds(step, a) == (claim_hold(name),)
 
 
 def test_P14_each_set_of_a_hash_is_held_for_itself() -> None:

@@ -118,7 +118,7 @@ def test_W7_a_preimage_beats_everything() -> None:
     cid, number = name.split("/")
     preimage = run.carol.row("payments", "invoice/x").preimage
     driver = run.bob.drivers["payments"]
-    driver.rows.set(f"forward/{name}", run.row.but(status="failed"))
+    driver.rows.write(f"forward/{name}", run.row.but(status="failed"))
 
     ended = HtlcEnded(
         origin=f"{FORWARD}{name}/0", channel_id=bytes.fromhex(run.d), htlc_id=0, preimage=preimage

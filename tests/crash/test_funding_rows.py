@@ -269,7 +269,7 @@ def test_the_peers_address_is_kept_in_the_same_write_as_the_channel() -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     key = f"address/{bob.id.hex()}"
     del alice.disks["monitors"].data[b"r/" + key.encode()]
-    alice.drivers["monitors"].rows.set(key, None)
+    alice.drivers["monitors"].rows.write(key, None)
     step_until(world, lambda w: alice.rows("monitors", "watch"))
 
     world.kill(alice)

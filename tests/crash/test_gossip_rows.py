@@ -7,7 +7,7 @@ import pytest
 from actors import vocabulary
 from actors.testkit import World, public, stories, tale
 from actors.testkit.points import at_commit, step_until
-from protocol.gossip.items import Said
+from protocol.gossip.rows import Said
 
 HALF = 259
 VICTIMS = pytest.mark.parametrize("victim", ["node", "actor"])
@@ -148,7 +148,7 @@ def _lose(world: World, name: str, wanted: str) -> None:
 
 
 @NAMES
-@pytest.mark.parametrize("lost", ["edge/", "said/", "node/", "own/", "epoch", ""])
+@pytest.mark.parametrize("lost", ["edge/", "said/", "update/", "node/", "own/", "epoch", ""])
 def test_F19_F20_G13_what_the_graph_has_lost_is_found_and_repaired(name: str, lost: str) -> None:
     """The edge, all that was said (proof, policies, nodes), our own records, or everything."""
     world = _announced()
@@ -167,7 +167,7 @@ def test_F19_one_policy_alone_is_lost(name: str, way: str) -> None:
     world = _announced()
     scid = next(iter(world.nodes[name].rows("gossiper", "edge"))).removeprefix("edge/")
 
-    _lose(world, name, f"said/{scid}/{way}")
+    _lose(world, name, f"update/{scid}/{way}")
 
     stories.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "it is whole"
@@ -182,7 +182,7 @@ def test_F19_who_is_asked_for_a_policy_dies_with_the_question(name: str) -> None
     ((key, edge),) = world.nodes[name].rows("gossiper", "edge").items()
     world.stop(other, "gossiper")
 
-    _lose(world, name, f"said/{key[5:]}/{edge.nodes.index(other.id)}")
+    _lose(world, name, f"update/{key[5:]}/{edge.nodes.index(other.id)}")
     world.settle()
     world.start_again(other, "gossiper")
     world.settle()
@@ -237,5 +237,6 @@ def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
 
     for kind in ("edge", "node", "own"):
         assert not alice.rows("gossiper", kind)
-    assert not [key for key in alice.disks["gossiper"].data if key.startswith(b"r/said/")]
+    left = (b"r/said/", b"r/update/")
+    assert not [key for key in alice.disks["gossiper"].data if key.startswith(left)]
     assert not public.public_graph(alice)

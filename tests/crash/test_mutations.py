@@ -20,6 +20,7 @@ from protocol.channel import reestablish
 from protocol.gossip import own
 from protocol.monitor import claims as monitor_claims
 from protocol.monitor import machine as monitor_machine
+from protocol.monitor.rows import CORES
 from protocol.payments import claims as payment_claims
 from protocol.peer.machine import Machine as Peers
 from tests.crash import test_claim_rows as claims
@@ -103,9 +104,9 @@ def test_7_without_half_proofs_on_disk_nothing_is_announced(monkeypatch: Patch) 
     """The monitor forgets the peer's half with every update."""
     write = monitor_machine.truth.write
 
-    def forgets(step: Any, cid: str, update: Any) -> None:
+    def forgets(step: Any, cid: bytes, update: Any) -> None:
         write(step, cid, update)
-        step.put(f"core/{cid}", step.get(f"core/{cid}").but(their_half=None))
+        CORES.put(step, CORES.need(step, cid).but(their_half=None), cid)
 
     monkeypatch.setattr(monitor_machine.truth, "write", forgets)
     assert _fails(lambda: explore(public.story(), enough=1))
@@ -127,7 +128,7 @@ def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
     """The mark is lost with every restart: the channel is never usable again."""
     born = monitor_machine.truth.born
 
-    def forgets(step: Any, cid: str, watch: Any) -> Any:
+    def forgets(step: Any, cid: bytes, watch: Any) -> Any:
         found = born(step, cid, watch)
         core = found.channel.core.but(ready_sent=False)
         return found.but(channel=found.channel.but(core=core), locked=None)

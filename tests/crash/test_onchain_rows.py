@@ -16,11 +16,13 @@ from protocol.chain.items import TxReorged
 from protocol.channel.items import FORWARD
 from protocol.machine import Step
 from protocol.monitor import onchain
-from protocol.monitor.items import Closing, HtlcEnded, TakenOutput
+from protocol.monitor.items import HtlcEnded
+from protocol.monitor.rows import CLOSINGS, TAKEN, Closing, TakenOutput
 from tests.conftest import Covered
 from tests.kit import enforcing
 from tests.kit.claiming import Claiming, Relaying, spending
 
+CHANNEL = bytes([0xC]) * 32
 VICTIMS = pytest.mark.parametrize("victim", ["", "*", "payments", "monitors-1", "monitors-2"])
 
 
@@ -367,7 +369,7 @@ def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None
     tx = parse(spending(run.world, a))
     driver = run.bob.drivers[run.bob.keeper(a)]
     core = run.core(a).but(their_shutdown=tx.outputs[0].script)
-    driver.rows.set(f"core/{a}", core)
+    driver.rows.write(f"core/{a}", core)
 
     run.world.chain.submit(serialize(tx))
     run.world.mine(1)
@@ -380,13 +382,14 @@ def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None
 def test_a_spend_that_left_the_chain_leaves_the_output_free() -> None:
     rows, spender = Table(), bytes([1]) * 32
     closing = Closing(raw=b"", txid=bytes(32), height=1, ours=False)
-    rows.set("closing/x", closing)
-    rows.set("taken/x/0", TakenOutput(what="theirs/0", by=bytes([1]) * 32, final=True))
+    rows.set(CLOSINGS, (CHANNEL,), closing)
+    rows.set(TAKEN, (CHANNEL, 0), TakenOutput(what="theirs/0", by=bytes([1]) * 32, final=True))
     step = Step(rows)
 
-    assert onchain.deep(step, TxReorged(reason=f"x/spender/{spender.hex()}", txid=spender)) == ["x"]
+    gone = TxReorged(reason=onchain.reason(CHANNEL, "spender", spender.hex()), txid=spender)
+    assert onchain.deep(step, gone) == [CHANNEL]
 
-    row = step.get("taken/x/0")
+    row = TAKEN.need(step, CHANNEL, 0)
     assert (row.by, row.final) == (None, False)
 
 

@@ -34,7 +34,7 @@ def _update(world: World, name: str, of: str) -> ChannelUpdate:
     node = world.nodes[name]
     ((key, edge),) = node.rows("gossiper", "edge").items()
     way = edge.nodes.index(world.nodes[of].id)
-    return ChannelUpdate.decode(node.row("gossiper", f"said/{key[5:]}/{way}").raw[2:])
+    return ChannelUpdate.decode(node.row("gossiper", f"update/{key[5:]}/{way}").raw[2:])
 
 
 @VICTIMS
@@ -172,7 +172,7 @@ def test_a_policy_that_comes_before_our_own_monitors_know_the_channel_is_not_los
     assert not bob.rows("gossiper", "own")
     bob.drivers["gossiper"].hear("monitors", 0, facts)
 
-    assert _theirs(bob, cid) or bob.row("gossiper", f"said/{facts.scid.hex()}/{_way(alice, bob)}")
+    assert _theirs(bob, cid) or bob.row("gossiper", f"update/{facts.scid.hex()}/{_way(alice, bob)}")
 
 
 def _theirs(node: Any, cid: str) -> Any:

@@ -62,10 +62,9 @@ def test_of_several_tries_that_stand_the_last_one_lives() -> None:
     for item in tries:
         step = Step(rows)
         rebuild.stands(step, item, Moment(unix_seconds=0.0, entropy=bytes(32)))
-        for key, value in step.changes.items():
-            rows.set(key, value)
+        rows.apply(step.changes)
 
-    (kept,) = rows.segment("standing").values()
+    (kept,) = rows.shown("standing").values()
     assert kept == tries[-1]
 
 

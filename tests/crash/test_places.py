@@ -62,7 +62,7 @@ def test_an_opening_under_way_keeps_its_place_unless_all_have_one(opening: int) 
     for stranger in strangers[:opening]:
         row = alice.row("peers", f"~peer/{stranger.hex()}")
         busy = row.but(negotiations=(bytes(32),))
-        alice.drivers["peers"].rows.set(f"~peer/{stranger.hex()}", busy)
+        alice.drivers["peers"].rows.write(f"~peer/{stranger.hex()}", busy)
 
     _come(alice, strangers[-1])
 

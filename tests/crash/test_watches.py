@@ -26,8 +26,7 @@ def test_one_watch_ends_and_no_other_on_the_same_transaction() -> None:
     def hear(sender: str, item: object) -> None:
         step = Step(rows)
         Machine().step(step, sender, item, NOW)
-        for key, value in step.changes.items():
-            rows.set(key, value)
+        rows.apply(step.changes)
 
     for owner, reason in (("monitors-1", "a/funding"), ("monitors-1", "b/output/0"), ("x", "b")):
         hear(owner, WatchSpend(reason=reason, txid=TXID, vout=0, since=0))
@@ -37,8 +36,8 @@ def test_one_watch_ends_and_no_other_on_the_same_transaction() -> None:
     hear("monitors-1", Unwatch(reason="b/closing"))
     hear("monitors-1", Unwatch(reason="b"))
 
-    assert set(rows.segment("spend")) == {"spend/monitors-1/a/funding", "spend/x/b"}
-    assert not rows.segment("tx")
+    assert set(rows.shown("spend")) == {"spend/monitors-1/a/funding", "spend/x/b"}
+    assert not rows.shown("tx")
 
 
 def _standing() -> tuple[World, Node, Node, str]:
@@ -104,7 +103,7 @@ def test_every_start_tells_again_what_is_to_be_watched() -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     cid = tale.the_channel(world)
     chain = bob.drivers["chain"]
-    watches = dict(chain.rows.segment("spend")) | dict(chain.rows.segment("tx"))
+    watches = dict(chain.rows.shown("spend")) | dict(chain.rows.shown("tx"))
     assert {key.partition("/")[0] for key in watches} == {"spend", "tx"}
 
     def lose() -> None:

@@ -11,13 +11,7 @@ from actors.testkit import stories
 from actors.testkit.explore import Story
 from actors.testkit.node import Node
 from actors.testkit.world import World
-from protocol.bitcoin.transaction import (
-    SIGHASH_ALL,
-    Transaction,
-    parse_block,
-    serialize,
-    sighash,
-)
+from protocol.bitcoin.transaction import SIGHASH_ALL, Transaction, parse_block, serialize, sighash
 from protocol.channel import commitments, transactions
 from protocol.channel.state import Channel
 from protocol.crypto import keys, secp
@@ -30,7 +24,8 @@ from tests.kit.claiming import Claiming, Relaying
 
 def channel(node: Node, cid: str) -> tuple[Channel, ChannelSecrets]:
     """As it stands on the disk of its monitor."""
-    found = truth.channel(Step(node.drivers[node.keeper(cid)].rows), cid)
+    rows = node.drivers[node.keeper(cid)].rows
+    found = truth.channel(Step(rows), bytes.fromhex(cid))
     assert found is not None
     return found, ChannelSecrets(derive(node.seed, "channels"), found.setup.key_index)
 

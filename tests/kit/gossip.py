@@ -15,6 +15,8 @@ from protocol.gossip import announce, graph
 from protocol.gossip.announce import Policy, Side
 from protocol.gossip.items import Digested, FromWire, PeerUp, ToWire
 from protocol.gossip.machine import Machine
+from protocol.gossip.rows import EDGES, NEWS, RELAYS
+from protocol.gossip.rows import NODES as NODES_SEEN
 from protocol.machine import Do, Moment, Say, Step
 from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 
@@ -87,8 +89,7 @@ class Listener:
         for one in (work, self.machine.drain):
             step = Step(self.rows)
             one(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
-            for key, value in step.changes.items():
-                self.rows.set(key, value)
+            self.rows.apply(step.changes)
             said += [effect.item for effect in step.effects if isinstance(effect, Say | Do)]
         return said
 
@@ -121,9 +122,8 @@ class Listener:
         for way in ways:
             said = update(scid, way)
             graph.put_update(step, said, ChannelUpdate.decode(said[2:]), POLICY, PEER)
-        for key, value in step.changes.items():
-            if not key.startswith(("~relay/", "~news/")):
-                self.rows.set(key, value)
+        untold = (RELAYS, NEWS)
+        self.rows.apply({kind: rows for kind, rows in step.changes.items() if kind not in untold})
         return raw
 
     def found(self, scid: bytes, raw: bytes, **other: Any) -> list[Any]:
@@ -136,7 +136,10 @@ class Listener:
         return graph.said(Step(self.rows), scid, way)
 
     def edge(self, scid: bytes) -> Any:
-        return self.rows.get(graph.edge_key(scid))
+        return self.rows.get(EDGES, (scid,))
+
+    def node(self, node_id: bytes) -> Any:
+        return self.rows.get(NODES_SEEN, (node_id,))
 
 
 def messages(said: list[Any], peer: bytes = PEER) -> list[bytes]:

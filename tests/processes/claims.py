@@ -82,10 +82,10 @@ def stored(run: Network, name: str, cid: str) -> Channel:
         for raw, value in rows.items():
             key = bytes(raw)[2:].decode("ascii", "replace")
             if bytes(raw).startswith(b"r/") and f"/{cid}" in key:
-                table.set(key, SCHEMAS["monitors"].decode(key, bytes(value)))
+                table.set(*SCHEMAS["monitors"].read(key, bytes(value)))
     finally:
         rows.close()
-    channel = truth.channel(Step(table), cid)
+    channel = truth.channel(Step(table), bytes.fromhex(cid))
     assert channel is not None
     return channel
 

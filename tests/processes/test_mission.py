@@ -231,7 +231,7 @@ def _edit(node: NodeProcess, actor: str, wanted: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "lost", ["edge/", "said/{scid}", "said/{scid}/0", "said/{scid}/1", "node/", "own/", "*"]
+    "lost", ["edge/", "said/{scid}", "update/{scid}/0", "update/{scid}/1", "node/", "own/", "*"]
 )
 def test_row_9_the_graph_is_compared_with_the_facts_at_every_start(run: Opening, lost: str) -> None:
     """Edge, proof, one policy, the nodes, our own records, or the whole snapshot is gone."""

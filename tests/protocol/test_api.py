@@ -37,8 +37,7 @@ class Bench:
     def _take(self, work: Any) -> None:
         step = Step(self.rows)
         work(step)
-        for key, value in step.changes.items():
-            self.rows.set(key, value)
+        self.rows.apply(step.changes)
         for effect in step.effects:
             if isinstance(effect, Say) and isinstance(effect.item, Ask):
                 self.asked.append((effect.to, effect.item))
@@ -165,7 +164,7 @@ def test_a_defect_in_a_reply_costs_that_request() -> None:
 
     assert [reply.code for reply in bench.replies] == [DEFECT, None]
     assert "KeyError" in bench.log[0]
-    assert not bench.rows.segment("~call")
+    assert not bench.rows.shown("~call")
 
 
 def test_a_defect_in_a_stage_costs_that_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +177,7 @@ def test_a_defect_in_a_stage_costs_that_request(monkeypatch: pytest.MonkeyPatch)
     bench.request("getinfo")
 
     assert [reply.code for reply in bench.replies] == [DEFECT]
-    assert not bench.rows.segment("~call")
+    assert not bench.rows.shown("~call")
 
 
 # ---- filter, notifications, fees ----------------------------------------------------------------
@@ -226,10 +225,10 @@ def test_a_client_that_hangs_up_waits_for_nothing_any_more() -> None:
     ((_, waiting), *_) = bench.asked
 
     bench.hear("port", HungUp(connection=2))
-    assert len(bench.rows.segment("~call")) == 2, "another client's"
+    assert len(bench.rows.shown("~call")) == 2, "another client's"
     bench.hear("port", HungUp(connection=1))
 
-    assert not bench.rows.segment("~call")
+    assert not bench.rows.shown("~call")
     assert ("payments", waiting.id) in bench.abandoned
     assert {actor for actor, _ in bench.abandoned} == {"payments", "monitors"}
     bench.answer(payments={}, monitors=[], peers=[], chain={"blockheight": 5})

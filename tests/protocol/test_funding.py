@@ -15,6 +15,7 @@ from protocol.features import OUR_INIT
 from protocol.funding import negotiation
 from protocol.funding.items import FromPeer, PeerLost, ToPeer
 from protocol.funding.machine import Machine
+from protocol.funding.rows import KEYS
 from protocol.machine import Moment, Say, Step, Tell
 from protocol.monitor.items import Guard
 from protocol.opening import Policy
@@ -35,9 +36,8 @@ class Bench:
     def hear(self, item: Any) -> list[Any]:
         step = Step(self.rows)
         self.machine.step(step, "peers", item, Moment(unix_seconds=1.0, entropy=bytes(32)))
-        for key, value in step.changes.items():
-            self.rows.set(key, value)
-            self.written += not key.startswith("~")
+        self.rows.apply(step.changes)
+        self.written += sum(len(rows) for kind, rows in step.changes.items() if kind.stored)
         return [effect.item for effect in step.effects if isinstance(effect, Say | Tell)]
 
     def told(self, item: Any) -> list[Any]:
@@ -91,7 +91,7 @@ def test_ten_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
     assert bench.written == 0
     for peer in range(1000):
         bench.hear(PeerLost(peer=_peer(peer)))
-    assert not bench.rows.segment("~nego")
+    assert not bench.rows.shown("~nego")
 
 
 def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
@@ -130,7 +130,7 @@ def test_unconfirmed_openings_are_few_for_each_peer_and_for_all(
     kinds = [type(_created(bench, _peer(number), number)[0]) for number in range(10, 16)]
 
     assert kinds == [Guard] * 2 + [setup.Error] * 4
-    assert len(bench.rows.segment("opening")) == 6
+    assert len(bench.rows.shown("opening")) == 6
 
 
 def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
@@ -138,8 +138,8 @@ def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
 ) -> None:
     bench = Bench()
     _created(bench, _peer(1), 1)
-    ((key, record),) = bench.rows.segment("opening").items()
-    bench.rows.set(key, record.but(state="usable"))
+    ((key, record),) = bench.rows.shown("opening").items()
+    bench.rows.write(key, record.but(state="usable"))
     monkeypatch.setattr(negotiation, "MAX_UNCONFIRMED", 0)
 
     assert isinstance(_created(bench, _peer(2), 2)[0], setup.Error)
@@ -154,10 +154,10 @@ def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
     )
     assert first != second
     _created(bench, _peer(3), 3)
-    used = {row.next for row in [bench.rows.get("keys")]}
+    used = {row.next for row in [bench.rows.read("keys")]}
 
     again = Bench()
-    again.rows.set("keys", bench.rows.get("keys"))
+    again.rows.set(KEYS, (), bench.rows.read("keys"))
     third = again.told(_from(_peer(4), _open(4)))[0].funding_pubkey
 
     assert used == {4}
@@ -191,7 +191,7 @@ def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
 
     assert isinstance(answer, setup.Error)
     assert text in answer.data.decode()
-    assert not bench.rows.segment("~nego")
+    assert not bench.rows.shown("~nego")
 
 
 @pytest.mark.parametrize("size", [2, 33, 34, 50, 66, 200])

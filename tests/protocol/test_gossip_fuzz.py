@@ -51,6 +51,4 @@ def test_chewed_gossip_never_ends_the_gossiper(seed: int) -> None:
         said = listener.wire(chewed(dice.choice(SOUND), dice))
         assert sum(isinstance(item, Complain) for item in said) <= 1
 
-    assert set(listener.rows.segment("edge")) == {
-        f"edge/{place(height).hex()}" for height in (5, 6)
-    }
+    assert set(listener.rows.shown("edge")) == {f"edge/{place(height).hex()}" for height in (5, 6)}

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from protocol.gossip import announce, graph
-from protocol.gossip.items import Complain, FromWire, Said, Seen, ToWire, WireDrained
+from protocol.gossip import announce
+from protocol.gossip.items import Complain, FromWire, ToWire, WireDrained
+from protocol.gossip.rows import NODES as NODE_ROWS
+from protocol.gossip.rows import SAID, Said, Seen
 from protocol.wire import gossip
 from protocol.wire.gossip import (
     GossipTimestampFilter,
@@ -57,8 +59,8 @@ def test_ids_are_answered_in_order_each_node_once_and_then_the_end() -> None:
     scids = [place(5), place(6)]
     raws = [listener.knows(scid) for scid in scids]
     raw = node(0)
-    listener.rows.set(graph.node_key(NODES[0]), Seen(timestamp=NOW))
-    listener.rows.set(graph.said_key(NODES[0]), Said(raw=raw))
+    listener.rows.set(NODE_ROWS, (NODES[0],), Seen(timestamp=NOW))
+    listener.rows.set(SAID, (NODES[0],), Said(raw=raw))
 
     told = listener.told(_query(*scids, place(99)))
 
@@ -227,7 +229,7 @@ def test_an_update_that_is_not_believed_changes_nothing(change: str, complaint: 
     listener = Listener()
     scid = place(5)
     listener.knows(scid)
-    before = dict(listener.rows.segment("edge")), listener.said(scid, 0)
+    before = dict(listener.rows.shown("edge")), listener.said(scid, 0)
     good = update(scid, 0, NOW)
     raw = {
         "older": update(scid, 0, NOW - 200),
@@ -246,22 +248,22 @@ def test_an_update_that_is_not_believed_changes_nothing(change: str, complaint: 
 
     said = listener.wire(raw)
 
-    assert (dict(listener.rows.segment("edge")), listener.said(scid, 0)) == before
+    assert (dict(listener.rows.shown("edge")), listener.said(scid, 0)) == before
     assert [item.text for item in said] == ([complaint] if complaint else [])
 
 
 def test_a_node_is_believed_when_it_has_a_channel_and_signs_for_itself() -> None:
     listener = Listener()
     assert listener.wire(node(0)) == []
-    assert listener.rows.get(graph.node_key(NODES[0])) is None
+    assert listener.node(NODES[0]) is None
 
     listener.knows(place(5))
     listener.wire(node(0))
     (complaint,) = listener.wire(forged(node(1)))
 
-    assert listener.rows.get(graph.node_key(NODES[0])).timestamp == NOW
+    assert listener.node(NODES[0]).timestamp == NOW
     assert complaint.text == "node_announcement with a wrong signature"
-    assert listener.rows.get(graph.node_key(NODES[1])) is None
+    assert listener.node(NODES[1]) is None
 
 
 def test_who_says_nothing_new_is_not_relayed_twice() -> None:

@@ -9,7 +9,7 @@ import pytest
 from protocol.chain.items import Found, LookUp, LostBlock, NewBlock, NextBlock, Output, Tip
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
-from protocol.gossip import asking, graph, strangers
+from protocol.gossip import asking, strangers
 from protocol.gossip.items import (
     ChannelGone,
     ChannelIs,
@@ -173,14 +173,14 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for height in range(5, 25):
         listener.wire(channel(place(height)))
         listener.wire(channel(place(HEIGHT - 1, height)))
-    assert len(listener.rows.segment("~pending")) == 5
-    assert len(listener.rows.segment("~early")) == 5
+    assert len(listener.rows.shown("~pending")) == 5
+    assert len(listener.rows.shown("~early")) == 5
 
     for height in range(5, 25):
         listener.found(place(height), channel(place(height)), script=b"")
         listener.wire(channel(place(height)))
 
-    assert len(listener.rows.segment("~absent")) <= 6
+    assert len(listener.rows.shown("~absent")) <= 6
 
 
 def test_a_flood_of_announcements_is_left_unread_until_the_chain_has_caught_up(
@@ -243,7 +243,7 @@ def test_a_channel_whose_output_is_spent_leaves_the_graph_after_72_blocks() -> N
     said = _follows(listener, HEIGHT + 2, block, spends)
 
     assert listener.edge(SCID).spent_height == HEIGHT + 2
-    assert News(serial=listener.rows.get("~serial"), changes=(ChannelGone(scid=SCID),)) in said
+    assert News(serial=listener.rows.read("~serial"), changes=(ChannelGone(scid=SCID),)) in said
     listener.hear(Tip(height=HEIGHT + 73, hash=b"x" * 32, feerate_per_kw=253), "chain")
     assert listener.edge(SCID) is not None
     listener.hear(Tip(height=HEIGHT + 74, hash=b"y" * 32, feerate_per_kw=253), "chain")
@@ -328,7 +328,7 @@ def test_only_what_we_lack_is_asked_for_and_in_portions(monkeypatch: pytest.Monk
         ([place(5), place(7)], [31, gossip.WANT_UPDATE_2]),
         ([place(8), place(9)], [31, 31]),
     ]
-    assert listener.rows.get("~sync") is None, "the round is over"
+    assert listener.rows.read("~sync") is None, "the round is over"
 
 
 def test_the_next_portion_waits_until_the_last_has_been_looked_up(
@@ -366,7 +366,7 @@ def test_who_leaves_in_the_midst_of_a_round_is_not_waited_for() -> None:
 
     listener.hear(PeerDown(peer=PEER))
 
-    assert listener.rows.get("~sync") is None
+    assert listener.rows.read("~sync") is None
     assert _kinds(listener.wake(asking.SYNC_SECONDS + 1), OTHER) == [QueryChannelRange.TYPE]
 
 
@@ -399,9 +399,9 @@ def test_a_router_is_told_what_it_lacks_and_what_is_alive() -> None:
     listener = Listener()
     for height in (5, 6):
         listener.knows(place(height))
-    epoch = listener.rows.get("epoch").value
+    epoch = listener.rows.read("epoch").value
     everything = listener.hear(Since(epoch=b"another.", serial=10**6), "router")
-    serial = listener.rows.get("~serial")
+    serial = listener.rows.read("~serial")
     listener.wire(update(place(6), 0, NOW))
 
     said = listener.hear(Since(epoch=epoch, serial=serial), "router")
@@ -419,7 +419,7 @@ def test_an_empty_answer_of_the_chain_leaves_nothing_behind() -> None:
     listener.hear(Found(outputs=(Output(scid=SCID, unknown=True),)), "chain")
 
     for kind in ("~pending", "~lobby", "~lookup"):
-        assert not listener.rows.segment(kind)
+        assert not listener.rows.shown(kind)
 
 
 def test_a_node_that_loses_its_only_channel_is_forgotten() -> None:
@@ -432,7 +432,7 @@ def test_a_node_that_loses_its_only_channel_is_forgotten() -> None:
 
     assert listener.edge(SCID) is None
     assert listener.said(NODES[0]) is None
-    assert listener.rows.get(graph.node_key(NODES[0])) is None
+    assert listener.node(NODES[0]) is None
 
 
 # ---- what a peer may not bring about -----------------------------------------------------------
@@ -527,4 +527,4 @@ def test_what_is_too_long_does_not_wait_in_memory() -> None:
     listener.up()
 
     assert listener.wire(channel(SCID, features=bytes(5000))) == []
-    assert not listener.rows.segment("~pending")
+    assert not listener.rows.shown("~pending")

@@ -8,7 +8,7 @@ from protocol.crypto import sphinx
 from protocol.machine import Moment, Step, Tell
 from protocol.monitor.items import HtlcEnded
 from protocol.payments import relay
-from protocol.payments.rows import Forward, Part
+from protocol.payments.rows import FORWARDS, Forward, Part
 from protocol.wire import failures
 
 UP, DOWN = b"\x01" * 32, b"\x02" * 32
@@ -34,7 +34,7 @@ def _settled(failure: bytes) -> bytes:
         tries=1,
     )
     rows = Table()
-    rows.set(f"forward/{row.name}", row)
+    rows.set(FORWARDS, row.place, row)
     step = Step(rows)
 
     ended = HtlcEnded(origin=f"forward/{row.name}/1", channel_id=DOWN, htlc_id=3, failure=failure)

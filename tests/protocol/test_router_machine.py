@@ -10,8 +10,8 @@ from protocol.gossip.items import ChannelGone, ChannelIs, News, NodeIs, PolicyIs
 from protocol.machine import Answer, Ask, Moment, Say, Step, Wake
 from protocol.router import pages
 from protocol.router.graph import Graph
-from protocol.router.items import Known
 from protocol.router.machine import Machine
+from protocol.router.rows import PAGES, Known
 
 NODES = {name: bytes([2]) + name.encode() * 32 for name in "ABCD"}
 POLICY = Policy(
@@ -31,8 +31,7 @@ class Bench:
     def run(self, work: Any) -> list[Any]:
         step = Step(self.rows)
         work(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
-        for key, value in step.changes.items():
-            self.rows.set(key, value)
+        self.rows.apply(step.changes)
         return [x.item if isinstance(x, Say) else x for x in step.effects]
 
     def hear(self, item: Any, sender: str = "gossiper") -> list[Any]:
@@ -49,11 +48,7 @@ class Bench:
 
     def restarted(self) -> Bench:
         """Only what is on disk is left."""
-        rows = Table()
-        for key, value in self.rows:
-            if not key.startswith("~"):
-                rows.set(key, value)
-        return Bench(rows)
+        return Bench(self.rows.kept())
 
 
 def _scid(name: str) -> bytes:
@@ -133,7 +128,7 @@ def test_what_was_heard_since_is_written_ten_minutes_later_with_its_number() -> 
     bench.now += 601
     bench.run(bench.machine.wake)
 
-    assert bench.rows.get("known") == Known(epoch=EPOCH, serial=9, pages=1)
+    assert bench.rows.read("known") == Known(epoch=EPOCH, serial=9, pages=1)
     assert _path(bench.restarted().route("B")) == "B"
 
 
@@ -155,7 +150,7 @@ def test_nothing_is_routed_through_a_barred_node_but_to_it() -> None:
     assert _path(bench.route("C")) == "DC"
     assert _path(bench.route("B")) == "B"
     bench.hear(UpToDate(epoch=EPOCH, serial=3, scids=b"", barred=()))
-    assert bench.rows.get("~graph").barred == frozenset()
+    assert bench.rows.read("~graph").barred == frozenset()
 
 
 def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
@@ -179,7 +174,7 @@ def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
     for name in names[1:]:
         graph.remove_channel(_scid(name))
     assert pages.save(step, graph, 3) == 1
-    assert [step.get(f"page/{number}") is None for number in range(3)] == [False, True, True]
+    assert [PAGES.get(step, number) is None for number in range(3)] == [False, True, True]
     assert pages.load(step, 1).scids() == {_scid("AB")}
 
 
@@ -187,7 +182,7 @@ def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
     bench = Bench()
     bench.learn("AB", "BC")
     assert _path(bench.route("C")) == "BC"
-    before = bench.rows.get("~graph")
+    before = bench.rows.read("~graph")
 
     bench.hear(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
     assert bench.route("C").code == 205

@@ -84,3 +84,15 @@ def test_an_assertion_has_no_effect(path: Path) -> None:
             if isinstance(part, ast.Call):
                 called = part.func.id if isinstance(part.func, ast.Name) else ""
                 assert called in HARMLESS, ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=_name)
+def test_a_row_is_reached_by_its_segment_alone(path: Path) -> None:
+    """Nobody but the contract itself looks into a step: rows have a type and keys have parts."""
+    if path.name in ("machine.py", "segment.py") and path.parent.name == "protocol":
+        return
+    inside = {"rows", "changes"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in inside:
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            assert owner != "step", f"line {node.lineno} looks into a step"

@@ -14,6 +14,7 @@ from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
 from protocol.machine import Step
 from protocol.monitor import htlcs
+from protocol.monitor.rows import SETTLES
 from protocol.wire.commitment import UpdateFailHtlc
 from tests.kit import enforcing
 from tests.kit.pair import HEIGHT, End, Pair
@@ -56,13 +57,13 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
     _offer(pair, pair.alice, 483, 50_000)
     bob = pair.bob
     longest = bytes(MAX_REASON)
-    rows, cid = Table(), bob.channel.id.hex()
+    rows, cid = Table(), bob.channel.id
     settles = {
         number: Settle(channel_id=bob.channel.id, htlc_id=number, failure=longest)
         for number in range(483)
     }
     for number, settle in settles.items():
-        rows.set(f"settle/{cid}/{number}", settle)
+        rows.set(SETTLES, (cid, number), settle)
     updates: list[Update] = []
     bob.write_allowed = False
     bob.turn(*[lambda turn, one=one: machine.hear_monitor(turn, one) for one in settles.values()])
@@ -72,7 +73,7 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
         for htlc in update.htlcs:
             htlcs.moved(step, cid, htlc)
     bob.write()
-    kept = tuple(step.scan(f"settle/{cid}/").values())
+    kept = tuple(SETTLES.below(step, cid).values())
 
     assert len(kept) == 483
     assert sum(len(one.failure) for one in kept) == 0, "it stands in the HTLC"

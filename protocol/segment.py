@@ -1,0 +1,164 @@
+"""A segment: one kind of row, its type, and the parts of its keys. The only way to a row.
+
+    HTLCS = Segment("htlc", Htlc, by=(bytes, str))     by channel id (32 bytes), and side and number
+    TIP = Segment("~tip", Tip, by=())                  one row
+
+    htlc = HTLCS.get(step, channel_id, "ours/3")
+    for (_, key), htlc in HTLCS.below(step, channel_id).items(): ...
+
+Where a row is stored its key is text: "htlc/<hex>/ours/3".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
+
+if TYPE_CHECKING:
+    from protocol.machine import Step
+
+Part = str | int | bytes
+Key = tuple[Any, ...]  # of parts
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+T = TypeVar("T")
+A = TypeVar("A", str, int, bytes)
+B = TypeVar("B", str, int, bytes)
+C = TypeVar("C", str, int, bytes)
+Ks = TypeVarTuple("Ks")
+
+
+class Segment(Generic[T, *Ks]):
+    """Rows of type `kind`, found by a key of the parts `by`; by the empty tuple there is one row.
+
+    Rows of a segment whose name begins with "~" are never stored. `cold`: they are many and seldom
+    read, and are not kept in memory. `version` and `upgrades` as in `storage.schema.Schema`. Of the
+    parts of a key only the last may be text with a slash in it.
+    """
+
+    @overload
+    def __init__(
+        self: Segment[T, str], name: str, kind: type[T], *, version: int = 1, cold: bool = False,
+        upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Segment[T], name: str, kind: type[T], by: tuple[()], *, version: int = 1,
+        cold: bool = False, upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Segment[T, A], name: str, kind: type[T], by: tuple[type[A]], *, version: int = 1,
+        cold: bool = False, upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Segment[T, A, B], name: str, kind: type[T], by: tuple[type[A], type[B]], *,
+        version: int = 1, cold: bool = False, upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Segment[T, A, B, C], name: str, kind: type[T],
+        by: tuple[type[A], type[B], type[C]], *, version: int = 1, cold: bool = False,
+        upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        kind: Any,
+        by: tuple[Any, ...] = (str,),
+        *,
+        version: int = 1,
+        cold: bool = False,
+        upgrades: Mapping[int, Upgrade] | None = None,
+    ) -> None:
+        self.name, self.kind, self.by = name, kind, by
+        self.version, self.cold, self.upgrades = version, cold, dict(upgrades or {})
+        self.stored = not name.startswith("~")
+        self.deep = len(by) > 1
+
+    def __repr__(self) -> str:
+        return f"Segment({self.name!r})"
+
+    def __deepcopy__(self, _memo: Any) -> Segment[T, *Ks]:
+        return self  # constant
+
+    # ---- rows ----
+
+    def get(self, step: Step, *key: *Ks) -> T | None:
+        """The row as this step has left it; None if there is none."""
+        changed = step.changes.get(self)
+        if changed is not None and key in changed:
+            found: T | None = changed[key]
+            return found
+        row: T | None = step.rows.get(self, key)
+        return row
+
+    def need(self, step: Step, *key: *Ks) -> T:
+        """A row that is there. Raises `KeyError`, a defect of ours, when it is not."""
+        row = self.get(step, *key)
+        if row is None:
+            raise KeyError(f"no row {self.name} at this key")
+        return row
+
+    def put(self, step: Step, row: T, *key: *Ks) -> None:
+        """In the place of what stood at this key."""
+        step.changes.setdefault(self, {})[key] = row
+
+    def drop(self, step: Step, *key: *Ks) -> None:
+        """No row at this key from now on, if there was one or not."""
+        step.changes.setdefault(self, {})[key] = None
+
+    def below(self, step: Step, *prefix: Part) -> dict[tuple[*Ks], T]:
+        """All rows whose keys begin with `prefix`, in order of key; it costs what it returns."""
+        found: dict[Any, T | None] = dict(step.rows.below(self, prefix))
+        size = len(prefix)
+        for key, row in step.changes.get(self, {}).items():
+            if key[:size] == prefix:
+                found[key] = row
+        return {key: row for key in sorted(found) if (row := found[key]) is not None}
+
+    def each(self, step: Step) -> Iterator[tuple[tuple[*Ks], T]]:
+        """All rows of a large segment, in no order, one by one."""
+        changed: Mapping[Any, T | None] = step.changes.get(self, {})
+        for key, row in step.rows.each(self):
+            if key not in changed:
+                yield key, row
+        for key, new in changed.items():
+            if new is not None:
+                yield key, new
+
+    def count(self, step: Step) -> int:
+        """How many rows there were before this step."""
+        return len(step.rows.below(self, ()))
+
+    # ---- keys as they are stored ----
+
+    def place(self, key: Key) -> str:
+        """The text of a key. Raises `TypeError` for parts that are not those of `by`."""
+        if tuple(map(type, key)) != self.by:
+            raise TypeError(f"a key of {self.name} has the parts {self.by}, not {key!r}")
+        parts = [part.hex() if isinstance(part, bytes) else str(part) for part in key]
+        if any("/" in part for part in parts[:-1]):
+            raise TypeError(f"only the last part of a key of {self.name} may have a slash in it")
+        return "/".join((self.name, *parts))
+
+    def key(self, place: str) -> Key:
+        """From the text of a key. Raises `ValueError` when it is none."""
+        parts = place.split("/", len(self.by))[1:] if self.by else []
+        if len(parts) != len(self.by):
+            raise ValueError(f"{place!r} is no key of {self.name}")
+        return tuple(_part(kind, text) for kind, text in zip(self.by, parts, strict=True))
+
+
+def _part(kind: type, text: str) -> Part:
+    if kind is bytes:
+        return bytes.fromhex(text)
+    return int(text) if kind is int else text
+
+
+AnySegment = Segment[Any, *tuple[Any, ...]]
