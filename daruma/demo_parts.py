@@ -14,8 +14,7 @@ import threading
 import time
 from typing import Any
 
-from actors.shards import keeper, members
-from actors.tree import MONITORS
+from actors.tree import NODE
 from daruma.client import RpcError
 from daruma.playground import NodeProcess, until
 from daruma.show import Show
@@ -134,4 +133,4 @@ def _state(node: NodeProcess, payment: dict[str, Any]) -> str:
 
 
 def _keeper(cid: str) -> str:
-    return keeper(members("monitors", MONITORS), bytes.fromhex(cid))
+    return NODE.keeper("monitors", bytes.fromhex(cid))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actors.hardened import die_with_parent
+from actors.engine.hardened import die_with_parent
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
 from daruma.client import Client, NotRunning
 from daruma.client import RpcError as Refused

@@ -103,6 +103,17 @@ class Step:
     def do(self, item: Value) -> None:
         self.effects.append(Do(item=item))
 
+    def answer(self, question: str, result: Any) -> None:
+        """To whoever asked; `question` is the id of the `Ask`."""
+        self.reply(Answer(id=question, result=result))
+
+    def refuse(self, question: str, code: int, text: str, data: Any = None) -> None:
+        """As `answer`, with an error code and what happened in one sentence."""
+        self.reply(Answer(id=question, code=code, text=text, data=data))
+
+    def reply(self, answer: Answer) -> None:
+        self.say(asker(answer.id), answer)
+
     def log(self, text: str) -> None:
         self.do(Log(text=text))
 
@@ -111,7 +122,8 @@ class Step:
 
 
 class Machine(Protocol):
-    """`name` is the role's address. All methods are pure: constants in, rows in, step out.
+    """`name` is the actor's address. All methods are pure: constants in, rows in, step out. What a
+    subclass leaves away does nothing.
 
     `hears`: the types of all that others may say to it, as a union; what its port reports, if it
     has one, stands in a union of its own (`reports`). `keeps`: its stored segments.
@@ -136,7 +148,9 @@ class Machine(Protocol):
 
 
 class Ask(Value, frozen=True, kw_only=True):
-    """A question from the API; `id` is unique among those that are open."""
+    """A question. `id` begins with the name of the actor that asks and a slash, so that whoever has
+    it knows where the answer goes; it is unique among those that are open. An asker says it again
+    when the other has restarted: what has an effect needs a name of its own in `params`."""
 
     id: str
     method: str
@@ -153,8 +167,13 @@ class Answer(Value, frozen=True, kw_only=True):
     data: Any = None
 
 
+def asker(question: str) -> str:
+    """Who has put the question of this id."""
+    return question.partition("/")[0]
+
+
 class Abandoned(Value, frozen=True, kw_only=True):
-    """The API says: nobody waits for the answer to this question any more."""
+    """The asker says: nobody waits for the answer to this question any more."""
 
     id: str
 

@@ -13,10 +13,10 @@ import signal
 import socket
 from typing import Any
 
-from actors import descriptors
-from actors.ports.base import PortHost
-from actors.sockets import Pipe
-from actors.tree import TREE
+from actors.engine.port import PortHost
+from actors.engine.sockets import Pipe
+from actors.ports import descriptors
+from actors.tree import NODE
 from protocol.api import reading
 from protocol.api.machine import HungUp, Local, Reply, Request
 from protocol.errors import Refusal
@@ -224,7 +224,7 @@ class ApiPort:
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         """In the order in which people want to read it."""
         name = row["name"]
-        durable = any(child.name == name and child.durable for child in TREE)
+        durable = name in NODE.order and NODE.child(name).durable
         store = os.path.join(self.host.folder, "stores", name)
         mark = read_mark(os.path.join(self.host.folder, "marks", f"{name}.mark"))
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.ports.base import PortHost
+from actors.engine.port import PortHost
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
 from protocol.bitcoin import units
 from protocol.bitcoin.transaction import display, from_display

@@ -11,9 +11,9 @@ import time
 from collections import deque
 from typing import Any
 
-from actors import descriptors
-from actors.ports.base import CannotStart, PortHost
-from actors.sockets import Pipe
+from actors.engine.port import CannotStart, PortHost
+from actors.engine.sockets import Pipe
+from actors.ports import descriptors
 from protocol.crypto.keys import node_secret
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError

@@ -10,7 +10,7 @@ from typing import Any
 
 import bdkpython as bdk
 
-from actors.ports.base import PortHost
+from actors.engine.port import PortHost
 from protocol.bitcoin.transaction import display, parse, parse_block, serialize
 from protocol.crypto.hashes import derive
 from protocol.wallet import items as wallet

@@ -8,7 +8,7 @@ Points of a world that is about to deliver a message:
     kill    the receiver dies with the message in its hands
     commit  the delivery leads to durable writes: the writer, or its whole node, dies before or
             after each of them
-    cut     the message travels between nodes: the connection breaks before or after it
+    other   what else the world has to offer there (`World.disturbances`): a connection breaks
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from actors.testkit.fingerprint import fingerprint
-from actors.testkit.world import World
+from actors.testkit.world import Head, World
 
-Sentence = Callable[[World], None]
-Make = Callable[[], World]
+Sentence = Callable[[Any], None]
+Make = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -53,34 +54,15 @@ class Report:
 class Story:
     """Sentences, and what must be true at the end of every history."""
 
-    begin: Callable[[], World]
+    begin: Callable[[], Any]
     sentences: list[Sentence]
-    check: Callable[[World], None]
+    check: Callable[[Any], None]
 
     def go_on(self, world: World, sentence: int) -> None:
         for say in self.sentences[sentence:]:
             say(world)
         world.settle()
         self.check(world)
-
-
-class _Watched(World):
-    """A world that lets somebody look before each delivery."""
-
-    look: Callable[[World], Callable[[], None]] | None = None
-
-    def step(self) -> bool:
-        if self.look is None or not self._choices():
-            return super().step()
-        after = self.look(self)
-        moved = super().step()
-        after()
-        return moved
-
-
-def watched(world: World) -> World:
-    world.__class__ = _Watched
-    return world
 
 
 class Search:
@@ -127,50 +109,44 @@ class Search:
 
 def branches(story: Story) -> Iterator[tuple[Point, Make, int]]:
     """Every point of the undisturbed story: (point, makes a world that crashes next, sentence)."""
-    world = watched(story.begin())
+    world = story.begin()
     found: list[tuple[Point, Make, int]] = []
     for number, say in enumerate(story.sentences):
         observe(world, number, found)
         say(world)
         yield from found
         found.clear()
-    world.__class__ = World
+    world.look = None
     world.settle()
     story.check(world)
 
 
 def observe(world: World, sentence: int, found: list[tuple[Point, Make, int]]) -> None:
-    counter = [getattr(world, "deliveries", 0)]
+    """From now on each delivery of this world adds its points to `found`."""
 
     def look(now: World) -> Callable[[], None]:
-        counter[0] += 1
-        world.deliveries = counter[0]  # type: ignore[attr-defined]
-        before = _plain(now)
-        commits = dict(now.commits)
-        head = min(now._choices())
+        at, before, commits, head = now.deliveries, _plain(now), dict(now.commits), min(now.heads())
 
         def after() -> None:
             written = {key: n for key, n in now.commits.items() if n != commits.get(key, 0)}
             for what, make in _crashes(before, head, commits, written):
-                found.append((Point(counter[0], what), make, sentence))
+                found.append((Point(at, what), make, sentence))
 
         return after
 
-    world.look = look  # type: ignore[attr-defined]
+    world.look = look
 
 
 def _plain(world: World) -> World:
-    """A copy that nobody watches."""
-    look, world.look = world.look, None  # type: ignore[attr-defined]
+    """A copy that nobody watches, before the delivery that is about to be."""
     twin = world.copy()
-    twin.__class__ = World
-    world.look = look  # type: ignore[attr-defined]
+    twin.look = None
     return twin
 
 
 def _crashes(
     before: World,
-    head: tuple[int, str, tuple[str, ...]],
+    head: Head,
     commits: dict[tuple[str, str], int],
     written: dict[tuple[str, str], int],
 ) -> Iterator[tuple[tuple[str, ...], Make]]:
@@ -182,11 +158,10 @@ def _crashes(
                 for victim in ("actor", "node"):
                     crash = (node, role, number, when, victim)
                     yield ("commit", *map(str, crash)), partial(_at_commit, before, crash)
-    if kind == "wire":
-        for when in ("before", "after"):
-            yield ("cut", *key, when), partial(_cut, before, key, when)
+    for what, disturb in before.disturbances(kind, key):
+        yield what, partial(_disturbed, before, disturb)
     if not written:
-        node, role = (key[1], "peers") if kind == "wire" else (key[0], key[-1])
+        node, role = before.receiver(kind, key)
         if role in before.nodes[node].drivers:
             yield ("kill", node, role), partial(_kill, before, node, role)
 
@@ -197,11 +172,9 @@ def _at_commit(before: World, crash: tuple[str, str, int, str, str]) -> World:
     return twin
 
 
-def _cut(before: World, key: tuple[str, ...], when: str) -> World:
+def _disturbed(before: World, disturb: Callable[[Any], None]) -> World:
     twin = before.copy()
-    if when == "after":
-        twin.step()
-    twin.cut(twin.nodes[key[0]], twin.nodes[key[1]])
+    disturb(twin)
     return twin
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from actors import vocabulary
-from actors.shards import group_of
+from actors.engine.groups import group_of
+from actors.engine.system import System
 from actors.testkit.world import START, World
 
 _YEAR = 366 * 86_400
@@ -26,8 +26,8 @@ def _timeless(value: Any) -> Any:
 
 
 @lru_cache(maxsize=100_000)
-def _row(role: str, key: str, data: bytes) -> bytes:
-    value = vocabulary.SCHEMAS[group_of(role)].decode(key, data)
+def _row(system: System, role: str, key: str, data: bytes) -> bytes:
+    value = system.keeps[group_of(role)].decode(key, data)
     return role.encode() + key.encode() + _plain(value)
 
 
@@ -44,12 +44,11 @@ def fingerprint(world: World) -> bytes:
         for role, disk in node.disks.items():
             for key, data in sorted(disk.data.items()):
                 if key[:2] == b"r/":
-                    digest.update(_row(role, key[2:].decode(), data))
-        for cid, live in sorted(node.rows("peers", "~live").items()):
-            digest.update(cid.encode() + _plain(live))
+                    digest.update(_row(world.system, role, key[2:].decode(), data))
         waiting = sorted(node.asked)
         digest.update(repr((waiting, {r: len(o) for r, o in _outboxes(node)})).encode())
-    digest.update(repr((world.chain.height, sorted(world.chain.mempool))).encode())
+    for more in world.at_rest():
+        digest.update(_plain(more))
     return digest.digest()
 
 

@@ -1,20 +1,22 @@
 """The same world once more: what may change is copied, what is frozen is shared.
 
 A search for crash points copies a world at every delivery, so that this is where its time goes.
-Containers are copied one level deep, for what they hold is frozen; what is nested is named here.
+Containers are copied one level deep, for what they hold is frozen; what is nested is named here,
+and in `branched` of whoever adds to a world or a node.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from actors.driver import Driver
-    from actors.testkit.node import Node
+    from actors.engine.driver import Driver
+    from actors.testkit.site import Node
     from actors.testkit.world import World
 
+W = TypeVar("W", bound="World")
 _CONTAINERS = frozenset({dict, list, set, deque, bytearray})
 
 
@@ -27,18 +29,17 @@ def shallow(thing: Any) -> Any:
     return twin
 
 
-def _queues(queues: dict[Any, deque[Any]]) -> dict[Any, deque[Any]]:
-    return {key: queue.copy() for key, queue in queues.items()}
+def queues(old: dict[Any, deque[Any]]) -> dict[Any, deque[Any]]:
+    return {key: queue.copy() for key, queue in old.items()}
 
 
-def world(old: World) -> World:
-    twin: World = shallow(old)
-    twin.chain = shallow(old.chain)
-    twin.links, twin.ports = _queues(old.links), _queues(old.ports)
-    twin.wires = _queues(old.wires)
+def world(old: W) -> W:
+    twin: W = shallow(old)
+    twin.links, twin.ports = queues(old.links), queues(old.ports)
     if old.random is not None:
         twin.random = random.Random()
         twin.random.setstate(old.random.getstate())
+    old.branched(twin)
     twin.nodes = {name: _node(node, twin) for name, node in old.nodes.items()}
     return twin
 
@@ -46,7 +47,7 @@ def world(old: World) -> World:
 def _node(old: Node, of: World) -> Node:
     twin: Node = shallow(old)
     twin.world = of
-    twin.purse = shallow(old.purse)
+    old.branched(twin)
     twin.disks = {role: shallow(disk) for role, disk in old.disks.items()}
     twin.drivers = {role: _driver(driver, twin) for role, driver in old.drivers.items()}
     return twin

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from actors.testkit.world import World
 
-Condition = Callable[[World], object]
+Condition = Callable[[Any], object]
+W = TypeVar("W", bound=World)
 PATIENCE = 5_000
 
 
-def step_until(world: World, condition: Condition) -> World:
+def step_until(world: W, condition: Condition) -> W:
     """Deliver message by message until it is true."""
     for _ in range(PATIENCE):
         if condition(world):
@@ -20,9 +22,7 @@ def step_until(world: World, condition: Condition) -> World:
     raise AssertionError("the point was never reached")
 
 
-def at_commit(
-    world: World, node: str, role: str, when: str, victim: str, condition: Condition
-) -> World:
+def at_commit(world: W, node: str, role: str, when: str, victim: str, condition: Condition) -> W:
     """A world that has just crashed before or after the commit that made the condition true.
 
     `victim`: "actor" or "node".
@@ -41,9 +41,3 @@ def at_commit(
                     before.tick(0.1)
             raise AssertionError("the condition did not come true by a commit of that actor")
     raise AssertionError("the point was never reached")
-
-
-def on_wire(world: World, sender: str, receiver: str, kind: int) -> bool:
-    """Whether a message of this BOLT type is on its way."""
-    queue = world.wires.get((sender, receiver), ())
-    return any(int.from_bytes(data[:2], "big") == kind for _, data in queue)

@@ -1,72 +1,79 @@
-"""Nodes, links, wires, disks and the clock of a simulated world, and how it moves."""
+"""Nodes, links, disks and the clock of a simulated world, and how it moves.
+
+A node is one instance of a `System`: its actors on simulated disks, with the production's drivers.
+The questions that a program would put are put by the story, in the name of one actor (`asker`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
-from actors import vocabulary
-from actors.driver import Driver, Switches
-from actors.shards import group_of, receivers
-from actors.testkit import fork, ports
-from actors.testkit.chain import SimChain
-from actors.testkit.node import Host, Killed, Node
-from actors.testkit.wires import Wires
-from protocol.crypto.hashes import sha256
+from actors.engine.driver import Driver, Switches
+from actors.engine.groups import group_of
+from actors.engine.system import System
+from actors.testkit import fork
+from actors.testkit.site import Host, Killed, Node
 from protocol.machine import Ask, Log, Moment
-from protocol.peer import items as peer
-from protocol.wallet import items as wallet
-from protocol.wallet.rows import Position, WalletTx
 from storage.errors import WriteFailed
 from storage.memory import MemoryStore
 
 START = 1_700_000_000.0
 
-
 Link = tuple[str, str, str]
+Key = tuple[str, ...]
+Head = tuple[int, str, Key]  # ticket, kind, key of a queue
+Port = Callable[[Node, Any], list[Any]]
+Look = Callable[[Any], Callable[[], None]]
 
 
-class World(Wires):
-    """All nodes of a story. `seed` None delivers in order of posting; a number shuffles links.
+class World:
+    """`seed` None delivers in order of posting; a number shuffles links.
 
-    `monitors`: how many share the channels of a node.
+    `ports`: by the name of an actor (or its group), what its port does with an order; what it gives
+    back is heard by the actor. `settings` is what the machines are made with.
     """
 
     def __init__(
-        self, *, seed: int | None = None, switches: Switches | None = None, monitors: int = 1
+        self,
+        system: System,
+        *,
+        seed: int | None = None,
+        switches: Switches | None = None,
+        asker: str = "door",
+        ports: Mapping[str, Port] | None = None,
+        settings: Any = None,
     ) -> None:
-        self.monitors = monitors
-        self.nodes: dict[str, Node] = {}
-        self.chain = SimChain()
+        self.system, self.asker, self.settings = system, asker, settings
+        self.nodes: dict[str, Any] = {}
         self.now = START
         self.switches = switches or Switches()
         self._before_the_first = replace(self.switches, resume=True, announce_restarts=True)
         self.random = random.Random(seed) if seed is not None else None
         self.links: dict[Link, deque[tuple[int, tuple[str, int, bytes]]]] = {}
         self.ports: dict[tuple[str, str], deque[tuple[int, Any]]] = {}
-        self.wires: dict[tuple[str, str], deque[tuple[int, bytes]]] = {}
         self.crash: tuple[str, str, int, str, str] | None = None
         self.commits: dict[tuple[str, str], int] = {}
         self.trace: list[tuple[str, ...]] = []
         self.tracing = False
         self.crashes = 0
+        self.deliveries = 0
+        self.look: Look | None = None  # called before each delivery; what it gives back, after it
+        self._simulated = dict(ports or {})
         self._ticket = 0
         self._dice = 0
         self._heard = b""
 
     # ---- nodes ----
 
-    def node(self, name: str, *, coins: int = 2) -> Node:
-        """A running node that owns some confirmed coins of 50 bitcoin."""
-        node = Node(self, name)
+    def node(self, name: str) -> Any:
+        """A running node of this name."""
+        node = self._new_node(name)
         self.nodes[name] = node
-        for index in range(coins):
-            self.chain.mine(1, node.purse.script(150 + index))
-        raws = self.chain.blocks[-coins:] if coins else []
-        self._give(node, raws)
         for role in node.roles:
             self.start(node, role)
         for role in node.roles:
@@ -74,22 +81,13 @@ class World(Wires):
         self.settle()
         return node
 
-    def _give(self, node: Node, blocks: list[bytes]) -> None:
-        """The coins are there before the first start."""
-        store = MemoryStore(node.disks["wallet"])
-        registry = vocabulary.SCHEMAS["wallet"]
-        changes: dict[bytes, bytes | None] = {}
-        height = self.chain.height - len(blocks)
-        for block in blocks:
-            height += 1
-            found = node.purse.handle(wallet.Examine(height=height, raw=block))[0]
-            for raw in found.ours:
-                row = WalletTx(raw=raw, height=height, block=found.hash, time=found.time)
-                key = f"wtx/{sha256(raw).hex()}"
-                changes[b"r/" + key.encode()] = registry.encode(key, row)
-        tip = Position(height=height, hash=self.chain.hash(height), external=-1, internal=-1)
-        changes[b"r/position"] = registry.encode("position", tip)
-        store.commit(changes)
+    def with_node(self, name: str) -> Self:
+        """This world, with a running node of this name."""
+        self.node(name)
+        return self
+
+    def _new_node(self, name: str) -> Node:
+        return Node(self, name)
 
     def start(self, node: Node, role: str) -> None:
         """A new incarnation from the disk."""
@@ -98,15 +96,13 @@ class World(Wires):
         driver = Driver(
             node.machine(role),
             store,
-            vocabulary.SCHEMAS[group_of(role)],
+            self.system,
             host,
             switches=self.switches if self.crashes else self._before_the_first,
             on_commit=host.on_commit,
-            groups={"monitors": node.monitors},
         )
         node.drivers[role] = driver
-        if role == "peers":
-            node.listening = False
+        node.starting(role)
         driver.start()
         self._flush(node, role)
 
@@ -121,10 +117,10 @@ class World(Wires):
         self._ask_again(node, role)
 
     def _ask_again(self, node: Node, role: str) -> None:
-        """What the API does: open questions are asked again after a restart."""
+        """What an asker does: open questions are asked again after a restart."""
         for where, ask in list(node.asked.values()):
             if where == group_of(role):
-                self.post((node.name, "api", role), ("item", 0, vocabulary.encode(ask)))
+                self.post((node.name, self.asker, role), ("item", 0, self.system.encode(ask)))
 
     # ---- what happens ----
 
@@ -141,59 +137,70 @@ class World(Wires):
     def ask(
         self, node: Node, role: str, method: str, number: str | None = None, **params: Any
     ) -> str:
-        """A question of the API; the answer will be in `node.answers`."""
+        """A question; the answer will be in `node.answers` under the number that is given back."""
         if number is None:
             node.questions[method] = node.questions.get(method, 0) + 1
             number = f"{method}:{node.questions[method]}"
-        ask = Ask(id=number, method=method, params=params)
-        node.asked[ask.id] = (role, ask)
-        for name in receivers({"monitors": node.monitors}, role, ask):
-            self.post((node.name, "api", name), ("item", 0, vocabulary.encode(ask)))
-        return ask.id
+        ask = Ask(id=f"{self.asker}/{number}", method=method, params=params)
+        node.asked[number] = (role, ask)
+        for name in self.system.receivers(role, ask):
+            self.post((node.name, self.asker, name), ("item", 0, self.system.encode(ask)))
+        return number
 
     def answered(self, node: Node, role: str, item: Any) -> None:
+        """Something was said to the asker."""
         node.answer(item)
 
     def at_port(self, node: Node, role: str, item: Any) -> None:
         """An order to a port: done at once, its answers wait for delivery."""
         if isinstance(item, Log):
             return
-        if role == "peers":
-            self._wire_order(node, item)
-            return
-        answers = (
-            node.purse.handle(item) if role == "wallet" else ports.chain_port(self.chain, item)
-        )
-        for answer in answers:
+        port = self._simulated.get(group_of(role))
+        assert port is not None, f"{role} has no port here: World(ports={{...}}) gives it one"
+        for answer in port(node, item):
             self.hear_port(node, role, answer)
+
+    def hear_port(self, node: Node, role: str, item: Any) -> None:
+        self._ticket += 1
+        self.ports.setdefault((node.name, role), deque()).append((self._ticket, item))
 
     # ---- moving ----
 
-    def _choices(self) -> list[tuple[int, str, Any]]:
+    def heads(self) -> list[Head]:
         """The heads of all queues: (ticket, kind, key)."""
-        heads: list[tuple[int, str, Any]]
-        heads = [(q[0][0], "link", key) for key, q in self.links.items() if q]
-        heads += [(q[0][0], "port", key) for key, q in self.ports.items() if q]
-        return heads + [(q[0][0], "wire", key) for key, q in self.wires.items() if q]
+        found: list[Head] = [(q[0][0], "link", key) for key, q in self.links.items() if q]
+        return found + [(q[0][0], "port", key) for key, q in self.ports.items() if q]
+
+    def receiver(self, kind: str, key: Key) -> tuple[str, str]:
+        """Node and actor that hear the head of this queue."""
+        return key[0], key[-1]
+
+    def disturbances(self, kind: str, key: Key) -> Iterator[tuple[Key, Callable[[Any], None]]]:
+        """What else than a death may happen where this is about to be delivered."""
+        yield from ()
 
     def step(self) -> bool:
         """Deliver one message; False when nothing is under way and all is written."""
-        choices = self._choices()
+        choices = self.heads()
         if not choices:
             return self._write_what_waits()
+        self.deliveries += 1
+        after = self.look(self) if self.look is not None else None
         _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
         if self.tracing:
             self.trace.append(("deliver", kind, *key))
-        if kind == "wire":
-            self._deliver_wire(key)
-        elif kind == "port":
+        self._deliver(kind, key)
+        if after is not None:
+            after()
+        return True
+
+    def _deliver(self, kind: str, key: Any) -> None:
+        if kind == "port":
             _, item = self.ports[key].popleft()
             self._hearing(type(item).__name__.encode())
-            node = self.nodes[key[0]]
-            self._guarded(node, key[1], lambda driver: driver.hear_port(item))
+            self._guarded(self.nodes[key[0]], key[1], lambda driver: driver.hear_port(item))
         else:
             self._deliver_link(key)
-        return True
 
     def _write_what_waits(self) -> bool:
         """Nobody has said anything for a while: batches that waited for company are written."""
@@ -209,13 +216,6 @@ class World(Wires):
     def _hearing(self, data: bytes) -> None:
         self._heard, self._dice = data, 0
 
-    def _deliver_wire(self, key: tuple[str, str]) -> None:
-        _, data = self.wires[key].popleft()
-        self._hearing(data)
-        sender, receiver = self.nodes[key[0]], self.nodes[key[1]]
-        heard = peer.Received(node_id=sender.id, message=data)
-        self._guarded(receiver, "peers", lambda driver: driver.hear_port(heard))
-
     def _deliver_link(self, key: Link) -> None:
         _, (kind, number, data) = self.links[key].popleft()
         self._hearing(data)
@@ -223,7 +223,7 @@ class World(Wires):
         if kind == "ack":
             work = lambda driver: driver.acknowledged(sender, number)  # noqa: E731
         else:
-            item = vocabulary.decode_item(data)
+            item = self.system.decode(data)
             work = lambda driver: driver.hear(sender, number, item)  # noqa: E731
         self._guarded(self.nodes[name], receiver, work)
 
@@ -268,12 +268,6 @@ class World(Wires):
             for role in list(node.drivers):
                 self._guarded(node, role, lambda driver: driver.tick())
 
-    def mine(self, count: int = 1) -> None:
-        """Blocks, which all nodes then see."""
-        self.settle()
-        self.chain.mine(count)
-        self.advance()
-
     # ---- kills ----
 
     def committed(self, node: str, role: str, when: str) -> None:
@@ -300,7 +294,9 @@ class World(Wires):
         self._switch()
         victims = node.roles if role == "*" else (role,)
         if heard:
+            drivers = {role: node.drivers.pop(role) for role in victims if role in node.drivers}
             self._last_words(node, victims)
+            node.drivers.update(drivers)
         for name in victims:
             self._drop(node, name)
         for name in victims:
@@ -311,15 +307,9 @@ class World(Wires):
 
     def _last_words(self, node: Node, victims: tuple[str, ...]) -> None:
         """Bytes that were written before the death reach whoever lives."""
-        drivers = {role: node.drivers.pop(role) for role in victims if role in node.drivers}
         for key in [key for key in self.links if key[0] == node.name and key[1] in victims]:
             while self.links.get(key) and key[2] in node.drivers:
                 self._deliver_link(key)
-        if "peers" in victims:
-            for wire in [wire for wire in self.wires if wire[0] == node.name]:
-                while self.wires.get(wire):
-                    self._deliver_wire(wire)
-        node.drivers.update(drivers)
 
     def stop(self, node: Node, role: str) -> None:
         """It is gone until `start_again`."""
@@ -342,15 +332,16 @@ class World(Wires):
             if key[0] == node.name and role in key[1:]:
                 del self.links[key]
         self.ports.pop((node.name, role), None)
-        if role == "peers":
-            node.listening = False
-            for other in self.nodes.values():
-                self._cut_wire(node, other, tell_first=False)
-        if role == "wallet":
-            node.purse = ports.SimWallet(node.purse.seed)
 
-    # ---- copies ----
+    # ---- copies, and what a world is ----
 
-    def copy(self) -> World:
+    def copy(self) -> Self:
         """The same world once more; both go on independently."""
         return fork.world(self)
+
+    def branched(self, twin: Self) -> None:
+        """What a copy shares no longer with us, beyond nodes and queues."""
+
+    def at_rest(self) -> list[Any]:
+        """What else than rows and outboxes says how a world at rest goes on, without times."""
+        return []

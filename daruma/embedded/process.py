@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from actors.hardened import die_with_parent
+from actors.engine.hardened import die_with_parent
 
 START_SECONDS = 30.0
 

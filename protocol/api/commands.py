@@ -93,7 +93,7 @@ def _generate(values: Values, answers: Answers) -> list[Question]:
 
 
 def _everything(values: Values, answers: Answers) -> list[Question]:
-    return [*_channels(values, answers), ("chain", "getinfo", {})]
+    return [*_channels(values, answers), ("chain", "getinfo", {}), ("payments", "getinfo", {})]
 
 
 def _funds(values: Values, answers: Answers) -> list[Question]:

@@ -14,7 +14,6 @@ from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
 from protocol.errors import Refusal
 from protocol.machine import DEFECT, DEFECT_TEXT, Abandoned, Answer, Ask, Moment, Step
-from protocol.payments.rows import Earned
 from protocol.segment import Segment
 from protocol.values import Value
 
@@ -68,13 +67,12 @@ class Call(Value, frozen=True, kw_only=True):
 CALLS = Segment("~call", Call)  # by its number, which begins the ids of its questions
 LIFE = Segment("~life", str, by=())  # names this life, so that no number is given twice
 COUNT = Segment("~count", int, by=())
-EARNED = Segment("~earned", int, by=())  # msat, by relaying
 
 
 # who keeps questions that may stay open for long
 WAITS = ("payments", "monitors")
 
-Heard = Answer | Earned
+Heard = Answer
 Report = Request | HungUp
 
 
@@ -111,15 +109,13 @@ class Machine:
             case Request():
                 self._guarded(step, item, None, lambda: self._request(step, item))
             case Answer():
-                number = item.id.rpartition(".")[0]
+                number = _call_of(item.id)[0]
                 call = CALLS.get(step, number)
                 if call is not None:
                     answer = lambda: self._answer(step, sender, item)  # noqa: E731
                     self._guarded(step, call.request, number, answer)
             case HungUp():
                 self._hung_up(step, item.connection)
-            case Earned():
-                EARNED.put(step, item.fees_collected_msat)
             case _:
                 assert_never(item)
 
@@ -153,7 +149,6 @@ class Machine:
             step.do(Local(request=request, values=values))
             return
         values |= self.constants | {"~method": request.method}
-        values["~earned"] = EARNED.get(step) or 0
         count = COUNT.need(step) + 1
         COUNT.put(step, count)
         self._go_on(step, f"{LIFE.need(step)}-{count}", Call(request=request, values=values))
@@ -189,7 +184,7 @@ class Machine:
     def _ask(self, step: Step, number: str, call: Call, questions: list[Question]) -> None:
         asked, answers = list(call.asked), list(call.answers)
         for actor, method, params in questions:
-            ask = Ask(id=f"{number}.{len(asked)}", method=method, params=params)
+            ask = Ask(id=f"{self.name}/{number}.{len(asked)}", method=method, params=params)
             asked.append((actor, ask))
             answers.append(None)
             step.say(actor, ask)
@@ -197,17 +192,17 @@ class Machine:
         CALLS.put(step, call, number)
 
     def _answer(self, step: Step, sender: str, answer: Answer) -> None:
-        number, _, index = answer.id.rpartition(".")
+        number, index = _call_of(answer.id)
         call = CALLS.get(step, number)
-        if call is None or call.answers[int(index)] is not None:
+        if call is None or call.answers[index] is not None:
             return  # answered twice, or by the second of two
         if answer.code is not None:
             CALLS.drop(step, number)
             self._refuse(step, call.request, answer.code, answer.text, answer.data)
             return
-        call, result = self._gathered(call, int(index), sender, answer.result)
+        call, result = self._gathered(call, index, sender, answer.result)
         answers = list(call.answers)
-        answers[int(index)] = result
+        answers[index] = result
         call = call.but(answers=tuple(answers))
         CALLS.put(step, call, number)
         if None not in answers:
@@ -233,3 +228,9 @@ class Machine:
     def _refuse(self, step: Step, request: Request, code: int, text: str, data: Any = None) -> None:
         connection, number = request.connection, request.id
         step.do(Reply(connection=connection, id=number, code=code, text=text, data=data))
+
+
+def _call_of(question: str) -> tuple[str, int]:
+    """The call that a question belongs to, and its place there: "api/<call>.<place>"."""
+    call, _, place = question.partition("/")[2].rpartition(".")
+    return call, int(place)

@@ -19,7 +19,7 @@ def _connected(peers: list[Any]) -> set[str]:
 
 
 def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
-    channels, peers, tip = answers
+    channels, peers, tip, paid = answers
     states = [row["state"] for row in channels]
     warning = {key: tip[key] for key in ("warning_bitcoind_sync",) if key in tip}
     return {
@@ -39,7 +39,7 @@ def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
         "version": f"daruma-{VERSION}",
         "blockheight": tip["blockheight"],
         "network": values["~network"],
-        "fees_collected_msat": values["~earned"],
+        "fees_collected_msat": paid["fees_collected_msat"],
         "lightning-dir": values["~folder"],
         "our_features": {
             "init": features.encode(features.OUR_INIT).hex(),

@@ -55,7 +55,7 @@ from protocol.chain.rows import (
     SpendWatch,
     TxWatch,
 )
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 
 POLL_SECONDS = 0.1
 REBROADCAST_DEPTH = 6
@@ -333,7 +333,7 @@ class Machine:
         if away is not None:
             text = f"the chain backend does not answer: {away.reason}"
             result["warning_bitcoind_sync"] = text
-        step.say("api", Answer(id=ask.id, result=result))
+        step.answer(ask.id, result)
 
     def _mined(self, step: Step, item: Mined) -> None:
         MINED.put(step, item, item.answer.id)
@@ -345,4 +345,4 @@ class Machine:
         for key, mined in MINED.below(step).items():
             if mined.height <= height:
                 MINED.drop(step, *key)
-                step.say("api", mined.answer)
+                step.reply(mined.answer)

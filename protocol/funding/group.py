@@ -25,7 +25,7 @@ from protocol.funding.rows import (
     Opening,
     Wanted,
 )
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.wallet.items import CoinsRefused, CoinsReserved, NewScript, ReleaseCoins, ReserveCoins
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 
@@ -50,7 +50,7 @@ class Opener:
             return
         if TIP.get(step) is None:
             text = "still reading the chain; try again"
-            step.say("api", Answer(id=ask.id, code=STILL_READING, text=text))
+            step.refuse(ask.id, STILL_READING, text)
             return
         wanted = tuple(_wanted(item) for item in ask.params["destinations"])
         group = Group(
@@ -262,7 +262,7 @@ class Opener:
             self.table.drop(step, item)
         GROUPS.drop(step, group.purpose)
         step.say("wallet", ReleaseCoins(purpose=group.purpose))
-        step.say("api", Answer(id=group.ask.id, code=code, text=text))
+        step.refuse(group.ask.id, code, text)
 
     def ask_wallet(self, step: Step) -> None:
         """The wallet has restarted; it gives the same answer twice."""
@@ -301,7 +301,7 @@ def answer(step: Step, records: list[Opening]) -> None:
     if first.ask and first.refused:
         text = f"the chain refuses the funding transaction now: {first.refused}"
         text += "; it will be sent again, so the channel stays"
-        step.say("api", Answer(id=first.ask, code=NOT_SENT, text=text))
+        step.refuse(first.ask, NOT_SENT, text)
     if not first.ask or not first.sent:
         return
     rows = [
@@ -325,12 +325,10 @@ def answer(step: Step, records: list[Opening]) -> None:
             }
             for failure in first.failed
         ]
-        step.say(
-            "api", Answer(id=first.ask, result=result | {"channel_ids": rows, "failed": failed})
-        )
+        step.answer(first.ask, result | {"channel_ids": rows, "failed": failed})
     else:
         del rows[0]["id"]
-        step.say("api", Answer(id=first.ask, result=result | rows[0]))
+        step.answer(first.ask, result | rows[0])
 
 
 def shown_kind(record: Opening) -> Features:

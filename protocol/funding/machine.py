@@ -32,7 +32,7 @@ from protocol.funding.negotiation import (
     purpose_of,
 )
 from protocol.funding.rows import GROUPS, KEEPS, NEGOTIATIONS, OPENINGS, Negotiation
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, Guarding
 from protocol.opening import Policy
 from protocol.wallet.items import CoinsRefused, CoinsReserved, Reservations, ScriptIs
@@ -237,7 +237,7 @@ class Machine:
             }
             for item in NEGOTIATIONS.below(step).values()
         ]
-        step.say("api", Answer(id=ask.id, result=rows))
+        step.answer(ask.id, rows)
 
 
 def _awaited(item: Negotiation) -> tuple[type[Message], ...]:

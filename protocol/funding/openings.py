@@ -24,7 +24,7 @@ from protocol.funding import group
 from protocol.funding.items import ToPeer, TryLater, UnknownChannel
 from protocol.funding.negotiation import by_channel
 from protocol.funding.rows import OPENINGS, Opening
-from protocol.machine import Answer, Step
+from protocol.machine import Step
 from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
 from protocol.wallet.items import ReleaseCoins, SentCoins
 from protocol.wire import setup
@@ -191,7 +191,7 @@ def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
     if record.we_opened:
         step.say("wallet", ReleaseCoins(purpose=record.purpose))
         if record.ask:
-            step.say("api", Answer(id=record.ask, code=code, text=why))
+            step.refuse(record.ask, code, why)
 
 
 def take_back(step: Step, peer: bytes) -> None:

@@ -45,7 +45,7 @@ from protocol.gossip.rows import (
     Epoch,
     Followed,
 )
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import ChannelEnded
 from protocol.wire import gossip
 from protocol.wire.gossip import (
@@ -302,8 +302,8 @@ class Machine:
             case "listpolicies":
                 result = self.own.policies(step)
             case "setchannel":
-                step.say("api", self.own.set_channel(step, ask, at))
+                step.reply(self.own.set_channel(step, ask, at))
                 return
             case _:
                 raise AssertionError(ask.method)
-        step.say("api", Answer(id=ask.id, result=result))
+        step.answer(ask.id, result)

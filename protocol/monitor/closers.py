@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
 from protocol.channel import items
-from protocol.machine import Answer, Ask, Step
+from protocol.machine import Ask, Step
 from protocol.monitor.rows import CLOSERS, CORES, SETUPS, WATCHES
 
 
@@ -14,16 +14,16 @@ def close(step: Step, ask: Ask) -> None:
     core, watch = CORES.get(step, cid), WATCHES.get(step, cid)
     if core is None or watch is None or watch.ended is not None:
         text = "there is no such open channel"
-        step.say("api", Answer(id=ask.id, code=-32602, text=text))
+        step.refuse(ask.id, -32602, text)
         return
     if core.failed is not None:
         text = f"the channel failed ({core.failed}): it cannot be closed together"
-        step.say("api", Answer(id=ask.id, code=-1, text=text))
+        step.refuse(ask.id, -1, text)
         return
     promised, wanted = SETUPS.need(step, cid).close_to, bytes.fromhex(ask.params["script"])
     if promised is not None and ask.params.get("chosen") and wanted != promised:
         text = "destination: the channel was opened with another close_to"
-        step.say("api", Answer(id=ask.id, code=-1, text=text))
+        step.refuse(ask.id, -1, text)
         return
     if watch.close is None and core.our_shutdown is None:
         wish = items.CloseRequest(
@@ -52,11 +52,11 @@ def answer(step: Step, cid: bytes, raw: bytes, how: str = "mutual") -> None:
     result = {"tx": raw.hex(), "txid": txid, "txs": [raw.hex()], "txids": [txid]}
     for key, ask in CLOSERS.below(step, cid).items():
         CLOSERS.drop(step, *key)
-        step.say("api", Answer(id=ask.id, result=result | {"type": how}))
+        step.answer(ask.id, result | {"type": how})
 
 
 def refuse(step: Step, cid: bytes, text: str) -> None:
     """It will not come to a closing together."""
     for key, ask in CLOSERS.below(step, cid).items():
         CLOSERS.drop(step, *key)
-        step.say("api", Answer(id=ask.id, code=-1, text=text))
+        step.refuse(ask.id, -1, text)

@@ -15,7 +15,7 @@ from protocol.chain.items import TIP, Broadcast, GiveUp, Spent, Tip, TxConfirmed
 from protocol.channel import items, mined
 from protocol.channel.state import Core, Setup, check_successor, is_alias
 from protocol.gossip.items import OwnChannels
-from protocol.machine import Abandoned, Answer, Ask, Moment, Step
+from protocol.machine import Abandoned, Ask, Moment, Step
 from protocol.monitor import announced, claims, closers, htlcs, onchain, truth
 from protocol.monitor.items import (
     Addresses,
@@ -327,7 +327,7 @@ class Machine:
             channel = truth.channel(step, cid)
             assert channel is not None
             rows.append(shape(channel, watch))
-        step.say("api", Answer(id=ask.id, result=rows))
+        step.answer(ask.id, rows)
 
 
 def _ended(setup: Setup, reason: str) -> ChannelEnded:

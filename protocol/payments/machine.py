@@ -42,7 +42,7 @@ from protocol.payments import (
     send,
     waiters,
 )
-from protocol.payments.rows import BEGUN, EARLY, KEEPS, QUEUED, Early
+from protocol.payments.rows import BEGUN, COUNTERS, EARLY, KEEPS, QUEUED, Counters, Early
 from protocol.router.items import RoutesFound
 
 SENDING = ("pay", "xpay", "keysend", "sendpay")
@@ -69,8 +69,6 @@ class Machine:
                 rebuild.begin(step, at)
             send.resume(step, at)
             relay.resume(step, at)
-        elif name == "api":
-            relay.say_earned(step)
         elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)
 
@@ -181,6 +179,9 @@ class Machine:
                 manual.sendpay(step, self.node_id, ask, at)
             case "waitsendpay":
                 manual.waitsendpay(step, ask, at)
+            case "getinfo":
+                fees_msat = (COUNTERS.get(step) or Counters()).fees_msat
+                waiters.answer(step, ask, {"fees_collected_msat": fees_msat})
             case "waitevent":
                 events.wait(step, ask, at)
             case _:

@@ -18,13 +18,11 @@ from protocol.payments.channels import channels_to, named
 from protocol.payments.rows import (
     CHANNELS,
     COUNTERS,
-    EARNING,
     FORWARDS,
     OPEN,
     OWED,
     TERMS,
     Counters,
-    Earned,
     Forward,
     Owed,
     Part,
@@ -34,7 +32,6 @@ from protocol.wire.payload import HopPayload
 
 MAX_EXPIRY_BLOCKS = 2016
 TOO_SOON_BLOCKS = 3
-EARNED_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0  # for a peer that is away
 
 
@@ -189,8 +186,6 @@ def kept(step: Step, item: SettleKept) -> None:
 
 def on_clock(step: Step, at: Moment) -> None:
     """What nobody has taken in time is taken back, if it has not been committed to."""
-    if EARNING.get(step):
-        say_earned(step)
     for place in OPEN.below(step):
         row = FORWARDS.need(step, *place)
         due = row.received_at + PATIENCE_SECONDS
@@ -233,13 +228,6 @@ def _local_failure(step: Step, row: Forward, message: bytes, at: Moment, reason:
     _resolve(step, failed, at)
 
 
-def say_earned(step: Step) -> None:
-    """The API shows it, and asks nobody for it; it hears of many at once."""
-    EARNING.drop(step)
-    counters = COUNTERS.get(step) or Counters()
-    step.say("api", Earned(fees_collected_msat=counters.fees_msat))
-
-
 def _resolve(step: Step, row: Forward, at: Moment) -> None:
     FORWARDS.put(step, row.but(resolved_at=at.unix_seconds, onion=b""), *row.place)
     OPEN.drop(step, *row.place)
@@ -247,8 +235,6 @@ def _resolve(step: Step, row: Forward, at: Moment) -> None:
         counters = COUNTERS.get(step) or Counters()
         counters = counters.but(fees_msat=counters.fees_msat + row.fee_msat)
         COUNTERS.put(step, counters)
-        EARNING.put(step, True)
-        step.wake(at.unix_seconds + EARNED_SECONDS)
     kind = "forward_settled" if row.status == "settled" else "forward_failed"
     about = {
         "payment_hash": row.payment_hash.hex(),

@@ -231,12 +231,6 @@ class TermsRow(Value, frozen=True, kw_only=True):
     until: float = 0.0
 
 
-class Earned(Value, frozen=True, kw_only=True):
-    """Payments says to the API: what relaying has brought in so far."""
-
-    fees_collected_msat: int
-
-
 class Forward(Value, frozen=True, kw_only=True):
     """An HTLC that came in and goes on: written before it is offered on.
 
@@ -316,6 +310,5 @@ PENDING = Segment("~pending", bool, by=(bytes,))  # by payment hash
 FINDING = Segment("~finding", int, by=(bytes,))  # by payment hash
 QUESTIONS = Segment("~questions", int, by=())  # numbers given
 OPEN = Segment("~open", bool, by=(bytes, int))  # relayed HTLCs, as `FORWARDS`
-EARNING = Segment("~earning", bool, by=())  # the API does not know yet what was earned
 QUEUED = Segment("~queued", Ask)  # by the question's id
 INDEX = Segment("~channels", tuple[tuple[bytes, ChannelRow], ...], by=())  # of `CHANNELS`

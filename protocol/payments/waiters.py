@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.machine import Answer, Ask, Step
+from protocol.machine import Ask, Step
 from protocol.payments import view
 from protocol.payments.rows import InvoiceRow, PartSet, Payment, Sent
 from protocol.segment import Segment
@@ -28,11 +28,11 @@ WAITERS = Segment("~wait", Waiter, by=(str, bytes, str))  # topic, payment hash,
 
 
 def answer(step: Step, ask: Ask, result: Any) -> None:
-    step.say("api", Answer(id=ask.id, result=result))
+    step.answer(ask.id, result)
 
 
 def refuse(step: Step, ask: Ask, code: int, text: str, data: Any = None) -> None:
-    step.say("api", Answer(id=ask.id, code=code, text=text, data=data))
+    step.refuse(ask.id, code, text, data)
 
 
 def wait(

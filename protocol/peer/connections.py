@@ -8,7 +8,7 @@ from protocol.errors import Malformed
 from protocol.funding.items import IsThere, PeerLost, There
 from protocol.gossip.asking import news_from
 from protocol.gossip.items import PeerDown, PeerUp
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor.items import Addresses, PeerAddress
 from protocol.opening import CHAIN_HASH
 from protocol.peer.channels import Channels
@@ -117,7 +117,7 @@ class Connections:
             return
         for ask in target.asks:
             text = f"cannot connect: {reason}"
-            step.say("api", Answer(id=ask, code=401, text=text))
+            step.refuse(ask, 401, text)
         if not target.keep and not self.channels.of_peer(step, node):
             TARGETS.drop(step, node)
             return
@@ -174,7 +174,7 @@ class Connections:
             target = target or Target(node_id=peer.node_id, host=peer.host, port=peer.port)
         if target is not None:
             for ask in target.asks:
-                step.say("api", Answer(id=ask, result=_connect_result(peer)))
+                step.answer(ask, _connect_result(peer))
             TARGETS.put(step, target.but(tries=0, at=None, asks=()), peer.node_id)
         rows = self.channels.of_peer(step, peer.node_id)
         asked = bool(rows) and features.has(theirs, "gossip_queries")
@@ -205,21 +205,21 @@ class Connections:
                 self._disconnect(step, ask)
             case _:
                 rows = [_peer_row(step, peer) for peer in PEERS.below(step).values()]
-                step.say("api", Answer(id=ask.id, result=[row for row in rows if row]))
+                step.answer(ask.id, [row for row in rows if row])
 
     def _connect(self, step: Step, ask: Ask, at: Moment) -> None:
         node = bytes.fromhex(ask.params["id"])
         peer = PEERS.get(step, node)
         if node == self.node_id:
-            step.say("api", Answer(id=ask.id, code=402, text="that is our own id"))
+            step.refuse(ask.id, 402, "that is our own id")
         elif peer is not None and peer.ready:
-            step.say("api", Answer(id=ask.id, result=_connect_result(peer)))
+            step.answer(ask.id, _connect_result(peer))
         else:
             host, port = ask.params.get("host"), ask.params.get("port")
             known = TARGETS.get(step, node)
             if known is None and host is None:
                 text = "no address known for that peer: give id@host:port"
-                step.say("api", Answer(id=ask.id, code=400, text=text))
+                step.refuse(ask.id, 400, text)
                 return
             target = known or Target(node_id=node, host="", port=0)
             host, port = host or target.host, port or target.port
@@ -233,18 +233,18 @@ class Connections:
         peer = PEERS.get(step, node)
         target = TARGETS.get(step, node)
         if peer is None:
-            step.say("api", Answer(id=ask.id, code=-1, text="the peer is not connected"))
+            step.refuse(ask.id, -1, "the peer is not connected")
             return
         if self.channels.of_peer(step, node) and not ask.params.get("force"):
             text = "the peer has an open channel: use force=true"
-            step.say("api", Answer(id=ask.id, code=-1, text=text))
+            step.refuse(ask.id, -1, text)
             return
         TARGETS.drop(step, node)
         for waiting in target.asks if target is not None else ():
-            step.say("api", Answer(id=waiting, code=402, text="disconnected meanwhile"))
+            step.refuse(waiting, 402, "disconnected meanwhile")
         self._forget_session(step, node, "as asked for")
         step.do(Hangup(node_id=node))
-        step.say("api", Answer(id=ask.id, result={}))
+        step.answer(ask.id, {})
 
     def is_there(self, step: Step, item: IsThere) -> None:
         """Funding wants to open a channel with this peer."""

@@ -24,7 +24,7 @@ from protocol.gossip.items import (
     Since,
     UpToDate,
 )
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.router import pages, paths
 from protocol.router.graph import Graph, NoRoute, Request, excluded
 from protocol.router.items import FindRoutes, Hop, Learned, Route
@@ -167,12 +167,12 @@ class Machine:
                 result: Any = self._getroutes(step, ask, at)
             else:
                 result = self._getroute(step, ask)
-            step.say("api", Answer(id=ask.id, result=result))
+            step.answer(ask.id, result)
         except NoRoute as error:
             text = f"Could not find a route: {error}"
-            step.say("api", Answer(id=ask.id, code=ROUTE_NOT_FOUND, text=text))
+            step.refuse(ask.id, ROUTE_NOT_FOUND, text)
         except Refusal as refusal:
-            step.say("api", Answer(id=ask.id, code=refusal.code, text=str(refusal)))
+            step.refuse(ask.id, refusal.code, str(refusal))
 
     def _getroutes(self, step: Step, ask: Ask, at: Moment) -> dict[str, object]:
         """From any node: its public channels are taken to be as full as they may be."""

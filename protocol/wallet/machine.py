@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import TIP, LostBlock, NewBlock, NextBlock, Tip
-from protocol.machine import Answer, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.segment import Segment
 from protocol.wallet.items import (
     FOR_GOOD,
@@ -143,7 +143,7 @@ class Machine:
     def _revealed(self, step: Step, item: Revealed) -> None:
         self._indices(step, item.external, item.internal)
         if item.ask:
-            step.say("api", Answer(id=item.ask, result={item.purpose: item.address}))
+            step.answer(item.ask, {item.purpose: item.address})
             return
         SCRIPTS.put(step, OwnScript(script=item.script), item.purpose)
         asker = SCRIPT_WANTED.need(step, item.purpose)
@@ -291,7 +291,7 @@ class Machine:
             height = heights.get(output["txid"])
             status = {"status": "unconfirmed"}
             rows.append(output | (status if height is None else _confirmed(height)))
-        step.say("api", Answer(id=item.ask, result=rows))
+        step.answer(item.ask, rows)
 
 
 def _confirmed(height: int) -> dict[str, Any]:

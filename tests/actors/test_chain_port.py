@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from actors.engine.table import Table
 from actors.ports.chain import ChainPort
 from actors.ports.rpc import RpcError
-from actors.table import Table
 from protocol.chain import port as chain
 from protocol.chain.machine import Machine
 from protocol.chain.rows import CHAIN, TXS, Chain, TxWatch

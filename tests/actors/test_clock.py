@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.clock import Clock
+from actors.engine.clock import Clock
 
 
 class Hands:

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from actors.driver import Driver
-from actors.table import Table
-from actors.testkit import stories, tale
+from actors.engine.driver import Driver
+from actors.engine.table import Table
 from actors.testkit.fingerprint import fingerprint
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.world import World
 from actors.testkit.points import step_until
-from actors.testkit.world import World
 
 
 def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
@@ -32,7 +33,7 @@ def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
     if isinstance(value, list | tuple) or hasattr(value, "popleft"):
         return name, [_dump(one, seen) for one in value]
     if hasattr(value, "__dict__") and not callable(value):
-        if name in ("Machine", "Keeps", "Segment", "Opener", "Accepter", "Graph"):
+        if name in ("Machine", "Keeps", "System", "Segment", "Opener", "Accepter", "Graph"):
             return name  # constants, or changed in a copy only; and caches of what follows
         if isinstance(value, Table):  # which twins share what is no difference
             return name, sorted((place, repr(_dump(row, {}))) for place, row in value)
@@ -67,7 +68,7 @@ def _drivers(world: World) -> list[Driver]:
 
 def _address(world: World) -> None:
     for node in world.nodes.values():
-        stories.ask(node, "wallet", "newaddr")
+        sentences.ask(node, "wallet", "newaddr")
 
 
 def test_a_copy_goes_its_own_way() -> None:
@@ -79,8 +80,8 @@ def test_a_copy_goes_its_own_way() -> None:
 def test_a_copy_with_messages_under_way_goes_its_own_way() -> None:
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)
-    asked = stories.to_open(bob, tale.CAPACITY_SAT)
+    sentences.connect(alice, bob)
+    asked = sentences.to_open(bob, tale.CAPACITY_SAT)
     world.ask(alice, "funding", "fundchannel", **asked)
     step_until(world, lambda w: any(any(d.outbox.values()) for d in _drivers(w)))
     _independent(world, [tale.open_it, _address])

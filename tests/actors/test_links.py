@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
-from actors import links, vocabulary
+from actors.engine import links
+from actors.tree import NODE
 from protocol.machine import Answer
 
 
 def _items(frames: list[bytes]) -> list[tuple[int, object]]:
-    decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, vocabulary.Item]]])
-    return [entry for frame in frames for entry in decoder.decode(frame)[1]]
+    return [entry for frame in frames for entry in NODE.decode_frame(frame)[1]]
 
 
 def test_a_long_queue_goes_in_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:

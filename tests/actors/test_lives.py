@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.lives import next_generation
+from actors.engine.lives import next_generation
 from storage import files
 
 

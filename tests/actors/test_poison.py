@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors import vocabulary
-from actors.driver import POISON_LIMIT, Driver
-from actors.testkit import stories, tale
+from actors.engine.driver import POISON_LIMIT, Driver
+from actors.engine.system import Child, System
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import tale
+from actors.tree import NODE
 from protocol.channel import machine as channel_machine
 from protocol.funding.items import PeerLost
 from protocol.funding.rows import KEYS, KeyIndex
@@ -23,6 +25,8 @@ class Fragile:
     """Stumbles over questions called "poison" while `well` is False; keeps the others."""
 
     name = "funding"
+    hears = PeerLost | Ask
+    keeps = (KEYS,)
     well = False
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
@@ -60,12 +64,18 @@ class Ears:
 
 # who takes every question that it does not know for its one
 ROUND = ("chain", "wallet", "peers")
-POISON, QUESTION, FOOD = PeerLost(peer=b"7"), Ask(id="7", method="poison"), PeerLost(peer=b"8")
+POISON, QUESTION, FOOD = PeerLost(peer=b"7"), Ask(id="api/7", method="poison"), PeerLost(peer=b"8")
+
+
+def _system(machine: Fragile) -> System:
+    """A node with this machine in the place of funding's."""
+    others = [child for child in NODE.children if child.name != "funding"]
+    return System([*others, Child("funding", machine)])
 
 
 def _life(disk: Disk, machine: Fragile) -> tuple[Driver, Ears]:
     ears = Ears()
-    driver = Driver(machine, MemoryStore(disk), vocabulary.SCHEMAS["funding"], ears)
+    driver = Driver(machine, MemoryStore(disk), _system(machine), ears)
     driver.start()
     return driver, ears
 
@@ -102,7 +112,7 @@ def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     driver.write()
 
     answers = [(item.id, item.code) for item in ears.said if isinstance(item, Answer)]
-    assert answers == [("7", -32603)]
+    assert answers == [("api/7", -32603)]
     assert "poison" in ears.log[0] and "stumbled" in ears.log[0]
     assert driver.rows.read("keys") == KeyIndex(next=8)
     assert not [key for key in disk.data if key.startswith(b"q/")]
@@ -126,25 +136,24 @@ class Clumsy(Fragile):
         elif item.method == "not heard":
             step.say("wallet", PeerLost(peer=b"9"))
         elif item.method == "addressed":
-            step.tell("monitors", Ask(id="1", method="m", params={"channel_id": "no hex"}))
+            step.tell("monitors", Ask(id="funding/1", method="m", params={"channel_id": "no hex"}))
 
 
 @pytest.mark.parametrize("what", ["row", "told", "addressed", "to nobody", "not heard"])
 def test_nothing_of_a_step_that_cannot_be_written_is_taken_over(what: str) -> None:
     disk, ears = Disk(), Ears()
-    groups = {"monitors": ("monitors-1", "monitors-2")}
-    driver = Driver(Clumsy(), MemoryStore(disk), vocabulary.SCHEMAS["funding"], ears, groups=groups)
+    driver = Driver(Clumsy(), MemoryStore(disk), _system(Clumsy()), ears)
     driver.start()
     before = dict(disk.data)
 
-    driver.hear("api", 0, Ask(id="1", method=what))
+    driver.hear("api", 0, Ask(id="api/1", method=what))
     driver.flush()
     driver.write()
 
     assert [item.code for item in ears.said if isinstance(item, Answer)] == [-32603]
     assert driver.rows.read("keys") is None and not driver.outbox
     assert disk.data == before
-    driver.hear("api", 0, Ask(id="2", method="well"))
+    driver.hear("api", 0, Ask(id="api/2", method="well"))
     driver.flush()
     assert driver.rows.read("keys") == KeyIndex(next=7)
     assert list(driver.outbox["wallet"]) == [1]
@@ -162,7 +171,7 @@ def test_every_actor_answers_a_question_that_it_stumbles_over(role: str) -> None
     methods += ["close", "fundchannel", "listpays", "newaddr", "waitinvoice"]
     for method in methods:
         world.ask(alice, role, method, number=method, id=7, amount_msat={}, bolt11=9, label=[])
-    stories.until(world, lambda: "nonsense" in alice.answers or role in ROUND, "it is answered")
+    sentences.until(world, lambda: "nonsense" in alice.answers or role in ROUND, "it is answered")
 
     world.advance()
     assert alice.drivers[role] is life
@@ -193,8 +202,8 @@ def test_a_defect_ends_one_channels_life_and_not_its_neighbours(
     world = tale.begin()
     world.node("carol")
     alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
-    bad = stories.open_channel(alice, bob, 1_000_000)
-    good = stories.open_channel(alice, carol, 1_100_000)
+    bad = sentences.open_channel(alice, bob, 1_000_000)
+    good = sentences.open_channel(alice, carol, 1_100_000)
     hear = channel_machine.hear_peer
 
     def stumble(turn: Any, message: Any) -> None:
@@ -207,10 +216,10 @@ def test_a_defect_ends_one_channels_life_and_not_its_neighbours(
         world.cut(alice, bob)
         world.advance(30)
 
-    assert stories.live(alice, bad) is None, "it rests"
-    stories.pay(alice, carol, 5_000_000, "to carol")
+    assert sentences.live(alice, bad) is None, "it rests"
+    sentences.pay(alice, carol, 5_000_000, "to carol")
     assert carol.row("monitors", f"core/{good}").ours_msat == 5_000_000
     monkeypatch.undo()
     world.kill(alice)
-    stories.until(world, lambda: stories.usable(alice, bad), "a new start heals it")
-    stories.pay(alice, bob, 5_000_000, "to bob")
+    sentences.until(world, lambda: sentences.usable(alice, bad), "a new start heals it")
+    sentences.pay(alice, bob, 5_000_000, "to bob")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.keeps import Keeps
-from actors.table import Table
+from actors.engine.keeps import Keeps
+from actors.engine.table import Table
 from protocol.machine import Step
 from protocol.segment import AnySegment, Segment
 from protocol.values import Value

@@ -8,10 +8,10 @@ import socket
 from types import SimpleNamespace
 from typing import Any
 
+from actors.engine.sockets import Pipe
 from actors.ports.api import ApiPort
 from actors.ports.api import Client as ApiClient
 from actors.ports.peers import Connection, PeersPort
-from actors.sockets import Pipe
 from protocol.api.machine import HungUp
 
 MEGABYTE = bytes(1 << 20)

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actors.tree import TREE
+from actors.tree import NODE
 from tests.processes import scenario
 from tests.processes.scenario import Run, prepare
 
-ACTORS = tuple(child.name for child in TREE)
+ACTORS = NODE.names
 
 
 class Caller:

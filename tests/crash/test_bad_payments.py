@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import World, diamond, stories
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import diamond
 from protocol.channel.items import Offer, Settle
 from protocol.crypto import secp, sphinx
 from protocol.crypto.hashes import derive, sha256
@@ -27,7 +28,7 @@ class Receiver:
     def __init__(self) -> None:
         self.world: World = diamond.line_world()
         self.bob, self.carol = self.world.nodes["bob"], self.world.nodes["carol"]
-        made = stories.invoice(self.bob, AMOUNT, "x")
+        made = sentences.invoice(self.bob, AMOUNT, "x")
         self.terms = decode(made["bolt11"])
         self.hash: bytes = self.terms.payment_hash
         self.height = self.world.chain.height

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import diamond, stories, subsets
 from actors.testkit.explore import explore
+from actors.testkit.node import sentences, subsets
+from actors.testkit.node.stories import diamond
 from protocol.channel.items import claim_hold
 from protocol.machine import Step
 from protocol.monitor import claims as monitor_claims
@@ -37,7 +38,7 @@ def _held(run: Claiming) -> None:
 def _settle(run: Claiming) -> None:
     preimage = run.bob.row("payments", f"hash/{run.hash}")
     assert preimage is not None
-    stories.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
+    sentences.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
 
 
 @VICTIMS
@@ -49,9 +50,9 @@ def test_P1_nothing_is_durable_and_the_user_decides_again(victim: str) -> None:
 
     def state() -> str:
         asked = {"payment_hash": run.hash}
-        return str(stories.ask(run.bob, "payments", "holdinvoicelookup", **asked)["state"])
+        return str(sentences.ask(run.bob, "payments", "holdinvoicelookup", **asked)["state"])
 
-    stories.until(run.world, lambda: state() == "accepted", "it waits for the user again")
+    sentences.until(run.world, lambda: state() == "accepted", "it waits for the user again")
     assert not run.bob.rows("payments", "claim")
     _settle(run)
     run.claimed()
@@ -118,7 +119,7 @@ def test_P5_all_have_it_and_the_event_was_not_told(victim: str) -> None:
     run.world.kill(run.bob, victim)
 
     run.claimed()
-    event = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
+    event = sentences.ask(run.bob, "payments", "waitevent", lastevent=0)
     assert (event["type"], event["amount_received_msat"]) == ("invoice_paid", run.amount)
 
 
@@ -216,11 +217,11 @@ def test_P10_a_channel_that_is_closed_on_chain_keeps_the_preimage() -> None:
     spend = spending(run.world, a)
     run.world.chain.submit(spend)
     run.world.mine(1)
-    stories.until(run.world, lambda: _ended(run, a), "A is seen to be closed")
+    sentences.until(run.world, lambda: _ended(run, a), "A is seen to be closed")
 
     _settle(run)
 
-    stories.until(run.world, lambda: run.status() == "paid", "B is claimed")
+    sentences.until(run.world, lambda: run.status() == "paid", "B is claimed")
     assert run.has_claim(a), "A's monitor does not know the preimage"
     assert not run.incoming(b)
 
@@ -278,13 +279,13 @@ def test_P13_an_event_that_was_not_acknowledged_comes_again(victim: str) -> None
     """(A2, A6: events about the fate of a payment are durable, and told at least once.)"""
     run = Claiming()
     run.claimed()
-    first = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
-    paid = stories.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0)
+    first = sentences.ask(run.bob, "payments", "waitevent", lastevent=0)
+    paid = sentences.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0)
 
     run.world.kill(run.bob, victim)
 
-    assert stories.ask(run.bob, "payments", "waitevent", lastevent=0) == first
-    assert stories.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0) == paid
+    assert sentences.ask(run.bob, "payments", "waitevent", lastevent=0) == first
+    assert sentences.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0) == paid
     assert len(bytes.fromhex(first["payment_id"])) == 32
 
 
@@ -301,11 +302,11 @@ def test_P14_a_second_payment_of_the_same_hash_is_another_one() -> None:
     # a part of a second payment, with the same hash and secret
     _another_part(run, a)
     _kill_all(run)
-    stories.until(run.world, lambda: settle in run.bob.answers, "settled")
+    sentences.until(run.world, lambda: settle in run.bob.answers, "settled")
 
     run.claimed()
 
-    event = stories.ask(run.bob, "payments", "waitevent", lastevent=1)
+    event = sentences.ask(run.bob, "payments", "waitevent", lastevent=1)
     assert event["payment_id"] == first.payment_id.hex()
     assert (event["parts"], event["amount_received_msat"]) == (len(first.parts), run.amount)
     second = [row for row in run.alice.rows("payments", "part").values() if row.groupid == 9]
@@ -369,10 +370,10 @@ def test_P15_a_set_that_is_given_back_is_not_claimed() -> None:
     while run.world.chain.height < expiry - 18:
         run.world.mine(10)
 
-    with pytest.raises(stories.Refused, match="wrong state"):
+    with pytest.raises(sentences.Refused, match="wrong state"):
         _settle(run)
 
-    stories.until(run.world, lambda: not run.bob.rows("monitors", "htlc"), "all parts went back")
+    sentences.until(run.world, lambda: not run.bob.rows("monitors", "htlc"), "all parts went back")
     assert diamond.balance_msat(run.bob) == 0
     assert not run.bob.rows("monitors", "claim")
 
@@ -394,12 +395,12 @@ def test_P16_payments_has_lost_everything(durable: str) -> None:
     run.bob.disks["payments"].lose()
     run.world.kill(run.bob)
 
-    stories.until(run.world, lambda: run.bob.rows("payments", "invoice"), "it is known again")
+    sentences.until(run.world, lambda: run.bob.rows("payments", "invoice"), "it is known again")
     run.claimed()
 
-    gap = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
+    gap = sentences.ask(run.bob, "payments", "waitevent", lastevent=0)
     assert gap["type"] == "gap"  # an earlier snapshot may have given the first numbers
-    event = stories.ask(run.bob, "payments", "waitevent", lastevent=gap["index"])
+    event = sentences.ask(run.bob, "payments", "waitevent", lastevent=gap["index"])
     assert event["payment_id"] == fields.payment_id.hex()
     assert event["payment_hash"] == run.hash
     assert (event["amount_received_msat"], event["parts"]) == (run.amount, len(fields.parts))
@@ -433,10 +434,10 @@ def test_P18_the_deadline_passed_while_the_node_was_down() -> None:
     for role in run.bob.roles:
         run.world._announce(run.bob, role)
 
-    with pytest.raises(stories.Refused):
+    with pytest.raises(sentences.Refused):
         _settle(run)
 
-    stories.until(run.world, lambda: not run.bob.rows("monitors", "htlc"), "all parts went back")
+    sentences.until(run.world, lambda: not run.bob.rows("monitors", "htlc"), "all parts went back")
     assert diamond.balance_msat(run.bob) == 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import diamond, subsets
 from actors.testkit.explore import explore
+from actors.testkit.node import subsets
+from actors.testkit.node.stories import diamond
 from tests.conftest import Covered
 
 ROLES = ["payments", "monitors-1", "monitors-2", "monitors-3"]
@@ -63,7 +64,7 @@ def test_every_combination_of_disks_of_a_claim_over_two_channels(covered: Covere
 
 @pytest.mark.parametrize("share", range(2))
 def test_combinations_of_disks_of_a_claim_over_three_channels(share: int, covered: Covered) -> None:
-    """A part of them; all: python -m actors.testkit.subsets 3."""
+    """A part of them; all: python -m actors.testkit.node.subsets 3."""
     report = subsets.every(diamond.claim(3), "bob", ROLES, share=share, shares=8)
 
     assert report.failures == []

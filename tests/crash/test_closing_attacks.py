@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.testkit import World, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import tale
 from actors.testkit.points import step_until
 from protocol.bitcoin.transaction import parse
 from protocol.channel import shutdown
@@ -42,7 +43,7 @@ def test_of_many_closings_the_newest_is_sent_and_nothing_after_the_end() -> None
     world = tale.begin()
     tale.open_it(world)
     alice, bob, cid = world.nodes["alice"], world.nodes["bob"], tale.the_channel(world)
-    stories.pay(alice, bob, 400_000_000, "so that bob has something to close for")
+    sentences.pay(alice, bob, 400_000_000, "so that bob has something to close for")
     world.advance(2)
 
     _one_closing_after_the_other(world, cid)

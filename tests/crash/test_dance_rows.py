@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import Node, World, stories, tale
-from actors.testkit.points import at_commit, on_wire, step_until
+from actors.testkit.node import Node, World, sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.wires import on_wire
+from actors.testkit.points import at_commit, step_until
 from protocol.wire import registry
 
 ADD, COMMIT, REVOKE, FEE, SHUTDOWN = 128, 132, 133, 134, 38
@@ -25,7 +27,7 @@ def _paying() -> World:
     """alice has just been asked to pay bob."""
     world, _ = _open()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    bolt11 = stories.ask(
+    bolt11 = sentences.ask(
         bob, "payments", "invoice", label="x", amount_msat=AMOUNT, description="x"
     )["bolt11"]
     world.ask(alice, "payments", "pay", number="the payment", bolt11=bolt11)
@@ -36,7 +38,7 @@ def _paid_once(world: World) -> None:
     """The payment arrives once, and the channel goes on."""
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     cid = tale.the_channel(world)
-    stories.until(
+    sentences.until(
         world,
         lambda: (
             bob.row("monitors", f"core/{cid}").ours_msat == AMOUNT
@@ -46,7 +48,7 @@ def _paid_once(world: World) -> None:
     )
     assert [row.status for row in alice.rows("payments", "payment").values()] == ["complete"]
     assert alice.row("monitors", f"core/{cid}").our_next_htlc == 1
-    stories.pay(bob, alice, 1_000_000, "and back")
+    sentences.pay(bob, alice, 1_000_000, "and back")
     assert alice.row("monitors", f"core/{cid}").failed is None
 
 
@@ -108,11 +110,11 @@ def _number_commitments(world: World, signed: dict[str, dict[bytes, int]]) -> No
 
 def _stored(world: World, name: str) -> Any:
     """The core as it is on the disk."""
-    from actors import vocabulary
+    from actors.tree import NODE
 
     key = f"core/{tale.the_channel(world)}"
     data = world.nodes[name].disks["monitors"].data[b"r/" + key.encode()]
-    return vocabulary.SCHEMAS["monitors"].decode(key, data)
+    return NODE.keeps["monitors"].decode(key, data)
 
 
 def _assert_revoked(world: World, sender: str, data: bytes) -> None:
@@ -185,15 +187,15 @@ def test_D10_an_old_snapshot_is_found_out_and_never_broadcast() -> None:
     world, cid = _open()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     old = {role: disk.copy() for role, disk in alice.disks.items()}
-    stories.pay(alice, bob, AMOUNT, "one")
-    stories.pay(alice, bob, AMOUNT, "two")
+    sentences.pay(alice, bob, AMOUNT, "one")
+    sentences.pay(alice, bob, AMOUNT, "two")
     world.settle()
     for role, disk in old.items():  # an old copy of the whole node, with its marks
         disk.mirror = disk.mark
         alice.disks[role] = disk
 
     world.kill(alice)
-    stories.until(world, lambda: _core(world, "alice").failed, "alice learns it")
+    sentences.until(world, lambda: _core(world, "alice").failed, "alice learns it")
 
     assert _core(world, "alice").fell_behind
     assert "lost data" in _core(world, "alice").failed
@@ -204,7 +206,7 @@ def test_D10_an_old_snapshot_is_found_out_and_never_broadcast() -> None:
 @pytest.mark.parametrize("role", ["peers", "monitors", "*"])
 def test_D11_shutdown_is_said_again(role: str) -> None:
     world, cid = _open()
-    stories.pay(world.nodes["alice"], world.nodes["bob"], AMOUNT, "one")
+    sentences.pay(world.nodes["alice"], world.nodes["bob"], AMOUNT, "one")
     alice = world.nodes["alice"]
     script = alice.purse.script(100)
     world.ask(alice, "monitors", "close", channel_id=cid, script=script.hex(), feerate_per_kw=1000)
@@ -212,7 +214,7 @@ def test_D11_shutdown_is_said_again(role: str) -> None:
 
     world.kill(alice, role)
 
-    stories.until(world, lambda: world.chain.mempool, "closed all the same")
+    sentences.until(world, lambda: world.chain.mempool, "closed all the same")
 
 
 def test_D12_a_fee_that_was_not_committed_is_undone() -> None:
@@ -224,8 +226,10 @@ def test_D12_a_fee_that_was_not_committed_is_undone() -> None:
 
     world.kill(world.nodes["bob"], "peers")
 
-    stories.until(world, lambda: _core(world, "bob").fees[-1].feerate_per_kw == 3000, "the new fee")
-    stories.pay(world.nodes["alice"], world.nodes["bob"], AMOUNT, "at the new feerate")
+    sentences.until(
+        world, lambda: _core(world, "bob").fees[-1].feerate_per_kw == 3000, "the new fee"
+    )
+    sentences.pay(world.nodes["alice"], world.nodes["bob"], AMOUNT, "at the new feerate")
     assert len(_core(world, "alice").fees) == 1
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors import vocabulary
-from actors.testkit import World, diamond, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import diamond, tale
+from actors.testkit.node.world import Link
 from actors.testkit.points import step_until
-from actors.testkit.world import Link
+from actors.tree import NODE
 from protocol.channel.items import Offer, Update
 
 QUESTION = "pay in time"
@@ -20,7 +21,9 @@ def _paying_somebody_who_is_away() -> World:
     world = tale.begin()
     tale.open_it(world)
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    invoice = stories.ask(bob, "payments", "invoice", label="x", amount_msat=10**7, description="x")
+    invoice = sentences.ask(
+        bob, "payments", "invoice", label="x", amount_msat=10**7, description="x"
+    )
     world.stop(bob, "peers")
     world.settle()
     world.ask(alice, "payments", "pay", number=QUESTION, bolt11=invoice["bolt11"], retry_for=2)
@@ -32,19 +35,19 @@ def _under_way(world: World, link: Link) -> Any:
     queue = world.links.get(link)
     if not queue or queue[0][1][0] != "item":
         return None
-    return vocabulary.decode_item(queue[0][1][2])
+    return NODE.decode(queue[0][1][2])
 
 
 def _back_and_check(world: World) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.until(world, lambda: QUESTION in alice.answers, "the payer is answered")
+    sentences.until(world, lambda: QUESTION in alice.answers, "the payer is answered")
     assert alice.answers[QUESTION].code == 210
     world.start_again(bob, "peers")
     for _ in range(60):
         world.advance(1)
     assert bob.row("payments", "invoice/x").status == "unpaid"
     assert [row.status for row in alice.rows("payments", "payment").values()] == ["failed"]
-    stories.pay(alice, bob, 1_000_000, "the channel works")
+    sentences.pay(alice, bob, 1_000_000, "the channel works")
 
 
 @pytest.mark.parametrize("victim", ["monitors", "peers", "payments", "*"])
@@ -82,13 +85,13 @@ def test_a_relay_that_has_waited_too_long_is_not_offered_on(last: str) -> None:
     would expire long before the one upstream, or both at once, and what is claimed is lost."""
     world = diamond.line_world()
     alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
-    made = stories.ask(
+    made = sentences.ask(
         carol, "payments", "invoice", label="x", amount_msat=50_000_000, description="x"
     )
     world.stop(carol, "peers")
     world.settle()
     world.ask(alice, "payments", "pay", number="paid", bolt11=made["bolt11"], retry_for=3600)
-    stories.until(world, lambda: bob.rows("monitors", "offer"), "bob wants to offer it on")
+    sentences.until(world, lambda: bob.rows("monitors", "offer"), "bob wants to offer it on")
     for node in (alice, bob):
         for role in node.roles:
             world.stop(node, role)
@@ -110,10 +113,10 @@ def test_a_relay_that_has_waited_too_long_is_not_offered_on(last: str) -> None:
         world.advance()
     for role in late:
         world.start_again(bob, role)
-    stories.until(world, lambda: not bob.rows("monitors", "offer"), "nothing is wished any more")
+    sentences.until(world, lambda: not bob.rows("monitors", "offer"), "nothing is wished any more")
     world.advance(5)
 
     assert not carol.rows("monitors", "htlc")
     (forward,) = bob.rows("payments", "forward").values()
     assert forward.status == "local_failed"
-    stories.until(world, lambda: not alice.rows("monitors", "htlc"), "alice has it back")
+    sentences.until(world, lambda: not alice.rows("monitors", "htlc"), "alice has it back")

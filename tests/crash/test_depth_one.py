@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from actors.driver import Switches
-from actors.testkit import parts, public, several, tale
+from actors.engine.driver import Switches
 from actors.testkit.explore import explore
+from actors.testkit.node.stories import parts, public, several, tale
 from tests.conftest import Covered
 
 SHARES = 2

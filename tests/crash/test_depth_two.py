@@ -1,4 +1,4 @@
-"""A sample of depth 2: crashes in the recovery. All of it: `python -m actors.testkit.deep`."""
+"""A sample of depth 2: crashes in the recovery. All of it: `python -m actors.testkit.node.deep`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from actors.testkit import tale
-from actors.testkit.deep import Explorer
+from actors.testkit.depth_two import Explorer
+from actors.testkit.node.stories import tale
 from tests.conftest import Covered
 
 EVERY = 200

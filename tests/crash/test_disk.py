@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import stories, tale
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import tale
 
 
 @pytest.mark.parametrize("how", ["error", "full", "torn"])
@@ -26,10 +27,10 @@ def test_the_nth_write_fails_during_a_payment(name: str, role: str, writes: int,
     for number in range(writes):
         disk = world.nodes[name].disks[role]
         disk.fail_at, disk.how = number, how
-        stories.pay(alice, bob, 10_000_000, f"payment {number}")
-        stories.until(world, lambda d=disk: d.fail_at is None, "the write has failed")
+        sentences.pay(alice, bob, 10_000_000, f"payment {number}")
+        sentences.until(world, lambda d=disk: d.fail_at is None, "the write has failed")
 
-    stories.until(world, lambda: not bob.rows("monitors", "htlc"), "all is settled")
+    sentences.until(world, lambda: not bob.rows("monitors", "htlc"), "all is settled")
     assert bob.row("monitors", f"core/{cid}").ours_msat == writes * 10_000_000
     assert alice.row("monitors", f"core/{cid}").our_next_htlc == writes
     assert world.crashes == writes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors import vocabulary
-from actors.testkit import stories
+from actors.testkit.node import sentences
 from actors.testkit.points import step_until
+from actors.tree import NODE
 from protocol.bitcoin.transaction import TxOut, parse, serialize
 from protocol.chain.items import TxConfirmed
 from tests.crash.test_funding_rows import _begun
@@ -39,12 +39,12 @@ def test_a_false_funding_output_ends_the_opening(how: str) -> None:
         position=1,
         raw=serialize(false),
     )
-    world.post(("bob", "chain", "funding"), ("item", 0, vocabulary.encode(news)))
+    world.post(("bob", "chain", "funding"), ("item", 0, NODE.encode(news)))
     world.settle()
 
     assert not bob.rows("funding", "opening")
     assert not bob.rows("monitors", "watch"), "nothing of it is left"
     assert not bob.rows("peers", "~live")
     assert parse(serialize(tx)).txid == record.funding_txid
-    assert not stories.node_knows(bob, record.channel_id.hex())
+    assert not sentences.node_knows(bob, record.channel_id.hex())
     assert alice.rows("funding", "opening")

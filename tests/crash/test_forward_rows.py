@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import diamond, stories
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import diamond
 from protocol.channel import stages
 from protocol.channel.items import FORWARD
 from protocol.monitor.items import HtlcEnded
@@ -99,12 +100,12 @@ def test_W5_downstream_waits_until_upstream_has_the_preimage() -> None:
 def test_W6_downstream_failed_and_upstream_was_not_told(victim: str) -> None:
     run = Relaying(held=True)
     run.wait_for_carol()
-    stories.ask(run.carol, "payments", "holdinvoicecancel", payment_hash=run.hash)
+    sentences.ask(run.carol, "payments", "holdinvoicecancel", payment_hash=run.hash)
     run.step_until(lambda: not run.htlcs(run.d), "it is gone downstream")
 
     run.world.kill(run.bob, victim)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code == 203
     diamond.at_rest(run.world)
     assert diamond.balance_msat(run.bob) == run.before
@@ -139,12 +140,12 @@ def test_W8_upstream_is_closed_and_downstream_fulfils() -> None:
     run.world.chain.submit(spending(run.world, run.u))
     run.world.mine(1)
     watch = lambda: run.bob.row("monitors", f"watch/{run.u}").ended  # noqa: E731
-    stories.until(run.world, watch, "U is seen to be closed")
+    sentences.until(run.world, watch, "U is seen to be closed")
 
     run.settle()
 
-    stories.until(run.world, lambda: run.knows_preimage(run.u), "U's monitor has the preimage")
-    stories.until(run.world, lambda: not run.htlcs(run.d), "and D goes on")
+    sentences.until(run.world, lambda: run.knows_preimage(run.u), "U's monitor has the preimage")
+    sentences.until(run.world, lambda: not run.htlcs(run.d), "and D goes on")
 
 
 def test_W10_the_hold_is_back_after_a_restart() -> None:
@@ -175,6 +176,6 @@ def test_W11_the_event_of_a_forward_is_told(victim: str) -> None:
     run.world.kill(run.bob, victim)
 
     run.paid()
-    event = stories.ask(run.bob, "payments", "waitevent", lastevent=0)
+    event = sentences.ask(run.bob, "payments", "waitevent", lastevent=0)
     assert event["type"] == "forward_settled"
     assert event["in_msat"] - event["out_msat"] == sum(diamond.fees(run.bob))

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors import vocabulary
-from actors.testkit import World, stories, tale
-from actors.testkit.points import at_commit, on_wire, step_until
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.wires import on_wire
+from actors.testkit.points import at_commit, step_until
+from actors.tree import NODE
 from protocol.monitor.items import PeerAddress
 
 OPEN, ACCEPT, CREATED, SIGNED = 32, 33, 34, 35
@@ -18,14 +20,14 @@ def _begun() -> World:
     """alice is connected to bob, and has been asked to open."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     world.settle()
     world.ask(
         alice,
         "funding",
         "fundchannel",
         number="first try",
-        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
+        **sentences.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )
     return world
 
@@ -37,13 +39,13 @@ def _nothing_is_left(world: World) -> None:
     assert not world.chain.mempool
     assert not alice.rows("funding", "opening")
     assert not alice.rows("funding", "~nego")
-    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
-    assert stories.balance_sat(alice) == 100 * 100_000_000
-    cid = stories.open_channel(alice, bob, 500_000)
-    stories.pay(alice, bob, 1_000_000, "it works")
+    sentences.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    assert sentences.balance_sat(alice) == 100 * 100_000_000
+    cid = sentences.open_channel(alice, bob, 500_000)
+    sentences.pay(alice, bob, 1_000_000, "it works")
     openings = [row.channel_id.hex() for row in bob.rows("funding", "opening").values()]
     assert openings == [cid], "a zombie is left at bob"
-    assert [cid] == [view.id for view in stories.channels(alice)]
+    assert [cid] == [view.id for view in sentences.channels(alice)]
 
 
 def _kill(world: World, node: str, victim: str, role: str) -> None:
@@ -134,7 +136,7 @@ def _address_under_way(world: World) -> bool:
     queue = world.links.get(("alice", "peers", "monitors"))
     if not queue or queue[0][1][0] != "item":
         return False
-    return isinstance(vocabulary.decode_item(queue[0][1][2]), PeerAddress)
+    return isinstance(NODE.decode(queue[0][1][2]), PeerAddress)
 
 
 def test_F8_the_opener_still_knows_where_to_dial() -> None:
@@ -147,12 +149,12 @@ def test_F8_the_opener_still_knows_where_to_dial() -> None:
     world.settle()
     world.ask(
         alice, "funding", "fundchannel", number="first try",
-        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
+        **sentences.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )  # fmt: skip
     crashed = at_commit(
         world, "alice", "funding", "after", "node", lambda w: _opening(w, "alice") is not None
     )
-    stories.until(crashed, lambda: crashed.chain.mempool, "it is broadcast")
+    sentences.until(crashed, lambda: crashed.chain.mempool, "it is broadcast")
     crashed.chain.mine(3)
 
     _usable(crashed)
@@ -168,9 +170,9 @@ def test_F7_opener_dies_before_it_writes_funding_signed(victim: str) -> None:
         crashed.nodes["alice"].asked.clear()
     else:
         # the question is asked again while the connection is made anew: it is answered
-        stories.until(crashed, lambda: not crashed.nodes["alice"].asked, "an answer")
+        sentences.until(crashed, lambda: not crashed.nodes["alice"].asked, "an answer")
         assert crashed.nodes["alice"].answers["first try"].code is not None
-        stories.until(crashed, lambda: crashed.wires, "they are connected again")
+        sentences.until(crashed, lambda: crashed.wires, "they are connected again")
     _nothing_is_left(crashed)
 
 
@@ -182,7 +184,7 @@ def test_F8_opener_dies_between_its_write_and_the_broadcast(victim: str) -> None
     )  # fmt: skip
     assert not crashed.chain.mempool
 
-    stories.until(crashed, lambda: crashed.chain.mempool, "it is broadcast after the restart")
+    sentences.until(crashed, lambda: crashed.chain.mempool, "it is broadcast after the restart")
     assert len(crashed.chain.mempool) == 1
 
 
@@ -193,7 +195,7 @@ def test_F9_a_broadcast_that_got_lost_is_repeated() -> None:
 
     world.mine()
 
-    stories.until(world, lambda: world.chain.mempool, "sent again with the next block")
+    sentences.until(world, lambda: world.chain.mempool, "sent again with the next block")
     assert _opening(world, "alice").state == "confirming"
 
 
@@ -205,7 +207,7 @@ def test_F10_no_broadcast_before_the_openers_monitor_is_durable(victim: str) -> 
     crashed = at_commit(_begun(), "alice", "monitors", "before", victim, guarded)
 
     assert not crashed.chain.mempool
-    stories.until(crashed, lambda: crashed.chain.mempool, "guarded again, then broadcast")
+    sentences.until(crashed, lambda: crashed.chain.mempool, "guarded again, then broadcast")
     assert guarded(crashed)
 
 
@@ -256,11 +258,11 @@ def test_F13_confirmed_and_channel_ready_not_sent(name: str, role: str) -> None:
 def _usable(world: World) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     cid = tale.the_channel(world)
-    stories.until(
-        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "it is usable"
+    sentences.until(
+        world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "it is usable"
     )
-    stories.pay(alice, bob, 100_000_000, "over the new channel")
-    assert 1 == len(stories.channels(alice)) == len(stories.channels(bob))
+    sentences.pay(alice, bob, 100_000_000, "over the new channel")
+    assert 1 == len(sentences.channels(alice)) == len(sentences.channels(bob))
 
 
 def test_the_peers_address_is_kept_in_the_same_write_as_the_channel() -> None:
@@ -274,6 +276,6 @@ def test_the_peers_address_is_kept_in_the_same_write_as_the_channel() -> None:
 
     world.kill(alice)
 
-    stories.until(world, lambda: world.chain.mempool, "the opening goes on")
+    sentences.until(world, lambda: world.chain.mempool, "the opening goes on")
     world.mine(3)
     _usable(world)

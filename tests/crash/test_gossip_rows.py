@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors import vocabulary
-from actors.testkit import World, public, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import public, tale
 from actors.testkit.points import at_commit, step_until
+from actors.tree import NODE
 from protocol.gossip.rows import Said
 
 HALF = 259
@@ -18,12 +19,12 @@ def _public_channel() -> World:
     """Usable, and one block short of the depth at which it may be announced."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
-    stories.until(world, lambda: world.chain.mempool, "the funding transaction is there")
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
+    sentences.until(world, lambda: world.chain.mempool, "the funding transaction is there")
     for _ in range(5):
         world.mine()
-    stories.until(
-        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "it is usable"
+    sentences.until(
+        world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "it is usable"
     )
     assert not any(_their_half(world, name) for name in world.nodes)
     world.chain.mine()
@@ -37,12 +38,12 @@ def _their_half(world: World, name: str) -> object:
 
 
 def _both_have_halves(world: World) -> None:
-    stories.until(
+    sentences.until(
         world,
         lambda: all(_their_half(world, name) for name in world.nodes),
         "both have both",
     )
-    stories.pay(world.nodes["alice"], world.nodes["bob"], 1_000_000, "and the channel works")
+    sentences.pay(world.nodes["alice"], world.nodes["bob"], 1_000_000, "and the channel works")
 
 
 @NAMES
@@ -116,7 +117,7 @@ def test_G14_a_half_that_is_said_again_after_a_restart_changes_nothing() -> None
 
 def _announced() -> World:
     world = _public_channel()
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, name) for name in world.nodes), "announced"
     )
     return world
@@ -134,7 +135,7 @@ def test_G7_G9_F17_F18_both_halves_are_there_and_the_whole_is_not_told(
         lambda w: w.nodes[name].rows("gossiper", "edge"),
     )  # fmt: skip
 
-    stories.until(
+    sentences.until(
         crashed, lambda: all(public.knows_all(crashed, one) for one in crashed.nodes), "announced"
     )
 
@@ -156,7 +157,7 @@ def test_F19_F20_G13_what_the_graph_has_lost_is_found_and_repaired(name: str, lo
 
     _lose(world, name, lost)
 
-    stories.until(world, lambda: public.knows_all(world, name), "it knows again what it had lost")
+    sentences.until(world, lambda: public.knows_all(world, name), "it knows again what it had lost")
     assert before == public.announcements(world.nodes[name])
 
 
@@ -169,7 +170,7 @@ def test_F19_one_policy_alone_is_lost(name: str, way: str) -> None:
 
     _lose(world, name, f"update/{scid}/{way}")
 
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "it is whole"
     )
 
@@ -212,11 +213,13 @@ def test_F20_an_edge_without_its_signatures_counts_as_missing() -> None:
     key = name.replace("edge/", "said/")
     spoiled = Said(raw=raw[:2] + bytes(256) + raw[258:])
     disk = alice.disks["gossiper"].data
-    disk[b"r/" + key.encode()] = vocabulary.SCHEMAS["gossiper"].encode(key, spoiled)
+    disk[b"r/" + key.encode()] = NODE.keeps["gossiper"].encode(key, spoiled)
 
     world.kill(alice, "gossiper")
 
-    stories.until(world, lambda: alice.row("gossiper", key).raw == raw, "the proof is whole again")
+    sentences.until(
+        world, lambda: alice.row("gossiper", key).raw == raw, "the proof is whole again"
+    )
 
 
 def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
@@ -224,7 +227,7 @@ def test_a_closed_channel_leaves_the_graph_after_72_blocks() -> None:
     alice = world.nodes["alice"]
     script = alice.purse.script(100)
     params = {"script": script.hex(), "feerate_per_kw": 1000}
-    stories.ask(alice, "monitors", "close", channel_id=tale.the_channel(world), **params)
+    sentences.ask(alice, "monitors", "close", channel_id=tale.the_channel(world), **params)
     world.mine()
     for _ in range(70):
         world.mine()

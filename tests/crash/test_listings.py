@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.testkit import World, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import tale
 from protocol.api import shapes
 from protocol.monitor.view import FORGOTTEN_DEPTH
 
@@ -30,10 +31,10 @@ FEATURES = (
 def _rows(world: World, name: str) -> list[dict[str, Any]]:
     node = world.nodes[name]
     answers = [
-        stories.ask(node, "monitors", "listpeerchannels"),
-        stories.ask(node, "peers", "listpeers"),
-        stories.ask(node, "funding", "listopenings"),
-        stories.ask(node, "gossiper", "listpolicies"),
+        sentences.ask(node, "monitors", "listpeerchannels"),
+        sentences.ask(node, "peers", "listpeers"),
+        sentences.ask(node, "funding", "listopenings"),
+        sentences.ask(node, "gossiper", "listpolicies"),
     ]
     found: list[dict[str, Any]]
     found = shapes.listpeerchannels({"~node_id": node.id.hex()}, answers)["channels"]
@@ -41,7 +42,7 @@ def _rows(world: World, name: str) -> list[dict[str, Any]]:
 
 
 def _closed(world: World, name: str) -> list[dict[str, Any]]:
-    answer = stories.ask(world.nodes[name], "monitors", "listclosedchannels")
+    answer = sentences.ask(world.nodes[name], "monitors", "listclosedchannels")
     found: list[dict[str, Any]] = shapes.listclosedchannels({}, [answer])["closedchannels"]
     return found
 
@@ -59,21 +60,23 @@ def test_a_channel_is_listed_as_core_lightning_does_in_each_of_its_states() -> N
             assert not _closed(world, name)
         seen.append(row["state"])
 
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT)
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT)
     look()
-    stories.confirm(world, alice)
-    stories.until(world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "usable")
+    sentences.confirm(world, alice)
+    sentences.until(
+        world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "usable"
+    )
     look()
     (ours,), (theirs,) = _rows(world, "alice"), _rows(world, "bob")
     assert sorted([ours["direction"], theirs["direction"]]) == [0, 1]
     assert (ours["direction"] == 0) == (alice.id < bob.id)
-    stories.pay(alice, bob, 30_000_000, "there")
-    stories.pay(bob, alice, 10_000_000, "and back")
+    sentences.pay(alice, bob, 30_000_000, "there")
+    sentences.pay(bob, alice, 10_000_000, "and back")
     script = alice.purse.script(100)
     asked = {"channel_id": cid, "script": script.hex(), "feerate_per_kw": 1000}
-    closing = stories.ask(alice, "monitors", "close", **asked)
+    closing = sentences.ask(alice, "monitors", "close", **asked)
     look()
-    stories.until(world, lambda: world.chain.mempool, "the closing transaction is sent")
+    sentences.until(world, lambda: world.chain.mempool, "the closing transaction is sent")
     world.mine()
     look()
     assert tuple(seen) == STATES
@@ -97,10 +100,10 @@ def test_a_channel_that_was_never_funded_is_not_listed() -> None:
     world = tale.begin()
     world.chain.refuses = True
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)
-    asked = stories.to_open(bob, tale.CAPACITY_SAT)
+    sentences.connect(alice, bob)
+    asked = sentences.to_open(bob, tale.CAPACITY_SAT)
     world.ask(alice, "funding", "fundchannel", number="first", **asked)
-    stories.until(world, lambda: "first" in alice.answers, "it is refused")
+    sentences.until(world, lambda: "first" in alice.answers, "it is refused")
     world.advance()
 
     assert alice.answers["first"].code == 303

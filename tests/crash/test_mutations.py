@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from actors import driver
-from actors.driver import Driver, Switches
-from actors.testkit import diamond, public, stories, tale
+from actors.engine import driver
+from actors.engine.driver import Driver, Switches
 from actors.testkit.explore import explore
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import diamond, public, tale
 from protocol.channel import machine as channel_machine
 from protocol.channel import reestablish
 from protocol.gossip import own
@@ -29,7 +30,7 @@ from tests.crash import test_gossip_rows as gossip_rows
 from tests.kit.claiming import Claiming, Relaying
 
 Patch = pytest.MonkeyPatch
-FAILS = (AssertionError, stories.Refused, KeyError)
+FAILS = (AssertionError, sentences.Refused, KeyError)
 EVERY = 5  # where a rule guards against a crash at many points, a fifth of them shows it
 
 
@@ -119,7 +120,7 @@ def test_8_without_the_cross_check_a_lost_proof_stays_lost(monkeypatch: Patch) -
     gossip_rows._lose(world, "alice", "said/")
 
     with pytest.raises(AssertionError):
-        stories.until(world, lambda: public.knows_all(world, "alice"), "it knows it again", 100)
+        sentences.until(world, lambda: public.knows_all(world, "alice"), "it knows it again", 100)
 
 
 def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
@@ -164,5 +165,5 @@ def _fails(story: Callable[[], Any]) -> bool:
     """A finding of the enumeration, or of the undisturbed story; a broken patch is none."""
     try:
         return bool(story().failures)
-    except (AssertionError, stories.Refused):
+    except (AssertionError, sentences.Refused):
         return True

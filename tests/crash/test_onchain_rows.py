@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from actors.table import Table
-from actors.testkit import diamond, stories
+from actors.engine.table import Table
 from actors.testkit.explore import explore
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import diamond
 from protocol.bitcoin.transaction import display, parse, serialize
 from protocol.chain.items import TxReorged
 from protocol.channel.items import FORWARD
@@ -50,7 +51,7 @@ def _closed(node: Any, cid: str) -> bool:
 
 
 def _settle(run: Claiming) -> None:
-    stories.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
+    sentences.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -60,10 +61,10 @@ def test_P10_the_part_of_a_closed_channel_is_claimed_on_chain(victim: str, when:
     run = Claiming(held=True)
     run.all_held()
     a, b = run.cids
-    coins = stories.balance_sat(run.bob)
+    coins = sentences.balance_sat(run.bob)
     (part,) = run.incoming(a)
     txid = enforcing.publish(run.alice, a)
-    stories.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
+    sentences.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
     if when == "before":
         _kill(run, run.bob, victim)
     _settle(run)
@@ -71,16 +72,16 @@ def test_P10_the_part_of_a_closed_channel_is_claimed_on_chain(victim: str, when:
     if when == "after":
         _kill(run, run.bob, victim)
 
-    stories.until(run.world, lambda: run.status() == "paid", "it is paid")
-    stories.until(run.world, lambda: run.world.chain.mempool, "what is ours is taken")
+    sentences.until(run.world, lambda: run.status() == "paid", "it is paid")
+    sentences.until(run.world, lambda: run.world.chain.mempool, "what is ours is taken")
     run.world.mine(1)
     spent = enforcing.spends(run.world, txid)
     assert len(spent) >= 1
     fees = sum(part.amount_msat // 1000 - tx.outputs[0].amount_sat for tx in spent.values())
     assert 0 < fees < 2000
-    assert stories.balance_sat(run.bob) - coins == part.amount_msat // 1000 - fees
+    assert sentences.balance_sat(run.bob) - coins == part.amount_msat // 1000 - fees
     # alice finds the preimage in it, and has paid
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is None
     _mine(run, 6)
     for node in (run.alice, run.bob):
@@ -96,7 +97,7 @@ def test_a_part_that_is_not_claimed_stays_where_it_is() -> None:
     run.all_held()
     a, _ = run.cids
     txid = enforcing.publish(run.alice, a)
-    stories.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
+    sentences.until(run.world, lambda: _closed(run.bob, a), "A is seen to be closed")
 
     _mine(run, 3)
 
@@ -112,18 +113,18 @@ def test_W8_upstream_is_closed_and_its_htlc_is_claimed_on_chain(victim: str) -> 
     run.wait_for_carol()
     run.world.settle()
     txid = enforcing.publish(run.alice, run.u)
-    stories.until(run.world, lambda: _closed(run.bob, run.u), "U is seen to be closed")
+    sentences.until(run.world, lambda: _closed(run.bob, run.u), "U is seen to be closed")
 
     run.settle()
     run.step_until(lambda: run.knows_preimage(run.u), "U's monitor has the preimage")
     _kill(run, run.bob, victim)
-    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
+    sentences.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
     run.world.mine(1)
 
     (tx,) = enforcing.spends(run.world, txid).values()
     incoming_sat = (run.amount + run.row.fee_msat) // 1000
     assert 0 < incoming_sat - tx.outputs[0].amount_sat < 1000
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is None
     _mine(run, 6)
     assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
@@ -140,9 +141,9 @@ def test_W9_the_preimage_is_found_on_chain_after_a_sleep(whose: str) -> None:
         run.world.stop(run.bob, role)
     if whose == "bob":
         txid = _publish_for(run)
-        stories.until(run.world, lambda: _closed(run.carol, run.d), "carol sees it")
-        stories.ask(run.carol, "payments", "holdinvoicesettle", payment_hash=run.hash)
-        stories.until(run.world, lambda: run.world.chain.mempool, "carol takes her HTLC")
+        sentences.until(run.world, lambda: _closed(run.carol, run.d), "carol sees it")
+        sentences.ask(run.carol, "payments", "holdinvoicesettle", payment_hash=run.hash)
+        sentences.until(run.world, lambda: run.world.chain.mempool, "carol takes her HTLC")
     else:
         txid = enforcing.publish(run.carol, run.d)
         preimage = run.carol.row("payments", "invoice/x").preimage
@@ -155,7 +156,7 @@ def test_W9_the_preimage_is_found_on_chain_after_a_sleep(whose: str) -> None:
     for role in run.bob.roles:
         run.world._announce(run.bob, role)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is None
     _mine(run, 7)
     assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
@@ -187,14 +188,14 @@ def test_what_carol_does_not_claim_is_taken_back_and_fails_upstream(victim: str)
         assert htlc.key.partition("/")[2] not in _takers(run, txid), "taken before it expired"
         run.world.mine(1)
     _kill(run, run.bob, victim)
-    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it back")
+    sentences.until(run.world, lambda: run.world.chain.mempool, "bob takes it back")
     (tx,) = run.world.chain.mempool.values()
     assert tx.locktime == htlc.cltv_expiry
     _mine(run, 5)
     assert run.question not in run.alice.answers, "failed upstream while it was revocable"
     _mine(run, 1)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is not None
     assert tx.txid in {one.txid for one in enforcing.spends(run.world, txid).values()}
     assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
@@ -224,7 +225,7 @@ def test_M9_what_waits_for_a_channel_that_is_closed_is_refused_at_once() -> None
 
     enforcing.publish(run.carol, run.d)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is not None
     assert _no_htlcs(run.bob, run.u)
     assert not run.bob.rows("monitors", "offer")
@@ -256,7 +257,7 @@ def test_M10_an_htlc_that_the_mined_commitment_does_not_have_fails_upstream(
         assert run.question not in run.alice.answers, "failed upstream while it was revocable"
     _mine(run, 3)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is not None
     assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
 
@@ -301,17 +302,17 @@ def test_a_revoked_commitment_gives_its_owner_nothing() -> None:
     a, b = run.cids
     old = {cid: enforcing.signed(*enforcing.channel(run.alice, cid)) for cid in (a, b)}
     run.claimed()
-    coins = stories.balance_sat(run.bob)
+    coins = sentences.balance_sat(run.bob)
 
     run.world.chain.submit(serialize(old[a]))
     run.world.mine(1)
-    stories.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
+    sentences.until(run.world, lambda: run.world.chain.mempool, "bob takes it")
     run.world.mine(1)
 
     (tx,) = enforcing.spends(run.world, old[a].txid).values()
     taken = max(out.amount_sat for out in old[a].outputs)
-    assert taken - 1000 < stories.balance_sat(run.bob) - coins < taken
-    assert tx.outputs[0].amount_sat == stories.balance_sat(run.bob) - coins
+    assert taken - 1000 < sentences.balance_sat(run.bob) - coins < taken
+    assert tx.outputs[0].amount_sat == sentences.balance_sat(run.bob) - coins
 
 
 class Small(Relaying):
@@ -335,7 +336,7 @@ def test_an_htlc_that_does_not_pay_for_its_spend_fails_upstream_all_the_same() -
 
     _mine(run, 2)
 
-    stories.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is not None
     assert _no_htlcs(run.bob, run.u) and _no_htlcs(run.bob, run.d)
 
@@ -348,7 +349,7 @@ def test_a_closed_channel_is_not_looked_at_for_ever() -> None:
     enforcing.publish(run.alice, a)
     run.world.advance()
     _settle(run)
-    stories.until(run.world, lambda: run.status() == "paid", "it is paid")
+    sentences.until(run.world, lambda: run.status() == "paid", "it is paid")
     _mine(run, 1)
     assert any(f"/{a}/output/" in key for key in run.bob.rows("chain", "spend"))
 
@@ -374,7 +375,7 @@ def test_a_commitment_is_no_closing_together_whatever_script_was_named() -> None
     run.world.chain.submit(serialize(tx))
     run.world.mine(1)
 
-    stories.until(run.world, lambda: _closed(run.bob, a), "it is seen")
+    sentences.until(run.world, lambda: _closed(run.bob, a), "it is seen")
     assert run.bob.row("monitors", f"watch/{a}").ended == "unilateral"
     assert run.bob.row("monitors", f"closing/{a}") is not None
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import World, several, stories, tale
 from actors.testkit.explore import Story, explore
-from actors.testkit.node import Node
-from actors.testkit.points import on_wire, step_until
+from actors.testkit.node import Node, World, sentences
+from actors.testkit.node.stories import several, tale
+from actors.testkit.node.wires import on_wire
+from actors.testkit.points import step_until
 from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
 from protocol.chain.port import Tried
@@ -63,14 +64,14 @@ def _asked() -> tuple[World, Node, Node]:
     """bob has signed alice's opening, and his signature is on its way."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     return world, alice, bob
 
 
 def _ask(world: World, alice: Node, bob: Node) -> None:
     world.ask(
         alice, "funding", "fundchannel", number="first",
-        **stories.to_open(bob, tale.CAPACITY_SAT, announce=False),
+        **sentences.to_open(bob, tale.CAPACITY_SAT, announce=False),
     )  # fmt: skip
     step_until(world, lambda w: on_wire(w, "bob", "alice", SIGNED))
 
@@ -87,7 +88,7 @@ def test_nobody_opens_a_channel_on_an_output_of_ours(order: str) -> None:
 
     for message in said if order == "fake first" else said[::-1]:
         say(world, "bob", "alice", message)
-    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+    sentences.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
 
     (record,) = alice.rows("funding", "opening").values()
     assert record.we_opened
@@ -123,17 +124,17 @@ def test_a_strangers_opening_takes_no_watch_of_ours_away() -> None:
         world.node(name)
     world.advance()
     alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT)
     txid = alice.row("monitors", f"setup/{cid}").funding_txid
-    stories.connect(carol, alice)
+    sentences.connect(carol, alice)
     created = _fake(world, "carol", "alice")
 
     say(world, "carol", "alice", created(Outpoint(txid, 7)))
     for _ in range(4):
         world.mine()
-    stories.close(bob, cid)
+    sentences.close(bob, cid)
 
-    stories.until(
+    sentences.until(
         world, lambda: alice.row("monitors", f"watch/{cid}").ended == "mutual", "alice has seen it"
     )
 
@@ -145,11 +146,11 @@ def test_a_signature_that_is_taken_back_at_once_is_none() -> None:
     (ours,) = alice.rows("funding", "~nego").values()
 
     say(world, "bob", "alice", setup.Error(channel_id=ours.channel.id, data=b"I cannot"))
-    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+    sentences.until(world, lambda: "first" in alice.answers, "the question is answered")
 
     assert "I cannot" in alice.answers["first"].text
     assert not world.chain.mempool
-    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    sentences.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
 
 
 def test_a_wire_that_breaks_while_the_monitors_are_away_costs_no_channel() -> None:
@@ -164,11 +165,13 @@ def test_a_wire_that_breaks_while_the_monitors_are_away_costs_no_channel() -> No
     world.start_again(alice, "monitors")
     (record,) = alice.rows("funding", "opening").values()
 
-    stories.confirm(world, alice)
+    sentences.confirm(world, alice)
     cid = record.channel_id.hex()
 
-    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
-    stories.pay(alice, bob, 1_000_000, "over it")
+    sentences.until(
+        world, lambda: all(sentences.usable(node, cid) for node in (alice, bob)), "usable"
+    )
+    sentences.pay(alice, bob, 1_000_000, "over it")
 
 
 def test_channel_ready_before_the_others_have_signed_is_kept() -> None:
@@ -176,7 +179,7 @@ def test_channel_ready_before_the_others_have_signed_is_kept() -> None:
     world = several.begin()
     alice, bob, carol = (world.nodes[name] for name in ("alice", "bob", "carol"))
     for peer in (bob, carol):
-        stories.connect(alice, peer)
+        sentences.connect(alice, peer)
     world.ask(
         alice, "funding", "multifundchannel", number="both",
         destinations=several.destinations(world),
@@ -186,11 +189,13 @@ def test_channel_ready_before_the_others_have_signed_is_kept() -> None:
     world.settle()
     say(world, "carol", "alice", late)
 
-    result = stories.answered(alice, "both")
+    result = sentences.answered(alice, "both")
 
     assert len(result["channel_ids"]) == 2
     cid = several.channels(world)["bob"]
-    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
+    sentences.until(
+        world, lambda: all(sentences.usable(node, cid) for node in (alice, bob)), "usable"
+    )
 
 
 @pytest.mark.parametrize("order", [0, 1])
@@ -229,7 +234,7 @@ def test_a_monitor_that_refuses_one_of_a_group_ends_all_of_it() -> None:
     world = several.begin()
     alice = world.nodes["alice"]
     for name in several.AMOUNTS:
-        stories.connect(alice, world.nodes[name])
+        sentences.connect(alice, world.nodes[name])
     world.ask(
         alice, "funding", "multifundchannel", number="both",
         destinations=several.destinations(world),
@@ -273,7 +278,7 @@ def test_nobody_opens_a_channel_that_has_the_id_of_ours(order: str) -> None:
 
     for message in said if order == "twin first" else said[::-1]:
         say(world, "bob", "alice", message)
-    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+    sentences.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
 
     (record,) = alice.rows("funding", "opening").values()
     assert record.we_opened
@@ -286,7 +291,7 @@ def test_a_monitor_keeps_the_channel_that_it_has_whatever_a_second_opening_wants
     """The id is taken there: the second one ends, and the first one's watch and money stay."""
     world, alice, bob = _asked()
     _ask(world, alice, bob)
-    stories.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
+    sentences.until(world, lambda: world.chain.mempool, "alice's transaction is sent")
     (record,) = alice.rows("funding", "opening").values()
     cid = record.channel_id.hex()
     whole, _ = enforcing.channel(alice, cid)
@@ -352,11 +357,11 @@ def _refused(world: World) -> None:
         if number in alice.answers and alice.answers[number].code != 303:
             continue  # interrupted: asked again, as a person would
         if number not in alice.answers and number not in alice.asked:
-            stories.connect(alice, bob)
+            sentences.connect(alice, bob)
         try:
-            asked = stories.to_open(bob, tale.CAPACITY_SAT, announce=False)
-            stories.ask_once(alice, "funding", number, "fundchannel", **asked)
-        except stories.Refused as refused:
+            asked = sentences.to_open(bob, tale.CAPACITY_SAT, announce=False)
+            sentences.ask_once(alice, "funding", number, "fundchannel", **asked)
+        except sentences.Refused as refused:
             if refused.code == 303:
                 assert "missingorspent" in refused.text
                 return
@@ -365,9 +370,9 @@ def _refused(world: World) -> None:
 
 def _nothing_left(world: World) -> None:
     alice = world.nodes["alice"]
-    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    sentences.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
     # a peer whose error was lost with the connection hears it on the next one
-    stories.connect(alice, world.nodes["bob"])
+    sentences.connect(alice, world.nodes["bob"])
     world.advance(5)
     for node in world.nodes.values():
         for segment in ("opening", "~nego", "~group"):
@@ -375,7 +380,7 @@ def _nothing_left(world: World) -> None:
         for segment in ("setup", "core", "watch"):
             assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
         assert not [key for key in node.rows("chain", "send")]
-    assert stories.balance_sat(alice) == 100 * 100_000_000
+    assert sentences.balance_sat(alice) == 100 * 100_000_000
     assert not world.chain.mempool
 
 
@@ -413,7 +418,7 @@ def test_what_is_refused_after_all_stays_and_is_sent_again() -> None:
     step_until(world, lambda w: alice.rows("chain", "~doubt"))
     step_until(world, lambda w: not alice.rows("chain", "~doubt"))
     world.chain.refuses = True
-    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+    sentences.until(world, lambda: "first" in alice.answers, "the question is answered")
 
     assert alice.answers["first"].code == 303
     assert "it will be sent again" in alice.answers["first"].text
@@ -422,7 +427,9 @@ def test_what_is_refused_after_all_stays_and_is_sent_again() -> None:
         world.mine()
     (record,) = alice.rows("funding", "opening").values()
     cid = record.channel_id.hex()
-    stories.until(world, lambda: all(stories.usable(node, cid) for node in (alice, bob)), "usable")
+    sentences.until(
+        world, lambda: all(sentences.usable(node, cid) for node in (alice, bob)), "usable"
+    )
 
 
 def _kept_back(world: World, name: str) -> list[Any]:
@@ -462,7 +469,7 @@ def test_an_error_for_all_channels_right_behind_the_signature_is_a_refusal() -> 
     _ask(world, alice, bob)
 
     say(world, "bob", "alice", setup.Error(channel_id=setup.ALL_CHANNELS, data=b"no"))
-    stories.until(world, lambda: "first" in alice.answers, "the question is answered")
+    sentences.until(world, lambda: "first" in alice.answers, "the question is answered")
     world.advance(5)
 
     assert alice.answers["first"].code == -1
@@ -478,7 +485,9 @@ def test_that_it_was_refused_after_all_is_answered_whoever_dies() -> None:
     world.chain.refuses = True
     step_until(world, lambda w: any(r.refused for r in alice.rows("funding", "opening").values()))
     alice.answers.clear()
-    ask = Ask(id="first", method="fundchannel", params=stories.to_open(bob, tale.CAPACITY_SAT))
+    ask = Ask(
+        id="api/first", method="fundchannel", params=sentences.to_open(bob, tale.CAPACITY_SAT)
+    )
     alice.asked["first"] = ("funding", ask)  # its answer was lost
 
     world.kill(alice, "funding")

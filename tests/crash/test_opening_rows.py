@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import World, public, several, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import public, several, tale
 from actors.testkit.points import at_commit, step_until
 from protocol.channel.state import alias_of, is_alias
 from protocol.wire.gossip import AnnouncementSignatures
@@ -42,16 +43,16 @@ def test_F21_the_funding_transaction_moves_after_channel_ready_while_one_is_down
     """Also a private channel gets its new scid; an announced one is announced at its new place."""
     world = tale.begin()
     alice, bob = _both(world)
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=public_channel)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=public_channel)
     before = alice.row("monitors", f"core/{cid}").scid
 
     world.chain.reorganise(3)
     _kill(world, name, victim, role)
-    stories.until(world, lambda: world.chain.mempool, "it waits again for a block")
+    sentences.until(world, lambda: world.chain.mempool, "it waits again for a block")
     for _ in range(7):
         world.mine()
 
-    stories.until(
+    sentences.until(
         world,
         lambda: all(
             node.row("monitors", f"core/{cid}").scid not in (None, before) for node in (alice, bob)
@@ -60,9 +61,9 @@ def test_F21_the_funding_transaction_moves_after_channel_ready_while_one_is_down
     )
     scids = [node.row("monitors", f"core/{cid}").scid for node in (alice, bob)]
     assert scids[0] == scids[1]
-    stories.pay(alice, bob, 1_000_000, "at its new place")
+    sentences.pay(alice, bob, 1_000_000, "at its new place")
     if public_channel:
-        stories.until(
+        sentences.until(
             world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
         )
         assert list(alice.rows("gossiper", "edge")) == [f"edge/{scids[0].hex()}"]
@@ -76,9 +77,9 @@ def _unconfirmed() -> tuple[World, str]:
     alice, bob = _both(world)
     several.trust(bob, alice)
     world.advance()  # both have seen the newest blocks: an HTLC's expiry depends on it
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True, mindepth=0)
-    stories.until(
-        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "usable at once"
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True, mindepth=0)
+    sentences.until(
+        world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "usable at once"
     )
     return world, cid
 
@@ -96,16 +97,16 @@ def test_F22_an_alias_outlives_a_crash_until_the_real_place_is_known(
     assert is_alias(alias)
 
     _kill(world, name, victim, role)
-    stories.pay(alice, bob, 1_000_000, "before it is mined")
+    sentences.pay(alice, bob, 1_000_000, "before it is mined")
     assert [node.row("monitors", f"core/{cid}").scid for node in (alice, bob)] == [alias] * 2
-    stories.until(world, lambda: world.chain.mempool, "it is sent")
+    sentences.until(world, lambda: world.chain.mempool, "it is sent")
     for _ in range(7):
         world.mine()
 
     scids = [node.row("monitors", f"core/{cid}").scid for node in (alice, bob)]
     assert scids[0] == scids[1] != alias
     assert bob.row("monitors", f"core/{cid}").their_alias == alias
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
     )
 
@@ -113,16 +114,16 @@ def test_F22_an_alias_outlives_a_crash_until_the_real_place_is_known(
 def test_a_stranger_is_not_trusted_with_an_unconfirmed_channel() -> None:
     world = tale.begin()
     alice, bob = _both(world)
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
 
-    with pytest.raises(stories.Refused, match="we do not trust you"):
-        stories.ask(
+    with pytest.raises(sentences.Refused, match="we do not trust you"):
+        sentences.ask(
             alice, "funding", "fundchannel",
-            **stories.to_open(bob, tale.CAPACITY_SAT, mindepth=0),
+            **sentences.to_open(bob, tale.CAPACITY_SAT, mindepth=0),
         )  # fmt: skip
 
     assert not alice.rows("funding", "opening")
-    stories.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
+    sentences.until(world, lambda: not alice.rows("wallet", "reservation"), "coins are free")
 
 
 # ---- F23, F24 ---------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def test_F23_a_funding_transaction_that_never_confirms_is_forgotten_by_the_accep
     """Both were down all the time; the opener keeps the channel, for the money is its own."""
     world = tale.begin()
     alice, bob = _both(world)
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=False)
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=False)
     world.settle()
     for node in (alice, bob):
         for role in list(node.drivers):
@@ -149,7 +150,7 @@ def test_F23_a_funding_transaction_that_never_confirms_is_forgotten_by_the_accep
     world.tick()
     world.settle(limit=200_000)  # wallets and gossipers read two thousand blocks
 
-    stories.until(world, lambda: not bob.rows("funding", "opening"), "bob has forgotten it")
+    sentences.until(world, lambda: not bob.rows("funding", "opening"), "bob has forgotten it")
     assert bob.row("monitors", f"setup/{cid}") is None
     (record,) = alice.rows("funding", "opening").values()
     assert (record.channel_id.hex(), record.state) == (cid, "confirming")
@@ -162,23 +163,23 @@ def test_F24_the_accepter_dies_after_funding_signed_and_has_a_policy_all_the_sam
 ) -> None:
     world = tale.begin()
     alice, bob = _both(world)
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     world.ask(
         alice, "funding", "fundchannel", number="open",
-        **stories.to_open(bob, tale.CAPACITY_SAT),
+        **sentences.to_open(bob, tale.CAPACITY_SAT),
     )  # fmt: skip
     step_until(world, lambda w: any(int.from_bytes(data[:2], "big") == 35 for _, data in
                                     w.wires.get(("bob", "alice"), ())))  # fmt: skip
 
     _kill(world, "bob", victim, "gossiper")
-    stories.until(world, lambda: world.chain.mempool or "open" in alice.answers, "it goes on")
+    sentences.until(world, lambda: world.chain.mempool or "open" in alice.answers, "it goes on")
     if not world.chain.mempool:  # funding_signed died with its sender: a person tries again
-        stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
-        stories.until(world, lambda: world.chain.mempool, "sent")
+        sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
+        sentences.until(world, lambda: world.chain.mempool, "sent")
     for _ in range(7):
         world.mine()
 
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "both policies"
     )
 
@@ -189,10 +190,10 @@ def test_F24_the_accepter_dies_after_funding_signed_and_has_a_policy_all_the_sam
 def _announced() -> tuple[World, str]:
     world = tale.begin()
     alice, bob = _both(world)
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
     for _ in range(4):
         world.mine()
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
     )
     return world, cid
@@ -225,7 +226,7 @@ def test_G12_halves_for_a_wrong_place_are_bounded_and_go_with_the_channel() -> N
     """One half is kept for a channel, whatever the peer sends; none for an unknown channel."""
     world = tale.begin()
     alice, bob = _both(world)
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
     size = len(bob.disks["monitors"].data)
 
     for number in range(50):
@@ -240,9 +241,9 @@ def test_G12_halves_for_a_wrong_place_are_bounded_and_go_with_the_channel() -> N
 
     assert len(bob.disks["monitors"].data) <= size + 2
     world.advance(30)
-    stories.until(world, lambda: stories.usable(alice, cid), "connected again")
-    stories.close(alice, cid)
-    stories.until(world, lambda: _watch(world, "bob", cid).ended, "closed")
+    sentences.until(world, lambda: sentences.usable(alice, cid), "connected again")
+    sentences.close(alice, cid)
+    sentences.until(world, lambda: _watch(world, "bob", cid).ended, "closed")
     assert bob.row("monitors", f"core/{cid}").their_half is None
 
 
@@ -252,7 +253,7 @@ def test_G12_halves_for_a_wrong_place_are_bounded_and_go_with_the_channel() -> N
 def test_G15_the_gossiper_crashes_alone_and_is_told_again(name: str, when: str, row: str) -> None:
     world = tale.begin()
     alice, bob = _both(world)
-    stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
     for _ in range(3):
         world.chain.mine()
     world.tick()
@@ -261,7 +262,7 @@ def test_G15_the_gossiper_crashes_alone_and_is_told_again(name: str, when: str, 
         world, name, "gossiper", when, "actor", lambda w: w.nodes[name].rows("gossiper", row)
     )
 
-    stories.until(
+    sentences.until(
         crashed, lambda: all(public.knows_all(crashed, one) for one in crashed.nodes), "announced"
     )
 
@@ -271,12 +272,12 @@ def test_G16_a_gossiper_that_is_behind_announces_when_it_comes_back(name: str) -
     """Both halves are made and durable while it is away, and everybody else is done."""
     world = tale.begin()
     alice, bob = _both(world)
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
     node = world.nodes[name]
     world.stop(node, "gossiper")
     for _ in range(4):
         world.mine()
-    stories.until(
+    sentences.until(
         world,
         lambda: all(one.row("monitors", f"core/{cid}").their_half for one in (alice, bob)),
         "both have both",
@@ -286,7 +287,7 @@ def test_G16_a_gossiper_that_is_behind_announces_when_it_comes_back(name: str) -
 
     world.start_again(node, "gossiper")
 
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
     )
 
@@ -298,15 +299,15 @@ def test_close_to_is_promised_and_kept() -> None:
     world = tale.begin()
     alice, bob = _both(world)
     script = alice.purse.script(77)
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, close_to=script.hex())
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, close_to=script.hex())
     assert bob.row("monitors", f"setup/{cid}").theirs.shutdown_script == script
 
-    with pytest.raises(stories.Refused, match="another close_to"):
-        stories.ask(
+    with pytest.raises(sentences.Refused, match="another close_to"):
+        sentences.ask(
             alice, "monitors", "close", channel_id=cid, script=alice.purse.script(78).hex(),
             feerate_per_kw=1000, chosen=True,
         )  # fmt: skip
-    stories.close(alice, cid)
+    sentences.close(alice, cid)
 
     assert alice.row("monitors", f"core/{cid}").our_shutdown == script
 
@@ -315,7 +316,7 @@ def test_a_reserve_that_is_asked_for_is_what_the_peer_must_keep() -> None:
     world = tale.begin()
     alice, bob = _both(world)
 
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, reserve_sat=20_000)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, reserve_sat=20_000)
 
     assert bob.row("monitors", f"setup/{cid}").theirs.channel_reserve_sat == 20_000
 
@@ -324,7 +325,7 @@ def test_a_large_channel_waits_longer() -> None:
     world = tale.begin()
     alice, bob = _both(world)
 
-    cid = stories.start_opening(alice, bob, 50_000_000)
+    cid = sentences.start_opening(alice, bob, 50_000_000)
 
     assert alice.row("monitors", f"setup/{cid}").minimum_depth == 6
 
@@ -333,7 +334,7 @@ def test_a_channel_with_an_alias_is_named_by_it() -> None:
     world = tale.begin()
     alice, bob = _both(world)
 
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, kind=[12, 22, 46])
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, kind=[12, 22, 46])
 
     for node in (alice, bob):
         assert node.row("monitors", f"setup/{cid}").kind == {12, 22, 46}
@@ -356,11 +357,11 @@ def test_a_wish_that_cannot_be_granted_is_refused_with_its_code(
 ) -> None:
     world = tale.begin()
     alice, bob = _both(world)
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     wanted = {"amount_sat": tale.CAPACITY_SAT, "announce": False} | wish
 
-    with pytest.raises(stories.Refused) as refused:
-        stories.ask(alice, "funding", "fundchannel", **stories.to_open(bob, **wanted))
+    with pytest.raises(sentences.Refused) as refused:
+        sentences.ask(alice, "funding", "fundchannel", **sentences.to_open(bob, **wanted))
 
     assert refused.value.code == code
     assert not alice.rows("funding", "~group")
@@ -370,9 +371,9 @@ def test_a_wish_that_cannot_be_granted_is_refused_with_its_code(
 def test_who_drops_out_early_is_left_out_when_enough_remain() -> None:
     world = several.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)  # and not to carol
+    sentences.connect(alice, bob)  # and not to carol
 
-    result = stories.ask(
+    result = sentences.ask(
         alice, "funding", "multifundchannel", destinations=several.destinations(world), least=1
     )
 
@@ -384,10 +385,12 @@ def test_who_drops_out_early_is_left_out_when_enough_remain() -> None:
 def test_without_enough_of_them_nothing_is_opened() -> None:
     world = several.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
 
-    with pytest.raises(stories.Refused, match="not connected"):
-        stories.ask(alice, "funding", "multifundchannel", destinations=several.destinations(world))
+    with pytest.raises(sentences.Refused, match="not connected"):
+        sentences.ask(
+            alice, "funding", "multifundchannel", destinations=several.destinations(world)
+        )
 
     world.settle()
     for node in (alice, bob):

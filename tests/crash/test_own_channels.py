@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.testkit import World, diamond, public, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import diamond, public, tale
 from protocol.gossip import announce as gossip
 from protocol.gossip import own as gossip_own
 from protocol.gossip import terms
@@ -19,11 +20,11 @@ VICTIMS = pytest.mark.parametrize("victim", ["*", "gossiper"])
 def _opened(*, announce: bool) -> tuple[World, str]:
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=announce)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=announce)
     for _ in range(4):
         world.mine()
     if announce:
-        stories.until(
+        sentences.until(
             world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
         )
     return world, cid
@@ -42,11 +43,11 @@ def test_a_policy_that_is_set_is_told_to_others_and_outlives_a_crash(victim: str
     world, cid = _opened(announce=True)
     alice = world.nodes["alice"]
 
-    answer = stories.ask(alice, "gossiper", "setchannel", id=cid, feebase=7, feeppm=3)
+    answer = sentences.ask(alice, "gossiper", "setchannel", id=cid, feebase=7, feeppm=3)
     world.kill(alice, victim)
 
     assert answer["channels"][0]["fee_base_msat"] == 7
-    stories.until(world, lambda: _update(world, "bob", "alice").fee_base_msat == 7, "told")
+    sentences.until(world, lambda: _update(world, "bob", "alice").fee_base_msat == 7, "told")
     assert _update(world, "bob", "alice").fee_proportional_millionths == 3
     world.kill(alice, victim)
     world.advance()
@@ -57,7 +58,7 @@ def test_limits_that_are_set_stay_within_the_channel() -> None:
     world, cid = _opened(announce=True)
     alice = world.nodes["alice"]
 
-    (row,) = stories.ask(alice, "gossiper", "setchannel", id=cid, htlcmin=0, htlcmax=10**15)[
+    (row,) = sentences.ask(alice, "gossiper", "setchannel", id=cid, htlcmin=0, htlcmax=10**15)[
         "channels"
     ]
 
@@ -87,8 +88,8 @@ def test_an_end_whose_peer_stays_away_is_disabled_and_enabled_when_it_is_back(vi
         world.start(bob, role)
     for role in tuple(alice.drivers):
         world._announce(bob, role)
-    stories.until(world, lambda: not disabled(), "enabled again")
-    stories.until(
+    sentences.until(world, lambda: not disabled(), "enabled again")
+    sentences.until(
         world,
         lambda: not _update(world, "bob", "alice").channel_flags & DISABLED,
         "and bob has heard of it",
@@ -99,19 +100,19 @@ def test_an_end_whose_peer_stays_away_is_disabled_and_enabled_when_it_is_back(vi
 def test_the_peer_of_a_private_channel_is_told_of_our_policy_and_nobody_else(victim: str) -> None:
     world, cid = _opened(announce=False)
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.ask(alice, "gossiper", "setchannel", id=bob.id.hex(), feebase=9)
+    sentences.ask(alice, "gossiper", "setchannel", id=bob.id.hex(), feebase=9)
 
     def theirs() -> Any:
         own = bob.row("gossiper", f"own/{cid}")
         return own is not None and own.theirs
 
-    stories.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "bob knows")
+    sentences.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "bob knows")
     world.kill(bob, victim)
 
-    stories.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "and still knows")
+    sentences.until(world, lambda: theirs() and theirs().fee_base_msat == 9, "and still knows")
     for node in (alice, bob):
         assert not node.rows("gossiper", "edge")
-    shown = stories.ask(bob, "gossiper", "listpolicies")[cid]["updates"]
+    shown = sentences.ask(bob, "gossiper", "listpolicies")[cid]["updates"]
     assert shown["remote"]["fee_base_msat"] == 9
     assert shown["local"]["fee_base_msat"] == terms.BASE_MSAT
 
@@ -121,11 +122,11 @@ def test_what_everybody_hears_is_newer_than_what_the_peer_was_told_alone(victim:
     """Else the peer (LDK does) takes the public update for an old one, and passes nothing on."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.open_channel(alice, bob, tale.CAPACITY_SAT, announce=True)
     began = int(world.now)
     for _ in range(5):
         world.kill(bob, "peers")
-        stories.until(world, lambda: stories.connected(alice, bob), "alice tells bob again")
+        sentences.until(world, lambda: sentences.connected(alice, bob), "alice tells bob again")
     world.kill(alice, victim)
     told_at = alice.row("gossiper", f"own/{cid}").told_at
     assert told_at > began
@@ -133,7 +134,7 @@ def test_what_everybody_hears_is_newer_than_what_the_peer_was_told_alone(victim:
 
     for _ in range(5):
         world.mine()
-    stories.until(
+    sentences.until(
         world, lambda: all(public.knows_all(world, one) for one in world.nodes), "announced"
     )
 
@@ -143,8 +144,8 @@ def test_what_everybody_hears_is_newer_than_what_the_peer_was_told_alone(victim:
 def test_a_channel_that_we_do_not_have_cannot_be_set() -> None:
     world, _ = _opened(announce=False)
 
-    with pytest.raises(stories.Refused, match="no such usable channel"):
-        stories.ask(world.nodes["alice"], "gossiper", "setchannel", id="1x2x3", feebase=9)
+    with pytest.raises(sentences.Refused, match="no such usable channel"):
+        sentences.ask(world.nodes["alice"], "gossiper", "setchannel", id="1x2x3", feebase=9)
 
 
 @pytest.mark.parametrize("announce", [True, False])
@@ -154,10 +155,10 @@ def test_a_policy_that_comes_before_our_own_monitors_know_the_channel_is_not_los
     """The peer says it once, right behind its channel_ready, and never again."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=announce)
-    stories.confirm(world, alice)
-    stories.until(world, lambda: bob.row("gossiper", f"own/{cid}"), "bob's gossiper knows it")
-    stories.until(world, lambda: _theirs(bob, cid), "and alice's policy")
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=announce)
+    sentences.confirm(world, alice)
+    sentences.until(world, lambda: bob.row("gossiper", f"own/{cid}"), "bob's gossiper knows it")
+    sentences.until(world, lambda: _theirs(bob, cid), "and alice's policy")
     facts = bob.row("gossiper", f"own/{cid}").facts
     raw = announce_update(alice, facts.scid)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from actors.table import Table
-from actors.testkit import diamond, stories
-from actors.testkit.world import World
+from actors.engine.table import Table
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import diamond
+from actors.testkit.node.world import World
 from protocol.channel.items import FORWARD
 from protocol.invoice import Invoice, InvoiceError, RouteHop, decode, encode
 from protocol.machine import Moment, Step
@@ -39,9 +40,9 @@ def test_a_relayed_htlc_is_not_judged_again_after_a_loss(*, settled: bool) -> No
         run.settle()
         run.paid()
         return
-    stories.ask(run.carol, "payments", "holdinvoicecancel", payment_hash=run.hash)
+    sentences.ask(run.carol, "payments", "holdinvoicecancel", payment_hash=run.hash)
     answers = run.alice.answers
-    stories.until(run.world, lambda: run.question in answers, "alice knows")
+    sentences.until(run.world, lambda: run.question in answers, "alice knows")
     assert answers[run.question].code == 203
     diamond.at_rest(run.world)
 
@@ -92,7 +93,7 @@ def test_parts_of_a_claim_are_not_failed_before_the_claim_is_known_again() -> No
 def test_a_payment_that_was_under_way_before_a_loss_is_not_sent_twice() -> None:
     run = Claiming(held=True)
     key = f"set/{run.hash}"
-    stories.until(run.world, lambda: getattr(run.bob.row("payments", key), "whole", 0), "whole")
+    sentences.until(run.world, lambda: getattr(run.bob.row("payments", key), "whole", 0), "whole")
     run.alice.asked.clear()
     _lose_payments(run.world, run.alice)
 
@@ -103,8 +104,8 @@ def test_a_payment_that_was_under_way_before_a_loss_is_not_sent_twice() -> None:
     assert again not in run.alice.answers
     row = run.alice.row("payments", f"payment/{run.hash}")
     assert (row.status, len(row.live)) == ("pending", 2)
-    stories.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
-    stories.until(run.world, lambda: again in run.alice.answers, "it is answered")
+    sentences.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
+    sentences.until(run.world, lambda: again in run.alice.answers, "it is answered")
     assert run.alice.answers[again].result["amount_sent_msat"] == run.amount
     diamond.at_rest(run.world)
 
@@ -118,32 +119,32 @@ def _pair() -> tuple[World, Any, Any]:
 
 def test_a_set_times_out_also_after_a_restart() -> None:
     world, alice, bob = _pair()
-    made = stories.invoice(bob, 60_000_000, "half")
-    stories.send_part(alice, bob, made, 20_000_000, 1)
-    stories.until(world, lambda: bob.rows("payments", "set"), "the first part waits")
+    made = sentences.invoice(bob, 60_000_000, "half")
+    sentences.send_part(alice, bob, made, 20_000_000, 1)
+    sentences.until(world, lambda: bob.rows("payments", "set"), "the first part waits")
 
     world.kill(bob, "payments")
     world.advance(61)
 
-    stories.until(world, lambda: not bob.rows("payments", "set"), "it was given back")
+    sentences.until(world, lambda: not bob.rows("payments", "set"), "it was given back")
     diamond.at_rest(world)
 
 
 def test_a_part_that_is_about_to_expire_is_not_claimed_with_a_late_one() -> None:
     """payments was away for so long that the first part's expiry has come near."""
     world, alice, bob = _pair()
-    made = stories.invoice(bob, 60_000_000, "late")
-    stories.send_part(alice, bob, made, 20_000_000, 1)
-    stories.until(world, lambda: bob.rows("payments", "set"), "the first part waits")
+    made = sentences.invoice(bob, 60_000_000, "late")
+    sentences.send_part(alice, bob, made, 20_000_000, 1)
+    sentences.until(world, lambda: bob.rows("payments", "set"), "the first part waits")
     expiry = next(iter(bob.rows("payments", "set").values())).parts[0].cltv_expiry
     world.stop(bob, "payments")
     while world.chain.height < expiry - 5:
         world.mine(1)
-    stories.send_part(alice, bob, made, 40_000_000, 2)
+    sentences.send_part(alice, bob, made, 40_000_000, 2)
     world.settle()
 
     world.start_again(bob, "payments")
-    stories.until(world, lambda: not bob.rows("monitors", "htlc"), "both went back")
+    sentences.until(world, lambda: not bob.rows("monitors", "htlc"), "both went back")
 
     assert diamond.balance_msat(bob) == 0
 
@@ -156,8 +157,8 @@ def test_a_deleted_invoice_does_not_come_back_nor_pay_another_one() -> None:
     run.world.cut(run.alice, run.bob)
     for role in run.alice.roles:
         run.world.stop(run.alice, role)
-    stories.ask(run.bob, "payments", "delinvoice", label="claim", status="paid")
-    stories.ask(
+    sentences.ask(run.bob, "payments", "delinvoice", label="claim", status="paid")
+    sentences.ask(
         run.bob, "payments", "invoice", label="claim", amount_msat=900_000_000, description="new"
     )
 
@@ -172,11 +173,11 @@ def test_a_deleted_invoice_does_not_come_back_nor_pay_another_one() -> None:
 def test_no_part_is_sent_above_the_whole_amount() -> None:
     world, alice, bob = _pair()
     asked = {"label": "x", "amount_msat": 10_000_000, "description": "x"}
-    made = stories.ask(bob, "payments", "holdinvoice", cltv=20, **asked)
-    stories.send_part(alice, bob, made, 10_000_000, 1)
+    made = sentences.ask(bob, "payments", "holdinvoice", cltv=20, **asked)
+    sentences.send_part(alice, bob, made, 10_000_000, 1)
 
-    with pytest.raises(stories.Refused) as refused:
-        stories.send_part(alice, bob, made, 10_000_000, 2)
+    with pytest.raises(sentences.Refused) as refused:
+        sentences.send_part(alice, bob, made, 10_000_000, 2)
 
     assert refused.value.code == 200
     world.settle()
@@ -185,44 +186,44 @@ def test_no_part_is_sent_above_the_whole_amount() -> None:
 
 def test_a_part_that_failed_may_be_sent_again_without_naming_a_group() -> None:
     _, alice, bob = _pair()
-    made = stories.invoice(bob, 10_000_000, "x")
-    stories.ask(bob, "payments", "delinvoice", label="x", status="unpaid")
+    made = sentences.invoice(bob, 10_000_000, "x")
+    sentences.ask(bob, "payments", "delinvoice", label="x", status="unpaid")
     hop = {
         "amount_msat": 10_000_000, "id": bob.id.hex(), "delay": 30,
         "channel": "1x1x1",
     }  # fmt: skip
     for group in (1, 2):
         payment = {"payment_hash": made["payment_hash"]}
-        sent = stories.ask(alice, "payments", "sendpay", route=[hop], **payment)
+        sent = sentences.ask(alice, "payments", "sendpay", route=[hop], **payment)
         assert sent["groupid"] == group
-        with pytest.raises(stories.Refused) as refused:
-            stories.ask(alice, "payments", "waitsendpay", **payment)
+        with pytest.raises(sentences.Refused) as refused:
+            sentences.ask(alice, "payments", "waitsendpay", **payment)
         assert refused.value.code == 203
 
 
 def test_a_pending_payment_is_found_by_its_invoice_however_it_is_written() -> None:
     world, alice, bob = _pair()
     asked = {"label": "x", "amount_msat": 10_000_000, "description": "x"}
-    made = stories.ask(bob, "payments", "holdinvoice", **asked)
+    made = sentences.ask(bob, "payments", "holdinvoice", **asked)
     world.ask(alice, "payments", "pay", bolt11=made["bolt11"].upper())
     world.settle()
 
     for text in (made["bolt11"], "lightning:" + made["bolt11"].upper()):
-        (row,) = stories.ask(alice, "payments", "listpays", bolt11=text)
+        (row,) = sentences.ask(alice, "payments", "listpays", bolt11=text)
         assert row["status"] == "pending"
 
 
 def test_an_invoice_that_locks_the_money_for_too_long_is_not_paid() -> None:
     _, alice, bob = _pair()
     asked = {"label": "x", "amount_msat": 10_000_000, "description": "x", "cltv": 2000}
-    made = stories.ask(bob, "payments", "holdinvoice", **asked)
+    made = sentences.ask(bob, "payments", "holdinvoice", **asked)
 
-    with pytest.raises(stories.Refused, match="lock the money") as refused:
-        stories.ask(alice, "payments", "pay", bolt11=made["bolt11"], maxdelay=144)
+    with pytest.raises(sentences.Refused, match="lock the money") as refused:
+        sentences.ask(alice, "payments", "pay", bolt11=made["bolt11"], maxdelay=144)
 
     assert refused.value.code == 205
-    with pytest.raises(stories.Refused, match="cltv"):
-        stories.ask(bob, "payments", "invoice", **(asked | {"label": "y", "cltv": 5}))
+    with pytest.raises(sentences.Refused, match="cltv"):
+        sentences.ask(bob, "payments", "invoice", **(asked | {"label": "y", "cltv": 5}))
 
 
 SECRET = bytes([7]) * 32
@@ -261,8 +262,8 @@ def test_a_route_that_does_not_fit_into_an_onion_is_refused() -> None:
     _, alice, bob = _pair()
     hop = {"amount_msat": 1_000, "id": bob.id.hex(), "delay": 30, "channel": "1x1x1"}
 
-    with pytest.raises(stories.Refused, match="does not fit") as refused:
-        stories.ask(alice, "payments", "sendpay", route=[hop] * 40, payment_hash="00" * 32)
+    with pytest.raises(sentences.Refused, match="does not fit") as refused:
+        sentences.ask(alice, "payments", "sendpay", route=[hop] * 40, payment_hash="00" * 32)
 
     assert refused.value.code == -32602
     assert not alice.rows("payments", "payment")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import World, stories, tale
-from actors.testkit.node import Node
+from actors.testkit.node import Node, World, sentences
+from actors.testkit.node.stories import tale
 from protocol.crypto import secp
 from protocol.machine import Answer
 from protocol.peer.items import Connected
@@ -44,12 +44,12 @@ def test_strangers_take_no_place_of_a_peer_with_a_channel() -> None:
     for stranger in strangers:
         _come(alice, stranger)
     assert _there(alice) == {bob.id, *strangers[-GUESTS:]}
-    assert stories.usable(alice, tale.the_channel(world))
+    assert sentences.usable(alice, tale.the_channel(world))
 
     world.cut(alice, bob)
     world.advance(10)
     cid = tale.the_channel(world)
-    stories.until(world, lambda: stories.usable(alice, cid), "it comes back to its place")
+    sentences.until(world, lambda: sentences.usable(alice, cid), "it comes back to its place")
 
 
 @pytest.mark.parametrize("opening", [1, GUESTS])
@@ -74,7 +74,7 @@ def test_a_wait_that_nobody_waits_for_is_forgotten() -> None:
     from protocol.machine import Abandoned
 
     world, alice, bob = _few_places()
-    made = stories.ask(
+    made = sentences.ask(
         bob, "payments", "invoice", label="x", amount_msat=1_000_000, description="x"
     )
     world.ask(bob, "payments", "waitinvoice", number="gone", label="x")
@@ -82,9 +82,9 @@ def test_a_wait_that_nobody_waits_for_is_forgotten() -> None:
     world.settle()
     assert len(bob.rows("payments", "~wait")) == 2
 
-    bob.drivers["payments"].hear("api", 0, Abandoned(id="gone"))
-    assert [row.ask.id for row in bob.rows("payments", "~wait").values()] == ["stays"]
-    stories.ask(alice, "payments", "pay", bolt11=made["bolt11"])
+    bob.drivers["payments"].hear("api", 0, Abandoned(id="api/gone"))
+    assert [row.ask.id for row in bob.rows("payments", "~wait").values()] == ["api/stays"]
+    sentences.ask(alice, "payments", "pay", bolt11=made["bolt11"])
 
-    stories.until(world, lambda: "stays" in bob.answers, "whoever still waits is told")
+    sentences.until(world, lambda: "stays" in bob.answers, "whoever still waits is told")
     assert isinstance(bob.answers["stays"], Answer) and "gone" not in bob.answers

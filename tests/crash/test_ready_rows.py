@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import World, stories, tale
-from actors.testkit.points import on_wire, step_until
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.wires import on_wire
+from actors.testkit.points import step_until
 from tests.crash.test_funding_rows import _confirmed_once, _usable
 from tests.crash.test_gossip_rows import HALF, _both_have_halves, _public_channel, _their_half
 from tests.kit.wires import say
@@ -87,7 +89,7 @@ def test_G10_a_half_that_is_said_again_is_answered_with_ours(victim: str) -> Non
     if victim:
         world.kill(world.nodes["alice"], victim)
     world.cut(*both)
-    stories.until(world, lambda: all(stories.usable(x, cid) for x in both), "again usable")
+    sentences.until(world, lambda: all(sentences.usable(x, cid) for x in both), "again usable")
 
     say(world, "bob", "alice", half)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import World, stories, tale
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import tale
 from actors.testkit.points import step_until
 from protocol.funding import openings
 
@@ -13,7 +14,7 @@ def _mined(blocks: int) -> tuple[World, str]:
     """The funding transaction is in a block, so many blocks deep; three are wanted."""
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
     step_until(world, lambda w: w.chain.mempool)
     for _ in range(blocks):
         world.mine()
@@ -27,13 +28,13 @@ def _state(world: World, name: str, cid: str) -> str:
 
 def _usable_and_paid(world: World, cid: str) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    stories.until(world, lambda: world.chain.mempool, "it waits again for a block")
+    sentences.until(world, lambda: world.chain.mempool, "it waits again for a block")
     while not all(tale.locked(world, name, cid) for name in world.nodes):
         world.mine()
-    stories.until(
-        world, lambda: stories.usable(alice, cid) and stories.usable(bob, cid), "it is usable"
+    sentences.until(
+        world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "it is usable"
     )
-    stories.pay(alice, bob, 1_000_000, "over the channel in its new place")
+    sentences.pay(alice, bob, 1_000_000, "over the channel in its new place")
 
 
 def test_a_funding_transaction_that_leaves_before_its_depth_waits_again() -> None:
@@ -49,19 +50,19 @@ def test_a_funding_transaction_that_leaves_before_its_depth_waits_again() -> Non
 def test_a_funding_transaction_that_moves_after_channel_ready_gets_another_scid() -> None:
     world, cid = _mined(3)
     nodes = list(world.nodes.values())
-    stories.until(world, lambda: all(stories.usable(node, cid) for node in nodes), "usable")
+    sentences.until(world, lambda: all(sentences.usable(node, cid) for node in nodes), "usable")
     before = [node.row("monitors", f"core/{cid}").scid for node in nodes]
 
     world.chain.reorganise(3)
     world.advance()
-    stories.until(world, lambda: world.chain.mempool, "it waits again for a block")
+    sentences.until(world, lambda: world.chain.mempool, "it waits again for a block")
     for _ in range(4):
         world.mine()
 
     after = [node.row("monitors", f"core/{cid}").scid for node in nodes]
     assert after[0] == after[1]
     assert before[0] != after[0]
-    stories.pay(nodes[0], nodes[1], 1_000_000, "over the channel in its new place")
+    sentences.pay(nodes[0], nodes[1], 1_000_000, "over the channel in its new place")
 
 
 def test_a_channel_that_waited_long_for_its_opener_outlives_a_reorganisation(
@@ -72,7 +73,7 @@ def test_a_channel_that_waited_long_for_its_opener_outlives_a_reorganisation(
     monkeypatch.setattr(openings, "FORGET_BLOCKS", 20)
     world = tale.begin()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, push_msat=500_000_000)
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, push_msat=500_000_000)
     step_until(world, lambda w: w.chain.mempool)
     held = dict(world.chain.mempool)
     world.chain.mempool.clear()
@@ -94,7 +95,7 @@ def test_a_channel_that_waited_long_for_its_opener_outlives_a_reorganisation(
     for role in ("chain", "peers"):
         world.start(alice, role)
         world._announce(alice, role)
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     _usable_and_paid(world, cid)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.driver import Gap
-from actors.testkit import diamond, stories, subsets
-from actors.testkit.world import World
+from actors.engine.driver import Gap
+from actors.testkit.node import sentences, subsets
+from actors.testkit.node.stories import diamond
+from actors.testkit.node.world import World
 from protocol.channel.items import Durable, Held, Unheld, Update
 from protocol.channel.state import check_successor
 from protocol.monitor.items import ChannelUsable
@@ -29,7 +30,7 @@ def _pair() -> tuple[World, str]:
 
 
 def _in_flight(world: World, cid: str) -> list[Update]:
-    row = stories.live(world.nodes["alice"], cid)
+    row = sentences.live(world.nodes["alice"], cid)
     return list(row.unacked) if row is not None else []
 
 
@@ -38,7 +39,7 @@ def test_M1_updates_in_flight_are_replayed_in_order(victim: str) -> None:
     """The monitor has not written them: nothing that follows has left."""
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    made = stories.invoice(bob, 1_000_000, "m1")
+    made = sentences.invoice(bob, 1_000_000, "m1")
     asked = world.ask(alice, "payments", "pay", bolt11=made["bolt11"])
     for _ in range(1_000):
         if _in_flight(world, cid):
@@ -50,7 +51,7 @@ def test_M1_updates_in_flight_are_replayed_in_order(victim: str) -> None:
 
     world.kill(alice, victim)
 
-    assert stories.answered(alice, asked)["status"] == "complete"
+    assert sentences.answered(alice, asked)["status"] == "complete"
     diamond.at_rest(world)
 
 
@@ -58,7 +59,7 @@ def test_M1_updates_in_flight_are_replayed_in_order(victim: str) -> None:
 def test_M2_and_M3_an_update_is_written_and_its_durability_not_heard(victim: str) -> None:
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    made = stories.invoice(bob, 1_000_000, "m2")
+    made = sentences.invoice(bob, 1_000_000, "m2")
     asked = world.ask(alice, "payments", "pay", bolt11=made["bolt11"])
     before = alice.row("monitors", f"core/{cid}").update_id
     for _ in range(1_000):
@@ -69,7 +70,7 @@ def test_M2_and_M3_an_update_is_written_and_its_durability_not_heard(victim: str
     world.kill(alice, victim)
     world.kill(alice, victim)  # M3: and again, before anything came of it
 
-    assert stories.answered(alice, asked)["status"] == "complete"
+    assert sentences.answered(alice, asked)["status"] == "complete"
     diamond.at_rest(world)
 
 
@@ -78,12 +79,12 @@ def test_M4_a_channel_takes_the_state_of_its_monitor_and_nothing_is_closed() -> 
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     for number in range(3):
-        stories.pay(alice, bob, 1_000_000, f"m4 {number}")
+        sentences.pay(alice, bob, 1_000_000, f"m4 {number}")
         world.kill(alice, "peers")
-        stories.until(world, lambda: stories.live(alice, cid), "the channel lives again")
+        sentences.until(world, lambda: sentences.live(alice, cid), "the channel lives again")
         core = alice.row("monitors", f"core/{cid}")
-        assert stories.live(alice, cid).channel.core.our_number == core.our_number
-    stories.pay(alice, bob, 1_000_000, "m4 at last")
+        assert sentences.live(alice, cid).channel.core.our_number == core.our_number
+    sentences.pay(alice, bob, 1_000_000, "m4 at last")
     diamond.at_rest(world)
 
 
@@ -107,7 +108,7 @@ def test_M6_a_lost_or_older_monitor_is_refused() -> None:
     world, _ = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     old = alice.disks["monitors"].copy()
-    stories.pay(alice, bob, 1_000_000, "newer")
+    sentences.pay(alice, bob, 1_000_000, "newer")
     old.mirror = alice.disks["monitors"].mirror
 
     with pytest.raises(Stale):
@@ -192,12 +193,12 @@ def test_R1_and_R2_a_restart_in_every_step_of_a_restart_converges() -> None:
 def test_R3_a_replay_that_is_written_twice_has_no_second_effect() -> None:
     run = Claiming()
     run.claimed()
-    paid = stories.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0)
+    paid = sentences.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0)
     for _ in range(3):
         run.world.kill(run.bob, "payments")
         run.world.advance(1)
     assert diamond.balance_msat(run.bob) == run.amount
-    assert stories.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0) == paid
+    assert sentences.ask(run.bob, "payments", "waitanyinvoice", lastpay_index=0) == paid
 
 
 def test_R4_an_earlier_incarnation_writes_no_more() -> None:
@@ -219,7 +220,7 @@ def test_R5_and_R10_what_was_said_before_is_dropped_by_its_number() -> None:
     payments.hear("monitors", payments._marks["monitors"], usable)
     assert alice.row("payments", f"channel/{cid}").peer == bob.id
 
-    stories.pay(alice, bob, 1_000_000, "after it")
+    sentences.pay(alice, bob, 1_000_000, "after it")
     with pytest.raises(Gap):
         payments.hear("monitors", payments._marks["monitors"] + 2, usable)
 
@@ -292,11 +293,11 @@ def test_ldk_4854_two_htlcs_of_one_hash_and_amount_are_told_apart() -> None:
     """Both halves are equal: each is settled by its own number."""
     world, cid = _pair()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    made = stories.invoice(bob, 40_000_000, "twins")
+    made = sentences.invoice(bob, 40_000_000, "twins")
     for number in (1, 2):
-        stories.send_part(alice, bob, made, 20_000_000, number)
-    stories.until(world, lambda: bob.rows("payments", "invoice")["invoice/twins"].status == "paid",
-                  "both are claimed")  # fmt: skip
+        sentences.send_part(alice, bob, made, 20_000_000, number)
+    invoice = lambda: bob.rows("payments", "invoice")["invoice/twins"]  # noqa: E731
+    sentences.until(world, lambda: invoice().status == "paid", "both are claimed")
     diamond.at_rest(world)
     assert diamond.balance_msat(bob) == 40_000_000
     assert alice.row("monitors", f"core/{cid}").our_next_htlc == 2

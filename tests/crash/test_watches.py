@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from actors.table import Table
-from actors.testkit import World, stories, tale
-from actors.testkit.node import Node
-from actors.testkit.points import on_wire, step_until
+from actors.engine.table import Table
+from actors.testkit.node import Node, World, sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.wires import on_wire
+from actors.testkit.points import step_until
 from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
 from protocol.chain.items import Unwatch, WatchSpend, WatchTx
@@ -45,11 +46,11 @@ def _standing() -> tuple[World, Node, Node, str]:
     world = tale.begin()
     tale.open_it(world)
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    made = stories.ask(
+    made = sentences.ask(
         bob, "payments", "holdinvoice", label="h", amount_msat=50_000_000, description="h"
     )
     world.ask(alice, "payments", "pay", bolt11=made["bolt11"])
-    stories.until(world, lambda: bob.rows("payments", "set"), "bob holds it")
+    sentences.until(world, lambda: bob.rows("payments", "set"), "bob holds it")
     return world, alice, bob, tale.the_channel(world)
 
 
@@ -59,7 +60,7 @@ def _funded_by_the_spend(world: World, alice: Node, bob: Node, closed: bytes, vo
     (htlc,) = bob.rows("monitors", "htlc").values()
     while world.chain.height <= htlc.cltv_expiry:
         world.mine()
-    stories.connect(alice, bob)
+    sentences.connect(alice, bob)
     created = attacks._fake(world, "alice", "bob", 3)
     (negotiation,) = bob.rows("funding", "~nego").values()
     ours = opening.our_party(Policy(), attacks.ATTACKER, 100_000)
@@ -120,5 +121,5 @@ def test_every_start_tells_again_what_is_to_be_watched() -> None:
     enforcing.publish(alice, cid)
     world.settle()
     world.start_again(bob, "chain")
-    stories.until(world, lambda: bob.row("monitors", f"watch/{cid}").ended, "bob has seen it")
+    sentences.until(world, lambda: bob.row("monitors", f"watch/{cid}").ended, "bob has seen it")
     assert bob.row("monitors", f"watch/{cid}").ended == "unilateral"

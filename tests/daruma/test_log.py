@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors import lives
-from actors.logbook import MAX_LINE, Logbook, line
+from actors.engine import lives
+from actors.engine.logbook import MAX_LINE, Logbook, line
 from daruma.config import load
 from daruma.show import Show
 

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from actors.hardened import die_with_parent
+from actors.engine.hardened import die_with_parent
 from daruma.playground import ForeignChain, ended, free_port, until
 
 HERE = Path(__file__).parent

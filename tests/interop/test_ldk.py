@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.tree import TREE
+from actors.tree import NODE
 from daruma import demo
 from daruma.playground import NodeProcess, until
 from tests.interop.foreign import PASSWORD, USER, Ldk, RegtestBitcoind
 from tests.interop.pair import ANCHORS, CAPACITY_SAT, Pair
 
-ACTORS = tuple(child.name for child in TREE)
+ACTORS = NODE.names
 
 
 def opened(pair: Pair, *, by_daruma: bool = False) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.testkit.hooks import crashing
 from daruma.playground import NodeProcess, until
 from tests.interop.foreign import Ldk, RegtestBitcoind
 from tests.interop.pair import CAPACITY_SAT, Pair
@@ -66,7 +67,7 @@ def test_it_is_announced_wherever_daruma_is_killed(
     pair.may_be_killed = True
     pair.fund_daruma()
     pair.daruma.kill()
-    pair.daruma.start(environment={"DARUMA_CRASH": f"{stage}:node"})
+    pair.daruma.start(environment=crashing(f"{stage}:node"))
     with _kept(pair):
         _until_broadcast(pair, by_daruma=by_daruma)
         for _ in range(6):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.driver import Switches
-from actors.testkit import diamond, stories
-from actors.testkit.world import World
+from actors.engine.driver import Switches
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import diamond
+from actors.testkit.node.world import World
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
 
 
@@ -19,11 +20,11 @@ class Claiming:
     ) -> None:
         self.world = diamond.claim_world(count, switches)
         self.alice, self.bob = self.world.nodes["alice"], self.world.nodes["bob"]
-        self.cids = [view.id for view in stories.channels(self.bob) if view.ended is None]
+        self.cids = [view.id for view in sentences.channels(self.bob) if view.ended is None]
         self.keepers = [self.bob.keeper(cid) for cid in self.cids]
         self.amount = (count - 1) * diamond.CAPACITY_SAT * 1000 + 100_000_000
         method = "holdinvoice" if held else "invoice"
-        self.invoice = stories.ask(
+        self.invoice = sentences.ask(
             self.bob,
             "payments",
             method,
@@ -55,7 +56,7 @@ class Claiming:
         return [row for key, row in found if key.startswith(f"htlc/{cid}/theirs/")]
 
     def live(self, cid: str) -> Any:
-        return stories.live(self.bob, cid)
+        return sentences.live(self.bob, cid)
 
     def status(self) -> str:
         (row,) = self.bob.rows("payments", "invoice").values()
@@ -75,8 +76,8 @@ class Claiming:
     def all_held(self) -> None:
         """The set is whole, and waits for the user."""
         key = f"set/{self.hash}"
-        stories.until(self.world, lambda: self.bob.row("payments", key), "parts are there")
-        stories.until(self.world, lambda: self.bob.row("payments", key).whole, "all are")
+        sentences.until(self.world, lambda: self.bob.row("payments", key), "parts are there")
+        sentences.until(self.world, lambda: self.bob.row("payments", key).whole, "all are")
         self.world.settle()
 
     def without(self, cid: str) -> None:
@@ -88,13 +89,13 @@ class Claiming:
 
     def claimed(self) -> None:
         """All parts, once, and nothing is left over."""
-        stories.until(
+        sentences.until(
             self.world,
             lambda: self.question in self.alice.answers,
             "the payment is answered",
         )
         assert self.alice.answers[self.question].code is None
-        stories.until(self.world, lambda: self.status() == "paid", "the invoice is paid")
+        sentences.until(self.world, lambda: self.status() == "paid", "the invoice is paid")
         diamond.at_rest(self.world)
         assert diamond.balance_msat(self.bob) == self.amount
         (row,) = self.bob.rows("payments", "invoice").values()
@@ -111,12 +112,12 @@ class Relaying:
     def __init__(self, *, held: bool = False) -> None:
         self.world = diamond.line_world()
         self.alice, self.bob, self.carol = (self.world.nodes[n] for n in ("alice", "bob", "carol"))
-        self.u = next(v.id for v in stories.channels(self.bob) if v.setup.peer == self.alice.id)
-        self.d = next(v.id for v in stories.channels(self.bob) if v.setup.peer == self.carol.id)
+        self.u = next(v.id for v in sentences.channels(self.bob) if v.setup.peer == self.alice.id)
+        self.d = next(v.id for v in sentences.channels(self.bob) if v.setup.peer == self.carol.id)
         self.before = diamond.balance_msat(self.bob)
         asked = {"label": "x", "amount_msat": self.amount, "description": "x"}
         method = "holdinvoice" if held else "invoice"
-        self.invoice = stories.ask(self.carol, "payments", method, **asked)
+        self.invoice = sentences.ask(self.carol, "payments", method, **asked)
         self.hash = self.invoice["payment_hash"]
         self.question = self.world.ask(self.alice, "payments", "pay", bolt11=self.invoice["bolt11"])
 
@@ -141,7 +142,7 @@ class Relaying:
         )
 
     def live(self, cid: str) -> Any:
-        return stories.live(self.bob, cid)
+        return sentences.live(self.bob, cid)
 
     step_until = Claiming.step_until
     without, again = Claiming.without, Claiming.again
@@ -149,16 +150,16 @@ class Relaying:
     def settle(self) -> None:
         """carol says yes to what she held."""
         self.wait_for_carol()
-        stories.ask(self.carol, "payments", "holdinvoicesettle", payment_hash=self.hash)
+        sentences.ask(self.carol, "payments", "holdinvoicesettle", payment_hash=self.hash)
 
     def wait_for_carol(self) -> None:
         key = f"set/{self.hash}"
-        stories.until(self.world, lambda: self.carol.row("payments", key), "it is there")
+        sentences.until(self.world, lambda: self.carol.row("payments", key), "it is there")
 
     def paid(self) -> None:
         """Once, with the fee, and nothing is left over."""
         answers = self.alice.answers
-        stories.until(self.world, lambda: self.question in answers, "the payment is answered")
+        sentences.until(self.world, lambda: self.question in answers, "the payment is answered")
         assert answers[self.question].code is None, answers[self.question].text
         diamond.at_rest(self.world)
         assert diamond.balance_msat(self.carol) == self.amount

@@ -7,10 +7,9 @@ from typing import Any
 
 import pbk
 
-from actors.testkit import stories
 from actors.testkit.explore import Story
-from actors.testkit.node import Node
-from actors.testkit.world import World
+from actors.testkit.node import Node, sentences
+from actors.testkit.node.world import World
 from protocol.bitcoin.transaction import SIGHASH_ALL, Transaction, parse_block, serialize, sighash
 from protocol.channel import commitments, transactions
 from protocol.channel.state import Channel
@@ -115,11 +114,11 @@ def story(*, upstream: bool) -> Story:
 
     def settle(world: World) -> None:
         payee = world.nodes["carol" if upstream else "bob"]
-        stories.until(world, lambda: _is_settled(payee), "the payee says yes")
+        sentences.until(world, lambda: _is_settled(payee), "the payee says yes")
 
     def end(world: World) -> None:
         _answered(world)
-        stories.until(world, lambda: not _htlcs(world) or world.mine(1), "all HTLCs have ended")
+        sentences.until(world, lambda: not _htlcs(world) or world.mine(1), "all HTLCs have ended")
 
     def check(world: World) -> None:
         (payment,) = world.nodes["alice"].rows("payments", "payment").values()
@@ -146,9 +145,9 @@ def _is_settled(payee: Any) -> bool:
     (row,) = payee.rows("payments", "invoice").values()
     if row.status == "paid":
         return True
-    with suppress(stories.Refused):
+    with suppress(sentences.Refused):
         digest = row.payment_hash.hex()
-        stories.ask(payee, "payments", "holdinvoicesettle", payment_hash=digest)
+        sentences.ask(payee, "payments", "holdinvoicesettle", payment_hash=digest)
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.table import Table
+from actors.engine.table import Table
 from protocol.bitcoin import script
 from protocol.chain.items import Found, Output, Tip
 from protocol.channel import scripts

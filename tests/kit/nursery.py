@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from actors.hardened import die_with_parent
+from actors.engine.hardened import die_with_parent
 from daruma.playground import spawn as FRESH
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -148,9 +148,10 @@ def at_work() -> Iterator[None]:
 
 def _import_all() -> None:
     import daruma.embedded.server  # noqa: F401
-    from actors.supervisor import _import_before_the_forks
+    from actors.engine.supervisor import import_before_the_forks
+    from actors.tree import NODE
 
-    _import_before_the_forks()
+    import_before_the_forks(NODE)
 
 
 def _be_born(asked: dict[str, Any], stdout: int) -> None:

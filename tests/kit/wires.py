@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.testkit.world import World
+from actors.testkit.node.world import World
 from protocol.wire.message import Message
 
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from rocksdict import AccessType, Options, Rdict
 
-from actors.shards import keeper, members
-from actors.table import Table
-from actors.tree import MONITORS
-from actors.vocabulary import SCHEMAS
+from actors.engine.table import Table
+from actors.tree import NODE
 from daruma import seed
 from protocol.bitcoin.transaction import serialize
 from protocol.channel.state import Channel
@@ -22,11 +20,11 @@ from protocol.monitor import truth
 from tests.kit import enforcing
 from tests.processes.network import CAPACITY_SAT, Network
 
-MONITOR_NAMES = members("monitors", MONITORS)
+MONITOR_NAMES = NODE.members("monitors")
 
 
 def keeper_of(cid: str) -> str:
-    return keeper(MONITOR_NAMES, bytes.fromhex(cid))
+    return NODE.keeper("monitors", bytes.fromhex(cid))
 
 
 class Asked:
@@ -82,7 +80,7 @@ def stored(run: Network, name: str, cid: str) -> Channel:
         for raw, value in rows.items():
             key = bytes(raw)[2:].decode("ascii", "replace")
             if bytes(raw).startswith(b"r/") and f"/{cid}" in key:
-                table.set(*SCHEMAS["monitors"].read(key, bytes(value)))
+                table.set(*NODE.keeps["monitors"].read(key, bytes(value)))
     finally:
         rows.close()
     channel = truth.channel(Step(table), bytes.fromhex(cid))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.testkit.hooks import BLOCKING
 from tests.kit import nursery
 from tests.processes.network import NAMES, Network
 from tests.processes.scenario import Run, prepare
@@ -51,7 +52,7 @@ def four(prepared_four: tuple[Path, int]) -> Iterator[Network]:
     """alice, bob, carol and dave with coins, and disks that can be blocked."""
     network = Network(*prepared_four)
     try:
-        network.start({name: {"DARUMA_BLOCK": "1"} for name in NAMES})
+        network.start({name: BLOCKING for name in NAMES})
         yield network
     finally:
         network.stop()

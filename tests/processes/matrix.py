@@ -22,8 +22,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from actors.shards import group_of
-from actors.tree import TREE
+from actors.engine.groups import group_of
+from actors.testkit.hooks import crashing
+from actors.tree import NODE
 from storage.mirror import read_mark
 from tests.kit import nursery
 from tests.processes.openings import Opening
@@ -55,10 +56,10 @@ def count_commits(story: str, prepared: Path, coins: int) -> dict[tuple[str, str
 def _counted(durable: tuple[str, ...], folder: Path) -> dict[str, int]:
     """Of a group all its members together, as DARUMA_CRASH counts them."""
     counts = dict.fromkeys(durable, 0)
-    for child in TREE:
-        now = read_mark(str(folder / "regtest" / "marks" / f"{child.name}.mark"))
-        if now is not None and group_of(child.name) in counts:
-            counts[group_of(child.name)] += now.commits
+    for name in NODE.names:
+        now = read_mark(str(folder / "regtest" / "marks" / f"{name}.mark"))
+        if now is not None and group_of(name) in counts:
+            counts[group_of(name)] += now.commits
     return counts
 
 
@@ -80,9 +81,9 @@ def kill_at(story: str, prepared: str, coins: int, point: Point) -> str:
     name, role, number, when, again = point
     run = STORIES[story](Path(prepared), coins)
     try:
-        wish = {"DARUMA_CRASH": f"{role}:{number}:{when}:node"}
+        wish = crashing(f"{role}:{number}:{when}:node")
         if again:
-            run.again[name] = {"DARUMA_CRASH": f"{role}:{again}:{when}:node"}
+            run.again[name] = crashing(f"{role}:{again}:{when}:node")
         run.start({name: wish})
         run.tell()
         run.check()

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actors.shards import keeper, members
-from actors.tree import MONITORS, TREE
+from actors.tree import NODE
 from daruma.client import NotRunning, RpcError
 from daruma.playground import NodeProcess
 from tests.processes.scenario import Run
@@ -82,9 +81,9 @@ class Network(Run):
     def two_monitors(self, one: str, two: str) -> list[str]:
         """Two channels of a pair, each kept by another monitor at both ends."""
         kept: dict[str, str] = {}
-        while len(kept) < MONITORS:
+        while len(kept) < len(NODE.members("monitors")):
             (cid,) = self.link((one, two))
-            name = keeper(members("monitors", MONITORS), bytes.fromhex(cid))
+            name = NODE.keeper("monitors", bytes.fromhex(cid))
             if name in kept:
                 self.nodes[one].client.call("close", {"id": cid}, timeout=30)
                 self.until(lambda c=cid: self._is_closed((one, two), c), "closed")
@@ -171,7 +170,7 @@ class Killer:
         while not self._over.wait(self.seconds):
             node = self._somebody()
             with contextlib.suppress(AssertionError, NotRunning, OSError):
-                node.kill_actor(self.random.choice(TREE).name)
+                node.kill_actor(self.random.choice(NODE.names))
                 self.kills += 1
 
     def _somebody(self) -> NodeProcess:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rocksdict import AccessType, Options, Rdict
 
-from actors.vocabulary import SCHEMAS
+from actors.tree import NODE
 from daruma.client import NotRunning, RpcError
 from daruma.playground import ChainNode, NodeProcess, alive, until
 from protocol.bitcoin.transaction import parse_block
@@ -60,7 +60,7 @@ def _wallet_height(node: NodeProcess) -> int:
         data = rows.get(b"r/position")
     finally:
         rows.close()
-    return -1 if data is None else int(SCHEMAS["wallet"].decode("position", bytes(data)).height)
+    return -1 if data is None else int(NODE.keeps["wallet"].decode("position", bytes(data)).height)
 
 
 class Run:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from actors.descriptors import WANTED
+from actors.ports.descriptors import WANTED
 from daruma import seed
 from daruma.client import Client
 from daruma.config import ConfigError, load

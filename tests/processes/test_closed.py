@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from actors.testkit.hooks import crashing
 from daruma.client import NotRunning, RpcError
 from protocol.wire.commitment import CommitmentSigned, UpdateAddHtlc
 from protocol.wire.opening import ChannelReady, FundingCreated
@@ -239,7 +240,7 @@ def test_row_13_a5_a_second_payment_of_the_same_hash_is_not_claimed(four: Networ
 def test_row_13_a6_the_event_is_not_lost_with_the_claim(four: Network, when: str) -> None:
     """A2, A6: bob dies at the write that ends the claim; the event comes, once."""
     paying, cids, payment_hash = claim_that_one_disk_holds_up(four)
-    four.again["bob"] = {"DARUMA_CRASH": f"payments:1:{when}:node"}
+    four.again["bob"] = crashing(f"payments:1:{when}:node")
     restarts = four.restarts
     four.nodes["bob"].kill()
     four.unblock("bob", keeper_of(cids[1]))
@@ -277,7 +278,7 @@ def test_row_15_a_claim_is_whole_at_each_of_its_writes(
     lookup = lambda: bob.client.call("holdinvoicelookup", payment)["state"]  # noqa: E731
     four.until(lambda: lookup() == "accepted", "all parts are there")
     when = "before" if number % 2 else "after"
-    four.again["bob"] = {"DARUMA_CRASH": f"{actor}:{number}:{when}:node"}
+    four.again["bob"] = crashing(f"{actor}:{number}:{when}:node")
     restarts = four.restarts
     bob.kill()
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from actors.tree import TREE
+from actors.tree import NODE
 from daruma.playground import until
 from tests.conftest import Covered
 from tests.processes.matrix import kill_at, kill_some
 from tests.processes.scenario import Run
 
-LEAVES = tuple(child.name for child in TREE)
+LEAVES = NODE.names
 
 
 @pytest.mark.parametrize(

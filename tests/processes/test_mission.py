@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rocksdict import Options, Rdict
 
+from actors.testkit.hooks import crashing
 from daruma.playground import NodeProcess, until
 from protocol.wire.commitment import ChannelReestablish
 from protocol.wire.opening import ChannelReady
@@ -82,7 +83,7 @@ def test_row_2_an_interrupted_negotiation_leaves_nothing_harmful(
 ) -> None:
     """No transaction, coins free again, and a second opening works."""
     name, actor, number, when = point
-    run.start({name: {"DARUMA_CRASH": f"{actor}:{number}:{when}:node"}})
+    run.start({name: crashing(f"{actor}:{number}:{when}:node")})
     with contextlib.suppress(Exception):
         run.alice.client.connect(f"{run.bob.id}@127.0.0.1:{run.bob.port}")
         run.alice.client.call("fundchannel", run.wish(), timeout=10)
@@ -104,7 +105,7 @@ def test_row_3_every_transition_after_the_broadcast_resumes(
     run: Opening, name: str, number: int, when: str
 ) -> None:
     """A part: `python -m tests.processes.matrix opening` is all of it."""
-    run.start({name: {"DARUMA_CRASH": f"funding:{number}:{when}:node"}})
+    run.start({name: crashing(f"funding:{number}:{when}:node")})
     run.tell()
     run.check()
     assert run.restarts == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.table import Table
+from actors.engine.table import Table
 from protocol.api import machine as api
 from protocol.api import params as p
 from protocol.api import reading
@@ -15,7 +15,6 @@ from protocol.api.commands import BY_NAME
 from protocol.api.machine import HungUp, Reply, Request
 from protocol.errors import Refusal
 from protocol.machine import DEFECT, Abandoned, Answer, Ask, Do, Log, Moment, Say, Step
-from protocol.payments.rows import Earned
 
 NODE = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NOW = Moment(unix_seconds=0.0, entropy=bytes(32))
@@ -159,7 +158,7 @@ def test_no_parameter_ends_the_reader(command: str) -> None:
 def test_a_defect_in_a_reply_costs_that_request() -> None:
     bench = Bench()
     bench.request("getinfo")
-    bench.answer(monitors=[{}], peers=[], chain={})  # rows without what the shape needs
+    bench.answer(monitors=[{}], peers=[], chain={}, payments={})  # rows without what the shape needs
     bench.request("help", {"command": "stop"})
 
     assert [reply.code for reply in bench.replies] == [DEFECT, None]
@@ -211,9 +210,9 @@ def test_a_filter_that_is_none_is_refused(wanted: Any) -> None:
 
 def test_what_relaying_has_brought_in_is_shown() -> None:
     bench = Bench()
-    bench.hear("payments", Earned(fees_collected_msat=1234))
     bench.request("getinfo")
-    bench.answer(monitors=[], peers=[], chain={"blockheight": 5})
+    paid = {"fees_collected_msat": 1234}
+    bench.answer(monitors=[], peers=[], chain={"blockheight": 5}, payments=paid)
 
     assert bench.replies[0].result["fees_collected_msat"] == 1234
 

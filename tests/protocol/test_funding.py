@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.table import Table
+from actors.engine.table import Table
 from protocol import opening
 from protocol.chain.items import Tip
 from protocol.crypto.keys import ChannelSecrets

@@ -57,7 +57,7 @@ def test_an_opener_survives_chewed_messages(seed: int) -> None:
         bench = Bench()
         bench.hear(Tip(height=100, hash=bytes(32), feerate_per_kw=1000))
         wanted = {"id": _peer(1).hex(), "amount_sat": 100_000}
-        bench.hear(Ask(id="a", method="fundchannel", params={"destinations": [wanted]}))
+        bench.hear(Ask(id="api/a", method="fundchannel", params={"destinations": [wanted]}))
         (group,) = bench.rows.shown("~group").values()
         said = bench.hear(There(peer=_peer(1), purpose=group.purpose, place=0, features=OUR_INIT))
         asked = registry.decode(said[0].message)

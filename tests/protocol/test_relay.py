@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.table import Table
+from actors.engine.table import Table
 from protocol.channel.items import Settle
 from protocol.crypto import sphinx
 from protocol.machine import Moment, Step, Tell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.table import Table
+from actors.engine.table import Table
 from protocol.gossip.announce import Policy
 from protocol.gossip.items import ChannelGone, ChannelIs, News, NodeIs, PolicyIs, Since, UpToDate
 from protocol.machine import Answer, Ask, Moment, Say, Step, Wake
@@ -39,7 +39,7 @@ class Bench:
 
     def route(self, target: str, **params: Any) -> Answer:
         asked = {"id": NODES[target].hex(), "amount_msat": 1000, "riskfactor": 10, **params}
-        (answer,) = self.hear(Ask(id="1", method="getroute", params=asked), "api")
+        (answer,) = self.hear(Ask(id="api/1", method="getroute", params=asked), "api")
         assert isinstance(answer, Answer)
         return answer
 
@@ -200,7 +200,7 @@ def test_getroutes_says_what_each_hop_gets_as_core_lightning_does() -> None:
     }  # fmt: skip
 
     def routes(**more: Any) -> Answer:
-        question = Ask(id="1", method="getroutes", params={**asked, **more})
+        question = Ask(id="api/1", method="getroutes", params={**asked, **more})
         (answer,) = bench.hear(question, "api")
         assert isinstance(answer, Answer)
         return answer

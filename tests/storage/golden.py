@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from actors import vocabulary
-from actors.shards import group_of
-from actors.testkit import diamond, parts, public, tale
-from actors.testkit.world import World
+from actors.engine.groups import group_of
+from actors.testkit.node.stories import diamond, parts, public, tale
+from actors.testkit.node.world import World
+from actors.tree import NODE
 from tests.kit import enforcing
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
@@ -26,7 +26,7 @@ def kinds() -> list[tuple[str, str, int]]:
     """(actor, row kind, current version) of everything that is stored."""
     return [
         (actor, name, schema.version)
-        for actor, registry in vocabulary.SCHEMAS.items()
+        for actor, registry in NODE.keeps.items()
         for name, schema in registry
     ]
 
@@ -94,7 +94,7 @@ def make() -> None:
         if target.exists() or data is None:
             continue
         target.write_bytes(data)
-        value = vocabulary.SCHEMAS[actor].decode(kind, data)
+        value = NODE.keeps[actor].decode(kind, data)
         target.with_suffix(".json").write_text(json.dumps(plain(value), indent=1) + "\n")
         print("made", target.name)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from actors import vocabulary
+from actors.tree import NODE
 from storage.errors import TooOld
 from tests.storage import golden
 
@@ -31,7 +31,7 @@ def test_a_record_of_an_earlier_development_version_is_refused(stem: str) -> Non
     data = (golden.FOLDER / f"{stem}.bin").read_bytes()
 
     with pytest.raises(TooOld, match="no longer reads"):
-        vocabulary.SCHEMAS[actor].decode(kind, data)
+        NODE.keeps[actor].decode(kind, data)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -39,7 +39,7 @@ def test_a_golden_record_reads_as_it_did(file) -> None:  # type: ignore[no-untyp
     """If this fails after a change of a record: give it a new version and an upgrade."""
     actor, kind, _ = file.stem.split("-")
 
-    value = vocabulary.SCHEMAS[actor].decode(kind, file.read_bytes())
+    value = NODE.keeps[actor].decode(kind, file.read_bytes())
 
     expected = json.loads(file.with_suffix(".json").read_text())
     actual = golden.plain(value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors import links, vocabulary
-from actors.table import Table
+from actors.engine import links
+from actors.engine.table import Table
+from actors.tree import NODE
 from protocol.channel import commitments, limits, machine, room
 from protocol.channel.items import Born, Offer, Settle, Update
 from protocol.channel.operation import MAX_REASON
@@ -78,7 +79,7 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
     assert len(kept) == 483
     assert sum(len(one.failure) for one in kept) == 0, "it stands in the HTLC"
     assert sum(len(htlc.failure or b"") for htlc in bob.disk.htlcs.values()) == 483 * MAX_REASON
-    born = vocabulary.encode(Born(channel=bob.disk, settles=kept))
+    born = NODE.encode(Born(channel=bob.disk, settles=kept))
     assert len(born) < links.MAX_FRAME // 16
 
 

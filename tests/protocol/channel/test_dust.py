@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.testkit import World, diamond, stories
+from actors.testkit.node import World, sentences
+from actors.testkit.node.stories import diamond
 from protocol.channel import limits, machine
 from protocol.wire.commitment import UpdateAddHtlc
 from tests.kit.pair import Pair
@@ -46,11 +47,11 @@ def test_what_is_too_much_is_failed_and_not_claimed(monkeypatch: pytest.MonkeyPa
     world = World()
     alice, bob = world.node("alice"), world.node("bob")
     diamond.linked(world, [("alice", "bob")])
-    made = stories.invoice(bob, 200_000, "small")
+    made = sentences.invoice(bob, 200_000, "small")
     monkeypatch.setattr(limits, "overflows_dust", lambda *_: True)
 
-    with pytest.raises(stories.Refused, match="temporary_channel_failure"):
-        stories.ask(alice, "payments", "pay", bolt11=made["bolt11"])
+    with pytest.raises(sentences.Refused, match="temporary_channel_failure"):
+        sentences.ask(alice, "payments", "pay", bolt11=made["bolt11"])
 
     (row,) = bob.rows("payments", "invoice").values()
     assert row.status == "unpaid"

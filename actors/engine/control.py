@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.hardened import Note
+from actors.engine.hardened import Note
 
 
 @dataclass(frozen=True, repr=False)
-class Settings(Note):
-    """Where a node lives, and what every leaf needs of it. `seed` never leaves the machine.
+class Life(Note):
+    """What every leaf needs. `system`: "module:NAME" of the declaration. `settings`: what the
+    machines and ports are made with; whatever can be pickled, for it never leaves the machine.
     `rebuild`: actors whose missing store is made anew from what the others have."""
 
+    system: str
     folder: str
-    network: str
-    host: str
-    port: int
-    alias: str
-    zeroconf_peers: tuple[str, ...]
-    announced: tuple[tuple[str, str, int], ...]
-    rpc: dict[str, Any]
-    seed: bytes
-    first_pid: int
+    settings: Any = None
     rebuild: tuple[str, ...] = ()
 
 
@@ -31,7 +25,7 @@ class Start(Note):
     """The first note of a leaf: who it is."""
 
     name: str
-    settings: Settings
+    life: Life
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +74,7 @@ class Pong(Note):
 class Boot(Note):
     """To the supervisor, from the first process."""
 
-    settings: Settings
+    life: Life
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,11 +5,12 @@ The sender's parts are offered by hand. What may not happen: a part that is said
 
 from __future__ import annotations
 
-from actors import vocabulary
-from actors.driver import Switches
-from actors.testkit import stories, tale
+from actors.engine.driver import Switches
 from actors.testkit.explore import Sentence, Story
-from actors.testkit.world import World
+from actors.testkit.node import sentences
+from actors.testkit.node.stories import tale
+from actors.testkit.node.world import World
+from actors.tree import NODE
 from protocol.channel.items import Offer
 from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
@@ -24,7 +25,7 @@ NO_PAYMENT = bytes(32).hex()  # payments knows nothing of what is offered by han
 def _invoice(world: World) -> None:
     bob = world.nodes["bob"]
     if bob.row("payments", "invoice/in parts") is None:
-        stories.ask_once(
+        sentences.ask_once(
             bob,
             "payments",
             "invoice in parts",
@@ -43,7 +44,7 @@ def _part(number: int) -> Sentence:
         cid = tale.the_channel(world)
         if alice.row("monitors", f"core/{cid}").our_next_htlc < number:
             _offer(world, cid, number)
-        stories.until(world, lambda: _arrived(world, cid, number), f"part {number} is there")
+        sentences.until(world, lambda: _arrived(world, cid, number), f"part {number} is there")
         assert bob.row("monitors", f"core/{cid}").their_next_htlc >= number
 
     return say
@@ -75,7 +76,7 @@ def _offer(world: World, cid: str, number: int) -> None:
     )
     if not _offered(world, cid, offer.origin):
         link = (alice.name, "api", "monitors")
-        world.post(link, ("item", 0, vocabulary.encode(offer)))
+        world.post(link, ("item", 0, NODE.encode(offer)))
 
 
 def _offered(world: World, cid: str, origin: str) -> bool:
@@ -101,10 +102,10 @@ def _check(world: World) -> None:
     """Paid once, in full, by two parts; nothing is left over."""
     bob = world.nodes["bob"]
     cid = tale.the_channel(world)
-    stories.until(
+    sentences.until(
         world, lambda: bob.row("payments", "invoice/in parts").status == "paid", "it is paid"
     )
-    stories.until(
+    sentences.until(
         world,
         lambda: (
             not bob.rows("monitors", "htlc") and not world.nodes["alice"].rows("monitors", "htlc")

@@ -19,10 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors import vocabulary
-from actors.keeps import Keeps
-from actors.shards import Groups, group_of, receivers
-from actors.table import Table
+from actors.engine.groups import group_of
+from actors.engine.system import System
+from actors.engine.table import Table
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
@@ -38,6 +37,7 @@ from protocol.machine import (
     Step,
     Tell,
     Wake,
+    asker,
 )
 from protocol.segment import AnySegment, Key
 from storage.store import Store
@@ -81,22 +81,21 @@ class Driver:
         self,
         machine: Machine,
         store: Store | None,
-        keeps: Keeps,
+        system: System,
         host: Host,
         *,
         switches: Switches | None = None,
         on_commit: Callable[[str], None] | None = None,
-        groups: Groups | None = None,
     ) -> None:
         self.machine = machine
         self.name = machine.name
         self.store = store
-        self.keeps = keeps
+        self.system = system
+        self.keeps = system.keeps[group_of(machine.name)]
         self.host = host
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
-        self.groups = groups or {}
-        self.rows = Table(self._fetch, keeps.segments)
+        self.rows = Table(self._fetch, self.keeps.segments)
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
@@ -143,7 +142,7 @@ class Driver:
             self.rows.set(*self.keeps.read(rest.decode(), value))
         elif kind == _OUT:
             to, number = rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
-            self.outbox.setdefault(to, {})[number] = vocabulary.OUTBOX.decode(value, key.hex())
+            self.outbox.setdefault(to, {})[number] = self.system.outbox.decode(value, key.hex())
         elif kind == _IN:
             self._marks[rest.decode()] = int.from_bytes(value, "big")
         elif kind == _SEQ:
@@ -274,9 +273,11 @@ class Driver:
         """One for each receiver; with the bytes of what is told."""
         if isinstance(effect, (Do, Wake)):
             return [(effect, b"")]
-        vocabulary.check(effect.to, effect.item)
-        names = receivers(self.groups, effect.to, effect.item)
-        data = vocabulary.OUTBOX.encode(effect.item) if isinstance(effect, Tell) else b""
+        self.system.check(effect.to, effect.item)
+        if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
+            raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
+        names = self.system.receivers(effect.to, effect.item)
+        data = self.system.outbox.encode(effect.item) if isinstance(effect, Tell) else b""
         return [(effect if name == effect.to else effect.but(to=name), data) for name in names]
 
     def _number(self, effect: Tell, data: bytes) -> int:
@@ -350,7 +351,7 @@ class Driver:
     # ---- a message that keeps ending its actor ----
 
     def _digest(self, sender: str, item: Any) -> str:
-        return hashlib.sha256(sender.encode() + vocabulary.encode(item)).hexdigest()[:32]
+        return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
 
     def _suspect(self, sender: str, item: Any) -> None:
         """Counted on disk before the actor ends, in a commit of its own."""

@@ -17,31 +17,34 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
 
-from actors.hardened import SafeActor
-from actors.leaf import Leaf
-from actors.lives import cause_of_death
-from actors.logbook import Logbook
-from actors.notes import (
+from actors.engine.control import (
     AskStatus,
     Boot,
     Directory,
+    Life,
     Ping,
     Pong,
     Refused,
-    Settings,
     Start,
     Started,
     Status,
 )
-from actors.shards import group_of
-from actors.tree import BACKOFF_SECONDS, HEARTBEAT_SECONDS, HUNG_SECONDS, TREE, Child
+from actors.engine.groups import group_of
+from actors.engine.hardened import SafeActor
+from actors.engine.leaf import Leaf
+from actors.engine.lives import cause_of_death
+from actors.engine.logbook import Logbook
+from actors.engine.system import Child, System, load
+
+BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+HEARTBEAT_SECONDS, HUNG_SECONDS = 1.0, 10.0
 
 
 class _Seat:
     """One child's place in the tree, whoever sits in it."""
 
-    def __init__(self, child: Child) -> None:
-        self.child = child
+    def __init__(self, name: str, child: Child) -> None:
+        self.name, self.child = name, child
         self.address: Any = None
         self.entry: Started | None = None
         self.started = False
@@ -55,10 +58,10 @@ class _Seat:
         self.hung = False
 
 
-def _import_before_the_forks() -> None:
+def import_before_the_forks(system: System) -> None:
     """What leaves need, once for all of them. An import opens nothing and starts no thread."""
     importlib.import_module("storage.rocks")
-    for child in TREE:
+    for child in system.children:
         if child.port:
             importlib.import_module(child.port.partition(":")[0])
 
@@ -75,8 +78,9 @@ def _lives(pid: int) -> bool:
 class Supervisor(SafeActor):
     def __init__(self) -> None:
         super().__init__()
-        self.settings: Settings | None = None
-        self.seats = {child.name: _Seat(child) for child in TREE}
+        self.life: Life | None = None
+        self.title = ""
+        self.seats: dict[str, _Seat] = {}
         self.fatal = ""
         self.ending = False
         self.beat = 0
@@ -85,10 +89,7 @@ class Supervisor(SafeActor):
     def hear(self, message: Any, sender: Any) -> None:
         match message:
             case Boot():
-                self.settings = message.settings
-                _import_before_the_forks()
-                self._start_next()
-                self._sleep(HEARTBEAT_SECONDS)
+                self._boot(message.life)
             case Started():
                 self._started(message)
             case Pong():
@@ -104,6 +105,14 @@ class Supervisor(SafeActor):
             case ActorExitRequest():
                 self.ending = True
 
+    def _boot(self, life: Life) -> None:
+        system: System = load(life.system)
+        self.life, self.title = life, system.title
+        self.seats = {name: _Seat(name, system.child(name)) for name in system.names}
+        import_before_the_forks(system)
+        self._start_next()
+        self._sleep(HEARTBEAT_SECONDS)
+
     def _sleep(self, seconds: float) -> None:
         self.wakeupAfter(timedelta(seconds=seconds))
 
@@ -118,13 +127,13 @@ class Supervisor(SafeActor):
                 return
 
     def _start(self, seat: _Seat) -> None:
-        assert self.settings is not None
+        assert self.life is not None
         seat.again_at = None
         seat.born_at = seat.heard_at = time.monotonic()
         seat.alive = 0
         seat.entry = None
         seat.address = self.createActor(Leaf)
-        self.send(seat.address, Start(seat.child.name, self.settings))
+        self.send(seat.address, Start(seat.name, self.life))
 
     def _started(self, entry: Started) -> None:
         seat = self.seats[entry.name]
@@ -177,7 +186,7 @@ class Supervisor(SafeActor):
         if self.fatal:
             return
         if len(seat.deaths) > seat.child.restarts:
-            self._give_up(f"the actor {seat.child.name} dies again and again: see its log")
+            self._give_up(f"the actor {seat.name} dies again and again: see its log")
             return
         if seat.started:
             seat.restarts += 1
@@ -189,25 +198,25 @@ class Supervisor(SafeActor):
             self._start(seat)
 
     def _note_death(self, seat: _Seat, now: float) -> None:
-        assert self.settings is not None
+        assert self.life is not None
         seat.died_at = now if seat.died_at is None else seat.died_at
-        name, pid = seat.child.name, seat.entry.pid if seat.entry is not None else "unknown"
-        cause = cause_of_death(os.path.join(self.settings.folder, "run"), name)
+        name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
+        cause = cause_of_death(os.path.join(self.life.folder, "run"), name)
         if seat.hung:
             cause = f"it hung for {HUNG_SECONDS:.0f} s and was killed"
         seat.hung = False
         self._log(f"{name} (pid {pid}) died: {cause}")
 
     def _log(self, text: str) -> None:
-        if self.settings is not None:
-            Logbook(self.settings.folder, "supervisor").write(text)
+        if self.life is not None:
+            Logbook(self.life.folder, "supervisor").write(text)
 
     def _give_up(self, reason: str) -> None:
         """At a start the first process reads why; later the whole tree is started anew."""
         self._log(f"gives up: {reason}")
         self.fatal = self.fatal or reason
         if all(seat.started for seat in self.seats.values()):
-            os.write(2, f"daruma: {reason}\n".encode())
+            os.write(2, f"{self.title}: {reason}\n".encode())
             os._exit(1)
 
     # ---- heartbeat ----
@@ -246,7 +255,9 @@ class Supervisor(SafeActor):
     # ---- the tree, to be shown ----
 
     def _status(self) -> Status:
-        ready = all(seat.entry and seat.address for seat in self.seats.values())
+        ready = bool(self.seats) and all(
+            seat.entry and seat.address for seat in self.seats.values()
+        )
         return Status(ready, os.getpid(), self.fatal, self._tree())
 
     def _tree(self) -> tuple[dict[str, Any], ...]:
@@ -255,8 +266,8 @@ class Supervisor(SafeActor):
             if seat.entry is not None:
                 rows.append(
                     {
-                        "name": seat.child.name,
-                        "role": group_of(seat.child.name),
+                        "name": seat.name,
+                        "role": group_of(seat.name),
                         "parent": "supervisor",
                         "pid": seat.entry.pid,
                         "generation": seat.entry.generation,

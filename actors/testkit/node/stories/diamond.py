@@ -10,20 +10,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from actors.driver import Switches
-from actors.testkit import stories
+from actors.engine.driver import Switches
 from actors.testkit.explore import Sentence, Story
-from actors.testkit.node import Node
-from actors.testkit.world import World
+from actors.testkit.node import sentences
+from actors.testkit.node.node import Node
+from actors.testkit.node.world import World
 
 CAPACITY_SAT = 1_000_000
 
 
 def linked(world: World, pairs: Sequence[tuple[str, str]], sat: int = CAPACITY_SAT) -> list[str]:
     """One usable channel for each pair, opened by the first; both know what the other asks for."""
-    opened = [stories.open_channel(world.nodes[a], world.nodes[b], sat) for a, b in pairs]
+    opened = [sentences.open_channel(world.nodes[a], world.nodes[b], sat) for a, b in pairs]
     ends = [(world.nodes[x], cid) for pair, cid in zip(pairs, opened, strict=True) for x in pair]
-    stories.until(world, lambda: all(_told(*end) for end in ends), "the terms are known")
+    sentences.until(world, lambda: all(_told(*end) for end in ends), "the terms are known")
     return opened
 
 
@@ -37,12 +37,12 @@ def spread(world: World, count: int) -> list[str]:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     kept: dict[str, str] = {}
     for amount in itertools.count(CAPACITY_SAT, 1_000):
-        cid = stories.open_channel(alice, bob, amount)
+        cid = sentences.open_channel(alice, bob, amount)
         if bob.keeper(cid) in kept:
             script = alice.purse.script(100).hex()
-            stories.ask(alice, "monitors", "close", channel_id=cid, script=script,
+            sentences.ask(alice, "monitors", "close", channel_id=cid, script=script,
                         feerate_per_kw=1000)  # fmt: skip
-            stories.confirm(world, alice)
+            sentences.confirm(world, alice)
         else:
             kept[bob.keeper(cid)] = cid
         if len(kept) == count:
@@ -52,7 +52,7 @@ def spread(world: World, count: int) -> list[str]:
 
 def _pay(payer: str, payee: str, amount_msat: int, label: str) -> Sentence:
     def say(world: World) -> None:
-        stories.pay(world.nodes[payer], world.nodes[payee], amount_msat, label)
+        sentences.pay(world.nodes[payer], world.nodes[payee], amount_msat, label)
 
     return say
 
@@ -79,7 +79,7 @@ def at_rest(world: World) -> None:
 def conserved(world: World) -> None:
     """Both ends of each channel agree, and the sum is its capacity."""
     for node in world.nodes.values():
-        for view in stories.channels(node):
+        for view in sentences.channels(node):
             if view.ended is None:
                 core, whole = view.core, view.setup.capacity_sat * 1000
                 assert core.ours_msat + core.theirs_msat == whole
@@ -90,7 +90,7 @@ def conserved(world: World) -> None:
 
 def balance_msat(node: Node) -> int:
     """Of all channels that are open."""
-    return sum(view.core.ours_msat for view in stories.channels(node) if view.ended is None)
+    return sum(view.core.ours_msat for view in sentences.channels(node) if view.ended is None)
 
 
 # ---- claims over several channels ---------------------------------------------------------------
@@ -197,13 +197,13 @@ def claim_on_one(switches: Switches | None = None) -> Story:
 
     def say(world: World) -> None:
         alice, bob = world.nodes["alice"], world.nodes["bob"]
-        invoice = stories.invoice(bob, amount, "two parts")
+        invoice = sentences.invoice(bob, amount, "two parts")
         for number, share in ((1, amount // 3), (2, amount - amount // 3)):
-            stories.send_part(alice, bob, invoice, share, number)
-        stories.until(world, lambda: _paid(bob), "it is paid")
+            sentences.send_part(alice, bob, invoice, share, number)
+        sentences.until(world, lambda: _paid(bob), "it is paid")
         name = f"payment/{invoice['payment_hash']}"
         done = lambda: alice.row("payments", name).done_parts == 2  # noqa: E731
-        stories.until(world, done, "both parts are known to be done")
+        sentences.until(world, done, "both parts are known to be done")
 
     def check(world: World) -> None:
         at_rest(world)

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from actors.testkit.node import Node
+from actors.testkit.node.node import Node
+from actors.testkit.world import Head, Key, World
 from protocol.peer import items as peer
 
 
-class Wires:
-    """The part of a `World` that is between its nodes."""
+class Wires(World):
+    """The part of a world that is between its nodes."""
 
     nodes: dict[str, Node]
     wires: dict[tuple[str, str], deque[tuple[int, bytes]]]
-    ports: dict[tuple[str, str], deque[tuple[int, Any]]]
-    _ticket: int
 
-    def hear_port(self, node: Node, role: str, item: Any) -> None:
-        self._ticket += 1
-        self.ports.setdefault((node.name, role), deque()).append((self._ticket, item))
+    def heads(self) -> list[Head]:
+        found = super().heads()
+        return found + [(q[0][0], "wire", key) for key, q in self.wires.items() if q]
+
+    def receiver(self, kind: str, key: Key) -> tuple[str, str]:
+        return (key[1], "peers") if kind == "wire" else super().receiver(kind, key)
+
+    def disturbances(self, kind: str, key: Key) -> Iterator[tuple[Key, Callable[[Any], None]]]:
+        """The connection breaks before or after a message."""
+        if kind == "wire":
+            for when in ("before", "after"):
+                yield ("cut", *key, when), partial(_cut, key=key, when=when)
+
+    def _deliver(self, kind: str, key: Any) -> None:
+        if kind == "wire":
+            self._deliver_wire(key)
+        else:
+            super()._deliver(kind, key)
+
+    def _deliver_wire(self, key: tuple[str, str]) -> None:
+        _, data = self.wires[key].popleft()
+        self._hearing(data)
+        sender, receiver = self.nodes[key[0]], self.nodes[key[1]]
+        heard = peer.Received(node_id=sender.id, message=data)
+        self._guarded(receiver, "peers", lambda driver: driver.hear_port(heard))
+
+    def _last_words(self, node: Any, victims: tuple[str, ...]) -> None:
+        super()._last_words(node, victims)
+        if "peers" in victims:
+            for wire in [wire for wire in self.wires if wire[0] == node.name]:
+                while self.wires.get(wire):
+                    self._deliver_wire(wire)
 
     def _wire_order(self, node: Node, item: Any) -> None:
         match item:
@@ -67,3 +97,15 @@ class Wires:
     def cut(self, one: Node, two: Node) -> None:
         """The connection breaks; what is on its way is lost."""
         self._cut_wire(one, two)
+
+
+def _cut(world: Wires, key: Key, when: str) -> None:
+    if when == "after":
+        world.step()
+    world.cut(world.nodes[key[0]], world.nodes[key[1]])
+
+
+def on_wire(world: Wires, sender: str, receiver: str, kind: int) -> bool:
+    """Whether a message of this BOLT type is on its way."""
+    queue = world.wires.get((sender, receiver), ())
+    return any(int.from_bytes(data[:2], "big") == kind for _, data in queue)

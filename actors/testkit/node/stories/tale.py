@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from actors.driver import Switches
-from actors.testkit import stories
+from actors.engine.driver import Switches
 from actors.testkit.explore import Sentence, Story
-from actors.testkit.world import World
+from actors.testkit.node import sentences
+from actors.testkit.node.world import World
 
 CAPACITY_SAT = 1_000_000
 TO_BOB_MSAT, TO_ALICE_MSAT = 100_000_000, 10_000_000
@@ -22,29 +22,29 @@ def begin(switches: Switches | None = None) -> World:
 
 def open_it(world: World) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, CAPACITY_SAT)
+    cid = sentences.start_opening(alice, bob, CAPACITY_SAT)
     funding = alice.row("monitors", f"setup/{cid}").funding_txid
-    stories.until(
+    sentences.until(
         world,
         lambda: funding in world.chain.mempool or funding in world.chain.seen,
         "the funding transaction was broadcast",
     )
     while not all(locked(world, name, cid) for name in ("alice", "bob")):
         world.mine()
-    stories.until(
+    sentences.until(
         world,
-        lambda: stories.usable(alice, cid) and stories.usable(bob, cid),
+        lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid),
         "the channel is usable",
     )
-    stories.until(
+    sentences.until(
         world,
-        lambda: stories.node_knows(alice, cid) and stories.node_knows(bob, cid),
+        lambda: sentences.node_knows(alice, cid) and sentences.node_knows(bob, cid),
         "payments know of the channel",
     )
 
 
 def the_channel(world: World) -> str:
-    views = stories.channels(world.nodes["alice"])
+    views = sentences.channels(world.nodes["alice"])
     (cid,) = [view.id for view in views if view.ended != "unfunded"]
     return cid
 
@@ -56,7 +56,7 @@ def locked(world: World, name: str, cid: str) -> bool:
 
 def _pay(payer: str, payee: str, amount_msat: int, label: str) -> Sentence:
     def say(world: World) -> None:
-        stories.pay(world.nodes[payer], world.nodes[payee], amount_msat, label)
+        sentences.pay(world.nodes[payer], world.nodes[payee], amount_msat, label)
 
     return say
 
@@ -67,15 +67,15 @@ def _close(world: World) -> None:
     if not ended and not world.chain.mempool:
         script = alice.purse.script(100)
         params = {"channel_id": cid, "script": script.hex(), "feerate_per_kw": 1000}
-        with contextlib.suppress(stories.Refused):  # it may have ended meanwhile
-            stories.ask(alice, "monitors", "close", **params)
-    stories.until(
+        with contextlib.suppress(sentences.Refused):  # it may have ended meanwhile
+            sentences.ask(alice, "monitors", "close", **params)
+    sentences.until(
         world,
         lambda: world.chain.mempool or _ended(world, "alice", cid),
         "the closing transaction was broadcast",
     )
     world.mine()
-    stories.until(
+    sentences.until(
         world, lambda: all(_ended(world, name, cid) for name in world.nodes), "both saw the close"
     )
 
@@ -95,7 +95,7 @@ def _check(world: World) -> None:
     core = bob.row("monitors", f"core/{cid}")
     assert bobs == core.ours_msat, f"bob has {core.ours_msat} msat"
     world.advance(5)
-    assert bobs // 1000 == stories.balance_sat(bob) - 100 * 100_000_000
+    assert bobs // 1000 == sentences.balance_sat(bob) - 100 * 100_000_000
     for node in (alice, bob):
         paid = [row.status for row in node.rows("payments", "payment").values()]
         assert paid == ["complete"] * 3, paid

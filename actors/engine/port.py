@@ -13,6 +13,7 @@ class CannotStart(Exception):
 class PortHost(Protocol):
     """The leaf's loop, as a port sees it."""
 
+    system: Any  # what the port belongs to
     settings: Any
     selector: selectors.BaseSelector
     hub: Any

@@ -18,24 +18,21 @@ from typing import Any
 
 import msgspec
 
-from actors import hardened, vocabulary
-from actors.sockets import Pipe
+from actors.engine import hardened
+from actors.engine.sockets import Pipe
+from actors.engine.system import System
 from protocol.machine import Answer
 
 MAX_FRAME = 64 << 20
 HIGH_WATER = 1 << 20
-CREDITED = ("gossiper",)  # gossip is bounded peer by peer, and must not hold up payments
 LAZY_ACK_SECONDS, EAGER_ACKS = 0.02, 64
 _PEERCRED = struct.Struct("3i")
-
-_frames: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    tuple[int, list[tuple[int, vocabulary.Item]]]
-)
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def _framed(ack: int, queue: list[tuple[int, Any]]) -> list[bytes]:
     """One frame, or as many as the limit makes of it; too long an answer becomes an error."""
-    frame = vocabulary.encode((ack, queue))
+    frame = _encode((ack, queue))
     if len(frame) <= MAX_FRAME:
         return [frame]
     if len(queue) > 1:
@@ -44,7 +41,7 @@ def _framed(ack: int, queue: list[tuple[int, Any]]) -> list[bytes]:
     number, item = queue[0]
     assert isinstance(item, Answer), f"a {type(item).__name__} of {len(frame)} bytes"
     short = Answer(id=item.id, code=-32603, text="the answer is too long: ask for a part of it")
-    return [vocabulary.encode((ack, [(number, short)]))]
+    return [_encode((ack, [(number, short)]))]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -114,7 +111,7 @@ class Stream:
         if self.name is None:
             self._greet(frame)
             return
-        acknowledged, items = _frames.decode(frame)
+        acknowledged, items = self.hub.system.decode_frame(frame)
         self.hub.heard(self, acknowledged, items)
 
     def _greet(self, frame: bytes) -> None:
@@ -142,8 +139,14 @@ class Hub:
     """All links of one leaf actor."""
 
     def __init__(
-        self, name: str, generation: int, folder: str, selector: selectors.BaseSelector
+        self,
+        system: System,
+        name: str,
+        generation: int,
+        folder: str,
+        selector: selectors.BaseSelector,
     ) -> None:
+        self.system = system
         self.name, self.generation, self.selector = name, generation, selector
         self.path = os.path.join(folder, f"{name}.{generation}.sock")
         self.links: dict[str, Stream] = {}
@@ -253,5 +256,5 @@ class Hub:
         return any(
             link.pipe.waiting > HIGH_WATER
             for name, link in self.links.items()
-            if name not in CREDITED
+            if not self.system.child(name).credited
         )

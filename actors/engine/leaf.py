@@ -7,7 +7,6 @@ links and the sockets; it answers the heartbeat, and any error in it ends the pr
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import selectors
 import socket
@@ -19,18 +18,14 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
-from actors import descriptors, lives, vocabulary
-from actors.clock import Clock
-from actors.driver import Driver
-from actors.hardened import FIRST_PID, SafeActor
-from actors.links import Hub
-from actors.logbook import Logbook
-from actors.notes import Directory, Ping, Pong, Refused, Settings, Start, Started
-from actors.ports.base import CannotStart
-from actors.roles import make_machine
-from actors.shards import group_of, members
-from actors.tree import MONITORS, ORDER, TREE
-from protocol.crypto.keys import node_id
+from actors.engine import lives, system
+from actors.engine.clock import Clock
+from actors.engine.control import Directory, Ping, Pong, Refused, Start, Started
+from actors.engine.driver import Driver
+from actors.engine.hardened import SafeActor
+from actors.engine.links import Hub
+from actors.engine.logbook import Logbook
+from actors.engine.port import CannotStart
 from protocol.machine import Log, Moment
 from storage.errors import Missing, StoreError
 
@@ -75,9 +70,10 @@ class Loop:
     """The second thread's half; also the driver's `Host`."""
 
     def __init__(self, start: Start) -> None:
-        self.name, self.settings = start.name, start.settings
-        self.child = next(child for child in TREE if child.name == start.name)
-        self.folder = start.settings.folder
+        self.name, self.life = start.name, start.life
+        self.settings, self.folder = start.life.settings, start.life.folder
+        self.system: system.System = system.load(start.life.system)
+        self.child = self.system.child(start.name)
         self._run_folder = os.path.join(self.folder, "run")
         self._logbook = Logbook(self.folder, self.name, keep=True)
         self.alive = 0
@@ -95,14 +91,13 @@ class Loop:
         self.selector.register(self._bell, selectors.EVENT_READ, self._rung)
         store = self._open_store() if self.child.durable else None
         generation = store.generation if store is not None else self._next_generation()
-        self.hub = Hub(self.name, generation, self._run_folder, self.selector)
+        self.hub = Hub(self.system, self.name, generation, self._run_folder, self.selector)
         self.driver = Driver(
-            _machine(self.name, self.settings),
+            self.system.machine(self.name, self.settings),
             store,
-            vocabulary.SCHEMAS[group_of(self.name)],
+            self.system,
             self,
-            on_commit=_crash_hook(self.name),
-            groups={"monitors": members("monitors", MONITORS)},
+            on_commit=_hook(self.name, self._run_folder),
         )
         self.driver.load()  # here and not in the thread: a store that is refused is told upwards
         self.hub.on_up = self.driver.linked
@@ -117,18 +112,17 @@ class Loop:
         stores = os.path.join(self.folder, "stores")
         os.makedirs(stores, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.folder, "marks"), mode=0o700, exist_ok=True)
-        identity = _identity(self.settings, self.name)
+        identity = f"{self.name} ".encode() + self.system.identity(self.settings)
         mirror = os.path.join(self.folder, "marks", f"{self.name}.mark")
         folder = os.path.join(stores, self.name)
-        wanted = self.child.rebuildable and self.name in self.settings.rebuild
-        again = self.child.remakeable or wanted
+        wanted = self.child.rebuildable and self.name in self.life.rebuild
+        again = self.child.remakeable or bool(wanted)
         try:
             store = RocksStore(folder, mirror, identity, self.name, remakeable=again)
         except Missing as error:
             if not self.child.rebuildable:
                 raise
-            text = f"{error}, or start once with --rebuild {self.name}: the channels know the rest"
-            raise Missing(text) from None
+            raise Missing(f"{error}, {self.child.rebuildable}") from None
         if store.just_remade:
             self.warn(f"the {self.name} store was missing ({folder}) and is made anew")
         return store
@@ -140,8 +134,7 @@ class Loop:
     def _make_port(self) -> Any:
         if not self.child.port:
             return None
-        module, _, name = self.child.port.partition(":")
-        return getattr(importlib.import_module(module), name)(self)
+        return system.load(self.child.port)(self)
 
     # ---- what the main thread calls ----
 
@@ -215,7 +208,7 @@ class Loop:
             self.directory = note
             for entry in note.entries:
                 # the later one in the tree dials: so every pair has one stream
-                if ORDER[entry.name] < ORDER[self.name]:
+                if self.system.order[entry.name] < self.system.order[self.name]:
                     self.hub.dial(entry.name, entry.path, entry.generation)
 
     # ---- the driver's host ----
@@ -246,7 +239,7 @@ class Loop:
     def warn(self, text: str) -> None:
         self.log(text)
         with contextlib.suppress(OSError):
-            os.write(2, f"daruma: {text}\n".encode("ascii", "backslashreplace"))
+            os.write(2, f"{self.system.title}: {text}\n".encode("ascii", "backslashreplace"))
 
     def log(self, text: str) -> None:
         self._logbook.write(text)
@@ -259,58 +252,7 @@ def _unusable(name: str, error: OSError) -> str:
     return f"{text}: give the folder to the node's user, or make room, and start again"
 
 
-def _machine(name: str, settings: Settings) -> Any:
-    return make_machine(
-        name,
-        settings.network,
-        settings.seed,
-        alias=settings.alias,
-        zeroconf_peers=settings.zeroconf_peers,
-        announced=settings.announced,
-        host=settings.host,
-        port=settings.port,
-        folder=settings.folder,
-        monitors=MONITORS,
-        guests=descriptors.guests(),
-    )
-
-
-def _identity(settings: Settings, name: str) -> bytes:
-    return f"{name} {settings.network} ".encode() + node_id(settings.seed)
-
-
-def _crash_hook(name: str) -> Any:
-    """DARUMA_CRASH=<actor>:<n>:<before|after>[:node] kills that process, or the whole node, at the
-    n-th durable commit of the actor (or of its group) since the node was started; once."""
-    actor, _, rest = os.environ.get("DARUMA_CRASH", "").partition(":")
-    if "DARUMA_BLOCK" in os.environ:
-        return _block_hook(name)
-    if actor not in (name, group_of(name)):
-        return None
-    number, when, *victim = rest.split(":")
-    counter = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"crash.{os.environ[FIRST_PID]}")
-
-    def hook(now: str) -> None:
-        with open(counter, "a+b") as file:
-            if now == "before":
-                file.write(b".")
-            count = file.tell()
-        if now == when and count == int(number):
-            with open(counter, "ab") as file:
-                file.write(b"." * 1_000_000)  # never again in this life of the node
-            if victim:
-                os.kill(int(os.environ[FIRST_PID]), 9)
-            os.kill(os.getpid(), 9)
-
-    return hook
-
-
-def _block_hook(name: str) -> Any:
-    """DARUMA_BLOCK: while a file `run/<actor>.blocked` exists, the actor's disk takes no write."""
-    blocked = os.path.join(os.environ["DARUMA_CRASH_FOLDER"], f"{name}.blocked")
-
-    def hook(now: str) -> None:
-        while now == "before" and os.path.exists(blocked):
-            time.sleep(0.01)
-
-    return hook
+def _hook(name: str, folder: str) -> Any:
+    """DARUMA_HOOK=<module:function>: what tests want to happen around each durable commit."""
+    place = os.environ.get("DARUMA_HOOK")
+    return system.load(place)(name, folder) if place else None

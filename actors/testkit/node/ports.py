@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from actors.testkit.chain import SimChain
+from actors.testkit.node.chain import SimChain
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import (
     Outpoint,

@@ -6,7 +6,7 @@ nothing on any of the disks follows from something that is on none: these are st
 end well. The others can only be made by putting an old copy back: these have to be refused, for the
 mark beside the store is newer. Many of them show also in what the actors have heard of each other.
 
-    python -m actors.testkit.subsets 2      all combinations of a claim over two channels
+    python -m actors.testkit.node.subsets 2      all combinations of a claim over two channels
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from actors.driver import Gap
-from actors.testkit import diamond
+from actors.engine.driver import Gap
 from actors.testkit.explore import Story
-from actors.testkit.node import Node
-from actors.testkit.world import Link, World
+from actors.testkit.node.node import Node
+from actors.testkit.node.stories import diamond
+from actors.testkit.node.world import Link, World
 from storage.errors import Stale
 from storage.memory import Disk
 from storage.store import Mark
@@ -60,7 +60,7 @@ class Recorded(World):
         sender = USER if link[1] == "api" else (link[0], link[1])
         self.carried[self._ticket] = dict(self._known_to(sender))
 
-    def answered(self, node: Node, role: str, item: Any) -> None:
+    def answered(self, node: Any, role: str, item: Any) -> None:
         """Who asks is one person: what follows from an answer follows from its write."""
         super().answered(node, role, item)
         self._merge(USER, self._known_to((node.name, role)))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from actors.driver import Switches
-from actors.testkit import stories, tale
+from actors.engine.driver import Switches
 from actors.testkit.explore import Sentence, Story
-from actors.testkit.node import Node
-from actors.testkit.world import World
+from actors.testkit.node import sentences
+from actors.testkit.node.node import Node
+from actors.testkit.node.stories import tale
+from actors.testkit.node.world import World
 from protocol.gossip.items import ChannelGone, ChannelIs
 from protocol.gossip.rows import Edge
 
 
 def _open(world: World) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    cid = stories.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
+    cid = sentences.start_opening(alice, bob, tale.CAPACITY_SAT, announce=True)
     funding = alice.row("monitors", f"setup/{cid}").funding_txid
-    stories.until(
+    sentences.until(
         world,
         lambda: funding in world.chain.mempool or funding in world.chain.seen,
         "the funding transaction was broadcast",
@@ -30,7 +31,7 @@ def _buried(world: World, name: str) -> bool:
 
 
 def _announced(world: World) -> None:
-    stories.until(
+    sentences.until(
         world, lambda: all(knows_all(world, name) for name in world.nodes), "both know all of it"
     )
 
@@ -77,11 +78,11 @@ def announcements(node: Node) -> dict[str, bytes]:
 def _check(world: World) -> None:
     alice, bob = (announcements(world.nodes[name]) for name in ("alice", "bob"))
     assert alice == bob
-    stories.pay(world.nodes["alice"], world.nodes["bob"], 1_000_000, "over it")
+    sentences.pay(world.nodes["alice"], world.nodes["bob"], 1_000_000, "over it")
 
 
 def _routers_have_saved(world: World) -> None:
-    stories.until(
+    sentences.until(
         world,
         lambda: all(node.row("router", "known") for node in world.nodes.values()),
         "the graph is on the routers' disks",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.driver import Switches
-from actors.testkit import stories
+from actors.engine.driver import Switches
 from actors.testkit.explore import Sentence, Story
-from actors.testkit.node import Node
-from actors.testkit.world import World
+from actors.testkit.node import sentences
+from actors.testkit.node.node import Node
+from actors.testkit.node.world import World
 
 AMOUNTS = {"bob": 700_000, "carol": 300_000}
 
@@ -47,7 +47,7 @@ def channels(world: World) -> dict[str, str]:
     names = {world.nodes[name].id: name for name in AMOUNTS}
     return {
         names[alice.row("monitors", f"setup/{view.id}").peer]: view.id
-        for view in stories.channels(alice)
+        for view in sentences.channels(alice)
         if view.ended is None
     }
 
@@ -61,13 +61,13 @@ def _open(world: World) -> None:
             continue
         if number not in alice.asked and number not in alice.answers:
             for name in AMOUNTS:
-                if not stories.connected(alice, world.nodes[name]):
-                    stories.connect(alice, world.nodes[name])
+                if not sentences.connected(alice, world.nodes[name]):
+                    sentences.connect(alice, world.nodes[name])
         try:
-            stories.ask_once(
+            sentences.ask_once(
                 alice, "funding", number, "multifundchannel", destinations=destinations(world)
             )
-        except stories.Refused:
+        except sentences.Refused:
             continue
         return
     raise AssertionError("the channels were never opened")
@@ -76,13 +76,13 @@ def _open(world: World) -> None:
 def _pay_before_it_is_mined(world: World) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     _ready(world, "bob", channels(world)["bob"])
-    stories.pay(alice, bob, 1_000_000, "before it is mined")
+    sentences.pay(alice, bob, 1_000_000, "before it is mined")
 
 
 def _confirm(world: World) -> None:
     alice = world.nodes["alice"]
     txid = alice.row("monitors", f"setup/{channels(world)['carol']}").funding_txid
-    stories.until(
+    sentences.until(
         world,
         lambda: txid in world.chain.mempool or txid in world.chain.seen,
         "the transaction was broadcast",
@@ -95,11 +95,11 @@ def _confirm(world: World) -> None:
 
 def _ready(world: World, name: str, cid: str) -> None:
     ends = [world.nodes["alice"], world.nodes[name]]
-    stories.until(
-        world, lambda: all(stories.usable(node, cid) for node in ends), f"usable with {name}"
+    sentences.until(
+        world, lambda: all(sentences.usable(node, cid) for node in ends), f"usable with {name}"
     )
-    stories.until(
-        world, lambda: all(stories.node_knows(node, cid) for node in ends), "payments know of it"
+    sentences.until(
+        world, lambda: all(sentences.node_knows(node, cid) for node in ends), "payments know of it"
     )
 
 
@@ -116,7 +116,7 @@ def _check(world: World) -> None:
     assert sorted(row.amount_sat for row in openings) == sorted(AMOUNTS.values())
     assert len({row.funding_txid for row in openings}) == 1
     for name in AMOUNTS:
-        stories.pay(alice, world.nodes[name], 2_000_000, f"to {name}")
+        sentences.pay(alice, world.nodes[name], 2_000_000, f"to {name}")
 
 
 SENTENCES: list[Sentence] = [_open, _pay_before_it_is_mined, _confirm]

@@ -1,0 +1,158 @@
+"""A system of actors, as data: who there is, which machine each runs, what each may hear and keep.
+
+    BANK = System([Child("east", Account), Child("west", Account)])
+
+Everything else is read off the machines: names and their order, the types that can be read from a
+link or an outbox (msgpack with a tag for the type; nothing else can), the schemas of the rows. The
+same declaration runs in the kit and as supervised processes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import Any, get_args
+
+import msgspec
+
+from actors.engine import groups
+from actors.engine.groups import group_of
+from actors.engine.keeps import Keeps
+from protocol.machine import Machine, Quarantined
+from storage.schema import Schema
+
+
+@dataclass(frozen=True)
+class Child:
+    """One line of the tree.
+
+    `machine`: its class, which says what it `hears` and `keeps`; one that keeps nothing has no
+    store. `make(name, settings, system)` gives an instance; `machine(name)` does if there is none.
+    `port`: "module:Class" of its touch with the world, loaded in its own process.
+
+    `members`: so many share the work, and what is said to `name` goes to the one that keeps the
+    key (bytes) that `about` finds in the message, or, about none, to all. For ever: which of them
+    keeps a key follows from this number.
+
+    `remakeable`: its snapshot can be learnt again from others, so that a missing one is no reason
+    to refuse the start. `rebuildable`: something would be lost, but it may be made anew if the
+    operator says so; the words that tell him how, after "restore the store from a backup".
+
+    `restarts` in `window_seconds` are normal; more, and the supervisor gives up loudly.
+    `credited`: it may fall behind without holding up those who read from the world.
+    """
+
+    name: str
+    machine: Any
+    make: Callable[[str, Any, System], Any] | None = None
+    port: str = ""
+    members: int = 1
+    about: Callable[[Any], bytes | None] | None = None
+    remakeable: bool = False
+    rebuildable: str = ""
+    credited: bool = False
+    restarts: int = 30
+    window_seconds: float = 30.0
+
+    @property
+    def durable(self) -> bool:
+        return bool(self.machine.keeps)
+
+    @property
+    def hears(self) -> frozenset[Any]:
+        heard = self.machine.hears
+        return frozenset(get_args(heard) or (heard,))
+
+
+class System:
+    """`children` in the order of their start. `identity(settings)` gives the bytes by which a store
+    knows whose it is. `title` begins what is written to standard error."""
+
+    def __init__(
+        self,
+        children: Iterable[Child],
+        *,
+        identity: Callable[[Any], bytes] = lambda settings: b"",
+        title: str = "daruma",
+    ) -> None:
+        self.children = tuple(children)
+        self.identity, self.title = identity, title
+        self._groups = {one.name: groups.members(one.name, one.members) for one in self.children}
+        self._children = {one.name: one for one in self.children}
+        self.names = tuple(name for names in self._groups.values() for name in names)
+        self.order = {name: place for place, name in enumerate(self.names)}
+        self.hears = {one.name: one.hears for one in self.children}
+        self.keeps = {one.name: Keeps(one.machine.keeps) for one in self.children}
+        kinds = {Quarantined}.union(*self.hears.values())
+        item: Any = reduce(or_, sorted(kinds, key=lambda kind: kind.__name__))
+        self.outbox = Schema("outbox", item)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._item: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(item)
+        self._frame: msgspec.msgpack.Decoder[tuple[int, list[tuple[int, Any]]]]
+        self._frame = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, item]]])
+
+    def __deepcopy__(self, _memo: Any) -> System:
+        return self  # constant
+
+    # ---- who there is ----
+
+    def child(self, name: str) -> Child:
+        """Of an actor, or of its group. Raises `KeyError`."""
+        return self._children[group_of(name)]
+
+    def machine(self, name: str, settings: Any = None) -> Machine:
+        """A new one for the actor of this name."""
+        child = self.child(name)
+        made: Machine = child.make(name, settings, self) if child.make else child.machine(name)
+        return made
+
+    def members(self, group: str) -> tuple[str, ...]:
+        return self._groups[group]
+
+    def sized(self, **members: int) -> System:
+        """The same with other numbers of members."""
+        children = [
+            replace(one, members=members.get(one.name, one.members)) for one in self.children
+        ]
+        return System(children, identity=self.identity, title=self.title)
+
+    def keeper(self, group: str, key: bytes) -> str:
+        return groups.keeper(self._groups[group], key)
+
+    # ---- what is said ----
+
+    def encode(self, value: Any) -> bytes:
+        return self._encoder.encode(value)
+
+    def decode(self, data: bytes) -> Any:
+        """Raises `msgspec.MsgspecError` for anything that nobody here hears."""
+        return self._item.decode(data)
+
+    def decode_frame(self, data: bytes) -> tuple[int, list[tuple[int, Any]]]:
+        """What comes over a link. Raises `msgspec.MsgspecError`."""
+        return self._frame.decode(data)
+
+    def check(self, to: str, item: Any) -> None:
+        """Raises `TypeError` when nobody is called `to`, or it does not hear such a message."""
+        if to not in self.order and to not in self._groups:
+            raise TypeError(f"nobody is called {to!r}")
+        if type(item) not in self.hears[group_of(to)]:
+            raise TypeError(f"{to} does not hear a {type(item).__name__}")
+
+    def receivers(self, to: str, item: Any) -> tuple[str, ...]:
+        """Who is meant by `to`: an actor, or those of a group whom the message is about."""
+        names = self._groups.get(to)
+        if names is None or len(names) == 1:
+            return names or (to,)
+        about = self._children[to].about
+        key = about(item) if about else None
+        return names if key is None else (groups.keeper(names, key),)
+
+
+def load(place: str) -> Any:
+    """What stands at "module:NAME"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

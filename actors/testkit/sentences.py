@@ -1,0 +1,48 @@
+"""Sentences that every story needs: wait until something is true, ask and wait for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.testkit.site import Node
+from actors.testkit.world import World
+
+
+class Refused(AssertionError):
+    """An `Answer` with an error."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+
+
+def until(world: World, condition: Callable[[], Any], what: str, patience: int = 400) -> Any:
+    """Let time pass until it holds: virtual time, so that the wait is no wait."""
+    for _ in range(patience):
+        world.settle()
+        found = condition()
+        if found:
+            return found
+        world.advance()
+    raise AssertionError(f"it never came true: {what}")
+
+
+def ask(node: Node, role: str, method: str, **params: Any) -> Any:
+    """Ask and wait for the answer. Raises `Refused`."""
+    return answered(node, node.world.ask(node, role, method, **params))
+
+
+def answered(node: Node, number: str) -> Any:
+    world = node.world
+    answer = until(world, lambda: node.answers.get(number), f"{number} is answered")
+    if answer.code is not None:
+        raise Refused(answer.code, answer.text)
+    return answer.result
+
+
+def ask_once(node: Node, role: str, number: str, method: str, **params: Any) -> Any:
+    """As `ask`, under an id of its own: said again, it is the same question."""
+    if number not in node.answers and number not in node.asked:
+        node.world.ask(node, role, method, number=number, **params)
+    return answered(node, number)
