@@ -14,6 +14,7 @@ from actors.engine.system import Child, System
 from actors.settings import Settings
 from protocol import features
 from protocol.api.machine import Machine as Api
+from protocol.api.shapes import VERSION
 from protocol.chain.machine import Machine as Chain
 from protocol.crypto.keys import NodeKey
 from protocol.funding.machine import Machine as Funding
@@ -78,6 +79,7 @@ def _api(name: str, settings: Settings, of: System) -> Api:
         port=s.port,
         folder=s.folder,
         announced=s.announced,
+        actors=of.names,
     )
 
 
@@ -108,5 +110,5 @@ NODE = System([
     Child("peers", Peers, _peers, "actors.ports.peers:PeersPort"),
     Child("payments", Payments, _payments, rebuildable=ASK_THE_CHANNELS),
     Child("api", Api, _api, "actors.ports.api:ApiPort"),
-], identity=_identity)
+], identity=_identity, release=VERSION)
 # fmt: on

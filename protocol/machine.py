@@ -121,7 +121,7 @@ class Step:
         self.effects.append(Wake(unix_seconds=unix_seconds))
 
 
-class Machine(Protocol):
+class Machine:
     """`name` is the actor's address. All methods are pure: constants in, rows in, step out. What a
     subclass leaves away does nothing.
 
@@ -131,7 +131,7 @@ class Machine(Protocol):
 
     name: str
     hears: Any
-    keeps: tuple[AnySegment, ...]
+    keeps: tuple[AnySegment, ...] = ()
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         """One event from `sender`; "port" is the actor's own port."""
@@ -145,6 +145,10 @@ class Machine(Protocol):
 
     def wake(self, step: Step, at: Moment) -> None:
         """A `Wake` came due."""
+
+    def aside(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        """A message has ended the actor again and again, and is put aside: what it was about must
+        not go on as if it had been heard."""
 
 
 class Ask(Value, frozen=True, kw_only=True):

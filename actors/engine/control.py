@@ -64,10 +64,12 @@ class Ping(Note):
 
 @dataclass(frozen=True, repr=False)
 class Pong(Note):
-    """`alive` is the last number that the leaf's own loop has seen."""
+    """`alive` is the last number that the leaf's own loop has seen; `writing`: it waits for the
+    disk."""
 
     name: str
     alive: int
+    writing: bool
 
 
 @dataclass(frozen=True, repr=False)

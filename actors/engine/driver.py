@@ -13,15 +13,17 @@ was made anew begins to count above all that it can have said before.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from actors.engine import letters
 from actors.engine.groups import group_of
+from actors.engine.host import Gap, Host, Switches
+from actors.engine.letters import Letters
 from actors.engine.system import System
 from actors.engine.table import Table
+from actors.engine.witness import Witness
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
@@ -42,36 +44,9 @@ from protocol.machine import (
 from protocol.segment import AnySegment, Key
 from storage.store import Store
 
-POISON_LIMIT = 3
 EPOCH = 1 << 40  # numbers of a store that was made anew begin at its generation times this
 LAZY_SECONDS = 0.02
-_ROW, _OUT, _IN, _SEQ, _SUSPECT = b"r/", b"o/", b"i/", b"n/", b"q/"
-
-
-class Host(Protocol):
-    """What a driver needs of the world: links, links' road, a port, a clock, dice."""
-
-    def out(self, to: str, sequence: int, item: Any) -> None: ...
-
-    def acknowledge(self, to: str, sequence: int) -> None: ...
-
-    def port(self, item: Any) -> None: ...
-
-    def moment(self) -> Moment: ...
-
-
-@dataclass(frozen=True)
-class Switches:
-    """The protective rules. Production has all on; tests switch one off to see a test fail."""
-
-    save_before_send: bool = True
-    inbox_marks: bool = True
-    resume: bool = True
-    announce_restarts: bool = True
-
-
-class Gap(Exception):
-    """A sender's number was skipped: something durable is missing, nothing may go on."""
+_ROW, _OUT, _IN, _SEQ = b"r/", b"o/", b"i/", b"n/"
 
 
 class Driver:
@@ -86,6 +61,7 @@ class Driver:
         *,
         switches: Switches | None = None,
         on_commit: Callable[[str], None] | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.machine = machine
         self.name = machine.name
@@ -95,12 +71,13 @@ class Driver:
         self.host = host
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
+        self.letters = Letters(system, machine.name, store, witness)
         self.rows = Table(self._fetch, self.keeps.segments)
         self.outbox: dict[str, dict[int, Any]] = {}
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
-        self._suspects: dict[str, int] = {}
         self._staged: dict[bytes, bytes | None] = {}
+        self.writing = False  # between the beginning and the end of a commit
         self._must_write = False
         self._write_by: float | None = None
         self._now = 0.0
@@ -133,8 +110,13 @@ class Driver:
         return None if data is None else self.keeps.decode(place, data)
 
     def resume(self) -> None:
+        self._now = self.host.moment().unix_seconds
+        for line in self.letters.begin(self._now):
+            self._log(line)
         if self.switches.resume:
             self._run(lambda step, at: self.machine.resume(step, None, at))
+        for digest in self.letters.to_hear():
+            self._hear_again(digest)
 
     def _load(self, key: bytes, value: bytes) -> None:
         kind, rest = key[:2], key[2:]
@@ -147,8 +129,8 @@ class Driver:
             self._marks[rest.decode()] = int.from_bytes(value, "big")
         elif kind == _SEQ:
             self._numbers[rest.decode()] = int.from_bytes(value, "big")
-        elif kind == _SUSPECT:
-            self._suspects[rest.decode()] = int.from_bytes(value, "big")
+        elif kind in (letters.SUSPECT, letters.LETTER):
+            self.letters.load(key, value)
 
     # ---- what is heard ----
 
@@ -177,23 +159,36 @@ class Driver:
         if isinstance(item, Quarantined):
             self._log(f"{sender} has put aside a message of ours ({item.digest})")
             return
-        if self._suspects and self._put_aside(sender, item):
+        if isinstance(item, Ask) and item.method in letters.METHODS:
+            self._about_letters(item)
             return
+        digest = self.letters.watched(sender, item, self._now)
+        if digest and self.letters.condemned(digest):
+            self._put_aside(sender, item, digest)
+        else:
+            self._hear(sender, item, digest)
+
+    def _hear(self, sender: str, item: Any, digest: str) -> None:
         try:
-            self._run(lambda step, at: self.machine.step(step, sender, item, at))
+            with self.letters.on_record(digest):
+                self._run(lambda step, at: self.machine.step(step, sender, item, at))
         except Exception as error:
             if isinstance(item, Ask):
                 self._defect(sender, item, error)
                 return
-            self._suspect(sender, item)
+            digest = digest or self.letters.digest(sender, item)
+            self.letters.suspect(digest, letters.EXCEPTION, letters.readable(error))
             raise
-        if self._suspects:
-            self._forgive(sender, item)
+        if digest:
+            self.letters.forgive(digest, self._stage)
 
     def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
         """A question costs itself: its step is undone, for nothing of it was taken over."""
-        self._log(f"the question {ask.method} met a defect: {type(error).__name__}: {error}")
-        self._acts.append((0, Say(to=sender, item=_no_answer(ask))))
+        self._log(f"the question {ask.method} met a defect: {letters.readable(error)}")
+        self._reply(ask, code=DEFECT, text=DEFECT_TEXT)
+
+    def _reply(self, ask: Ask, **answer: Any) -> None:
+        self._acts.append((0, Say(to=asker(ask.id), item=Answer(id=ask.id, **answer))))
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
@@ -316,11 +311,13 @@ class Driver:
     def write(self) -> None:
         """One synced batch of all that has changed."""
         if self._must_write and self.store is not None:
+            self.writing = True
             self.on_commit("before")
             self.store.commit(self._staged)
             self._staged = {}
             self.rows.written()
             self.on_commit("after")
+            self.writing = False
         self._must_write = False
         self._write_by = None
 
@@ -348,43 +345,43 @@ class Driver:
         """Something is unwritten, for nobody waits for it: until then."""
         return self._write_by
 
-    # ---- a message that keeps ending its actor ----
+    # ---- messages that keep ending their actor ----
 
-    def _digest(self, sender: str, item: Any) -> str:
-        return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
-
-    def _suspect(self, sender: str, item: Any) -> None:
-        """Counted on disk before the actor ends, in a commit of its own."""
-        if self.store is None:
-            return
-        digest = self._digest(sender, item)
-        count = self._suspects.get(digest, 0) + 1
-        self.store.commit({_SUSPECT + digest.encode(): count.to_bytes(8, "big")})
-
-    def _forgive(self, sender: str, item: Any) -> None:
-        """It has passed: only failures in a row count."""
-        digest = self._digest(sender, item)
-        if self._suspects.pop(digest, None) is not None:
-            self._stage(_SUSPECT + digest.encode(), None)
-
-    def _put_aside(self, sender: str, item: Any) -> bool:
-        digest = self._digest(sender, item)
-        if self._suspects.get(digest, 0) < POISON_LIMIT:
-            return False
-        self._log(f"put aside a message of {sender} that ended us {POISON_LIMIT} times ({digest})")
+    def _put_aside(self, sender: str, item: Any, digest: str) -> None:
         if isinstance(item, Ask):
-            self._acts.append((0, Say(to=sender, item=_no_answer(item))))
+            self._reply(item, code=DEFECT, text=DEFECT_TEXT)
         elif sender != "port":
             self._acts.append((0, Say(to=sender, item=Quarantined(digest=digest))))
-        return True
+        told = self.letters.put_aside(digest, sender, item, self._now, self._stage)
+        if not told:
+            return
+        self._log(told)
+        try:
+            self._run(lambda step, at: self.machine.aside(step, sender, item, at))
+        except Exception as error:
+            self._log(f"what follows from that met a defect too: {letters.readable(error)}")
+
+    def _about_letters(self, ask: Ask) -> None:
+        if ask.method == "listdeadletters":
+            self._reply(ask, result=self.letters.rows())
+            return
+        digest = str(ask.params.get("id", "")).rpartition("/")[2]
+        refused = self.letters.retry(digest, ask)
+        if refused:
+            self._reply(ask, code=-1, text=refused)
+            return
+        self._hear_again(digest)
+        self._reply(ask, result={})
+
+    def _hear_again(self, digest: str) -> None:
+        sender, item = self.letters.item(digest)
+        self._hear(sender, item, digest)
+        self.letters.delivered(digest, self._stage)
+        self._log(f"a dead letter of {sender} was heard ({digest})")
 
     def _log(self, text: str) -> None:
         self._lines += 1
         self._acts.append((0, Do(item=Log(text=text))))
-
-
-def _no_answer(ask: Ask) -> Answer:
-    return Answer(id=ask.id, code=DEFECT, text=DEFECT_TEXT)
 
 
 def _out_key(name: str, number: int) -> bytes:

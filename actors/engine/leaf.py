@@ -26,6 +26,7 @@ from actors.engine.hardened import SafeActor
 from actors.engine.links import Hub
 from actors.engine.logbook import Logbook
 from actors.engine.port import CannotStart
+from actors.engine.witness import Witness
 from protocol.machine import Log, Moment
 from storage.errors import Missing, StoreError
 
@@ -47,7 +48,7 @@ class Leaf(SafeActor):
                 assert self.loop is not None
                 self.loop.post(message)
                 if isinstance(message, Ping):
-                    self.send(sender, Pong(self.loop.name, self.loop.alive))
+                    self.send(sender, self.loop.pong())
             case ActorExitRequest():
                 if self.loop is not None:
                     self.loop.stop()
@@ -92,12 +93,14 @@ class Loop:
         store = self._open_store() if self.child.durable else None
         generation = store.generation if store is not None else self._next_generation()
         self.hub = Hub(self.system, self.name, generation, self._run_folder, self.selector)
+        self.witness = Witness(os.path.join(self._run_folder, f"{self.name}.witness"))
         self.driver = Driver(
             self.system.machine(self.name, self.settings),
             store,
             self.system,
             self,
             on_commit=_hook(self.name, self._run_folder),
+            witness=self.witness,
         )
         self.driver.load()  # here and not in the thread: a store that is refused is told upwards
         self.hub.on_up = self.driver.linked
@@ -141,6 +144,9 @@ class Loop:
     def begin(self) -> None:
         self._thread.start()
 
+    def pong(self) -> Pong:
+        return Pong(self.name, self.alive, self.driver.writing)
+
     def post(self, note: Any) -> None:
         self._notes.append(note)
         self._ring.send(b"\0")
@@ -163,8 +169,10 @@ class Loop:
             trace = "".join(traceback.format_tb(error.__traceback__)[-4:])
             self.log(f"ends itself: {cause}\n{trace}")
             lives.last_words(self._run_folder, self.name, cause)
+            self.witness.ends()
             os._exit(1)
         self.driver.write()
+        self.witness.ends()
         if self.driver.store is not None:
             self.driver.store.close()
 

@@ -20,11 +20,14 @@ from typing import Any
 
 from actors.engine import hardened
 from actors.engine.control import AskStatus, Boot, Life, Status
+from actors.engine.lives import NO_WORDS, Pulse, cause_of_death, waits_for_disk
 from actors.engine.logbook import Logbook
 from actors.engine.supervisor import Supervisor
+from actors.engine.system import System, load
 
 START_SECONDS, LOCK_SECONDS = 60.0, 2.0
 MAX_STARTS, START_WINDOW_SECONDS = 20, 60.0
+MAX_GIVE_UPS, QUIET_SECONDS, PAUSE_SECONDS = 1, 600.0, 1.0
 
 
 class StartFailed(Exception):
@@ -83,6 +86,9 @@ class Root:
         # a signal is seen at once: `select` by itself would go on waiting behind its handler
         self._rung, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        system: System = load(life.system)
+        self.hung_seconds = system.hung_seconds + 1  # a beat is a second
+        self.pulse = Pulse(str(self.run_folder / "supervisor.pulse"))
         self.system: Any = None
         self.supervisor: Any = None
         self._logbook = Logbook(life.folder, "node")
@@ -105,6 +111,7 @@ class Root:
         """Until somebody wants it to stop. `ready` is called once, when all actors are up. Raises
         `StartFailed`, or `OSError` for files that cannot be used."""
         starts: list[float] = []
+        given_up: list[float] = []
         announced = False
         while not self.stopping:
             now = time.monotonic()
@@ -119,6 +126,21 @@ class Root:
                 ready()
             self._wait()
             self._end(kind=self.stopping)
+            self._escalate(given_up)
+
+    def _escalate(self, given_up: list[float]) -> None:
+        """When the supervisor has given an actor up: once more from the beginning, then the end.
+        Raises `StartFailed`."""
+        reason = cause_of_death(str(self.run_folder), "supervisor")
+        if self.stopping or reason == NO_WORDS:
+            return
+        now = time.monotonic()
+        given_up[:] = [at for at in given_up if now - at < QUIET_SECONDS] + [now]
+        if len(given_up) > MAX_GIVE_UPS:
+            self.log(f"gives up: {reason}")
+            raise StartFailed(reason)
+        self.log(f"all actors are started anew: {reason}")
+        time.sleep(PAUSE_SECONDS)
 
     def _start(self, began: float) -> bool:
         """False when it is to be tried again, or not at all any more."""
@@ -145,6 +167,7 @@ class Root:
         (self.run_folder / "system.json").unlink(missing_ok=True)
         self.system = hardened.start_system(free_port())
         self.supervisor = self.system.createActor(Supervisor)
+        cause_of_death(str(self.run_folder), "supervisor")  # an old one is no reason now
         self.system.tell(self.supervisor, Boot(self.life))
         self._watch(self._wait_until_up())
 
@@ -183,8 +206,15 @@ class Root:
                     self._watched[os.pidfd_open(roots[name])] = (name, roots[name])
 
     def _wait(self) -> None:
-        """Until one of the roots has died, or the system is to stop."""
+        """Until one of the roots has died, or the system is to stop. A supervisor whose pulse is
+        gone is killed."""
+        beats, beaten_at = -1, time.monotonic()
         while not self.stopping:
+            if self.pulse.count != beats:
+                beats, beaten_at = self.pulse.count, time.monotonic()
+            elif time.monotonic() - beaten_at > self.hung_seconds:
+                beaten_at = time.monotonic()
+                self._end_supervisor()
             ready, _, _ = select.select([self._rung, *self._watched], [], [], 0.5)
             if self._rung in ready:
                 os.read(self._rung, 64)
@@ -196,6 +226,15 @@ class Root:
                 return
             _reap()
             self.idle()
+
+    def _end_supervisor(self) -> None:
+        for name, pid in self._watched.values():
+            if name == "supervisor" and not waits_for_disk(pid):
+                self.log(
+                    f"the supervisor (pid {pid}) hung for {self.hung_seconds:.0f} s: it is killed"
+                )
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _end(self, *, kind: bool) -> None:
         """All processes of this life go; a kind end lets them close their stores."""

@@ -32,12 +32,15 @@ from actors.engine.control import (
 from actors.engine.groups import group_of
 from actors.engine.hardened import SafeActor
 from actors.engine.leaf import Leaf
-from actors.engine.lives import cause_of_death
+from actors.engine.lives import Pulse, cause_of_death, last_words, waits_for_disk
 from actors.engine.logbook import Logbook
 from actors.engine.system import Child, System, load
 
-BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-HEARTBEAT_SECONDS, HUNG_SECONDS = 1.0, 10.0
+# by how often it has died of late
+BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0)
+LATE_SECONDS = 30.0
+HANG_COUNTS = 5
+HEARTBEAT_SECONDS = 1.0
 
 
 class _Seat:
@@ -55,7 +58,7 @@ class _Seat:
         self.alive = 0
         self.again_at: float | None = None
         self.died_at: float | None = None
-        self.hung = False
+        self.hung = self.stalled = False
 
 
 def import_before_the_forks(system: System) -> None:
@@ -79,7 +82,8 @@ class Supervisor(SafeActor):
     def __init__(self) -> None:
         super().__init__()
         self.life: Life | None = None
-        self.title = ""
+        self.title, self.hung_seconds = "", 0.0
+        self.pulse: Pulse | None = None
         self.seats: dict[str, _Seat] = {}
         self.fatal = ""
         self.ending = False
@@ -107,7 +111,8 @@ class Supervisor(SafeActor):
 
     def _boot(self, life: Life) -> None:
         system: System = load(life.system)
-        self.life, self.title = life, system.title
+        self.life, self.title, self.hung_seconds = life, system.title, system.hung_seconds
+        self.pulse = Pulse(os.path.join(life.folder, "run", "supervisor.pulse"))
         self.seats = {name: _Seat(name, system.child(name)) for name in system.names}
         import_before_the_forks(system)
         self._start_next()
@@ -181,8 +186,9 @@ class Supervisor(SafeActor):
         if self.ending:
             return
         now = time.monotonic()
+        seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds]
+        seat.deaths += [now] * (HANG_COUNTS if seat.hung else 1)
         self._note_death(seat, now)
-        seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds] + [now]
         if self.fatal:
             return
         if len(seat.deaths) > seat.child.restarts:
@@ -190,7 +196,8 @@ class Supervisor(SafeActor):
             return
         if seat.started:
             seat.restarts += 1
-        pause = BACKOFF_SECONDS[min(len(seat.deaths) - 1, len(BACKOFF_SECONDS) - 1)]
+        late = sum(now - at < LATE_SECONDS for at in seat.deaths)
+        pause = BACKOFF_SECONDS[min(late, len(BACKOFF_SECONDS)) - 1]
         if pause:
             seat.again_at = now + pause
             self._sleep(pause)
@@ -203,7 +210,7 @@ class Supervisor(SafeActor):
         name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
         cause = cause_of_death(os.path.join(self.life.folder, "run"), name)
         if seat.hung:
-            cause = f"it hung for {HUNG_SECONDS:.0f} s and was killed"
+            cause = f"it hung for {self.hung_seconds:.0f} s and was killed"
         seat.hung = False
         self._log(f"{name} (pid {pid}) died: {cause}")
 
@@ -212,22 +219,25 @@ class Supervisor(SafeActor):
             Logbook(self.life.folder, "supervisor").write(text)
 
     def _give_up(self, reason: str) -> None:
-        """At a start the first process reads why; later the whole tree is started anew."""
+        """The first process reads why, and decides what follows."""
         self._log(f"gives up: {reason}")
         self.fatal = self.fatal or reason
         if all(seat.started for seat in self.seats.values()):
-            os.write(2, f"{self.title}: {reason}\n".encode())
+            assert self.life is not None
+            last_words(os.path.join(self.life.folder, "run"), "supervisor", reason)
             os._exit(1)
 
     # ---- heartbeat ----
 
     def _wake(self) -> None:
+        if self.pulse is not None:
+            self.pulse.beat()
         self._look_for_dead()
         now = time.monotonic()
         for seat in self.seats.values():
             if seat.again_at is not None and seat.again_at <= now + 0.001:
                 self._start(seat)
-            elif seat.address is not None and now - seat.heard_at > HUNG_SECONDS:
+            elif seat.address is not None and now - seat.heard_at > self.hung_seconds:
                 self._end_hung(seat)
         if now >= self.next_beat:
             self.next_beat = now + HEARTBEAT_SECONDS * 0.9
@@ -240,7 +250,11 @@ class Supervisor(SafeActor):
 
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
-        if seat.entry is not None:  # else it is still reading its snapshot
+        if seat.entry is None:
+            return  # it is still reading its snapshot
+        if waits_for_disk(seat.entry.pid):
+            self._stalled(seat)
+        else:
             seat.hung = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seat.entry.pid, signal.SIGKILL)
@@ -248,9 +262,21 @@ class Supervisor(SafeActor):
     def _pong(self, pong: Pong) -> None:
         """Only progress of the leaf's own loop is life."""
         seat = self.seats[pong.name]
+        now = time.monotonic()
         if pong.alive > seat.alive or pong.alive >= self.beat - 1:
-            seat.heard_at = time.monotonic()
+            if seat.stalled:
+                self._log(f"the disk of {seat.name} takes writes again")
+            seat.heard_at, seat.stalled = now, False
+        elif pong.writing and now - seat.heard_at > self.hung_seconds / 2:
+            seat.heard_at = now
+            self._stalled(seat)
         seat.alive = pong.alive
+
+    def _stalled(self, seat: _Seat) -> None:
+        """A disk that takes no write ends nothing: whoever waits for it goes on when it does."""
+        if not seat.stalled:
+            self._log(f"the disk of {seat.name} takes no write: it waits")
+        seat.stalled = True
 
     # ---- the tree, to be shown ----
 

@@ -41,7 +41,8 @@ class Child:
     to refuse the start. `rebuildable`: something would be lost, but it may be made anew if the
     operator says so; the words that tell him how, after "restore the store from a backup".
 
-    `restarts` in `window_seconds` are normal; more, and the supervisor gives up loudly.
+    `restarts` in `window_seconds` are normal; more, and the whole tree is started anew; if it goes
+    on like that, the system ends. A hang counts for five.
     `credited`: it may fall behind without holding up those who read from the world.
     """
 
@@ -54,12 +55,18 @@ class Child:
     remakeable: bool = False
     rebuildable: str = ""
     credited: bool = False
-    restarts: int = 30
-    window_seconds: float = 30.0
+    restarts: int = 20
+    window_seconds: float = 60.0
 
     @property
     def durable(self) -> bool:
         return bool(self.machine.keeps)
+
+    @property
+    def all_heard(self) -> Any:
+        """The union of what others say to it and what its port reports."""
+        reports = getattr(self.machine, "reports", None)
+        return self.machine.hears if reports is None else self.machine.hears | reports
 
     @property
     def hears(self) -> frozenset[Any]:
@@ -69,7 +76,9 @@ class Child:
 
 class System:
     """`children` in the order of their start. `identity(settings)` gives the bytes by which a store
-    knows whose it is. `title` begins what is written to standard error."""
+    knows whose it is. `title` begins what is written to standard error. `release`: messages that
+    were put aside are tried once more by another one. `hung_seconds`: an actor that has not come
+    back from its work for so long is killed, unless it waits for its disk."""
 
     def __init__(
         self,
@@ -77,9 +86,12 @@ class System:
         *,
         identity: Callable[[Any], bytes] = lambda settings: b"",
         title: str = "daruma",
+        release: str = "",
+        hung_seconds: float = 10.0,
     ) -> None:
         self.children = tuple(children)
-        self.identity, self.title = identity, title
+        self.identity, self.title, self.release = identity, title, release
+        self.hung_seconds = hung_seconds
         self._groups = {one.name: groups.members(one.name, one.members) for one in self.children}
         self._children = {one.name: one for one in self.children}
         self.names = tuple(name for names in self._groups.values() for name in names)
@@ -89,6 +101,7 @@ class System:
         kinds = {Quarantined}.union(*self.hears.values())
         item: Any = reduce(or_, sorted(kinds, key=lambda kind: kind.__name__))
         self.outbox = Schema("outbox", item)
+        self._letters = {one.name: Schema("item", one.all_heard) for one in self.children}
         self._encoder = msgspec.msgpack.Encoder()
         self._item: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(item)
         self._frame: msgspec.msgpack.Decoder[tuple[int, list[tuple[int, Any]]]]
@@ -117,7 +130,13 @@ class System:
         children = [
             replace(one, members=members.get(one.name, one.members)) for one in self.children
         ]
-        return System(children, identity=self.identity, title=self.title)
+        return System(
+            children,
+            identity=self.identity,
+            title=self.title,
+            release=self.release,
+            hung_seconds=self.hung_seconds,
+        )
 
     def keeper(self, group: str, key: bytes) -> str:
         return groups.keeper(self._groups[group], key)
@@ -130,6 +149,10 @@ class System:
     def decode(self, data: bytes) -> Any:
         """Raises `msgspec.MsgspecError` for anything that nobody here hears."""
         return self._item.decode(data)
+
+    def letter(self, name: str) -> Schema:
+        """How what this actor hears is written when it is put aside."""
+        return self._letters[group_of(name)]
 
     def decode_frame(self, data: bytes) -> tuple[int, list[tuple[int, Any]]]:
         """What comes over a link. Raises `msgspec.MsgspecError`."""

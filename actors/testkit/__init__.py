@@ -12,7 +12,7 @@ durable write and at every message; `explore` does so at all of them
     world.settle()
 """
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.depth_two import explore_twice
 from actors.testkit.explore import Story, explore
 from actors.testkit.sentences import Refused, ask, ask_once, until

@@ -60,8 +60,9 @@ def _driver(old: Driver, node: Node) -> Driver:
     twin.host, twin.on_commit = host, host.on_commit
     twin.outbox = {to: dict(items) for to, items in old.outbox.items()}
     twin.rows = old.rows.fork(twin._fetch)
+    twin.letters = shallow(old.letters)
     if old.store is not None:
         store: Any = shallow(old.store)
         store.disk = node.disks[old.name]
-        twin.store = store
+        twin.store = twin.letters.store = store
     return twin

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
-from actors.engine.driver import Driver, Switches
+from actors.engine.driver import Driver
 from actors.engine.groups import group_of
+from actors.engine.host import Switches
 from actors.engine.system import System
 from actors.testkit import fork
 from actors.testkit.site import Host, Killed, Node
@@ -62,6 +63,8 @@ class World:
         self.tracing = False
         self.crashes = 0
         self.deliveries = 0
+        # what a machine may raise: its actor dies of it and is started again, as in production
+        self.deadly: tuple[type[Exception], ...] = ()
         self.look: Look | None = None  # called before each delivery; what it gives back, after it
         self._simulated = dict(ports or {})
         self._ticket = 0
@@ -103,7 +106,11 @@ class World:
         )
         node.drivers[role] = driver
         node.starting(role)
-        driver.start()
+        try:
+            driver.start()
+        except self.deadly:
+            self.start(node, role)
+            return
         self._flush(node, role)
 
     def _announce(self, node: Node, role: str) -> None:
@@ -238,6 +245,8 @@ class World:
                 driver.flush()
         except Killed as killed:
             self._die(killed)
+        except self.deadly:
+            self.kill(node, role)
         except WriteFailed:
             # the actor ends, and nothing follows from the write; the operator makes some space
             node.disks[role].fail_at = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from protocol import invoice
-from protocol.api import opening, shapes
+from protocol.api import letters, opening, shapes
 from protocol.api import params as p
 from protocol.api.params import Param
 from protocol.errors import Refusal
@@ -323,6 +323,10 @@ COMMANDS: tuple[Command, ...] = (
             (Param("command", p.text),), (), _help),
     Command("notifications", "utility", "Whether notifications are wanted: none are sent",
             (Param("enable", p.boolean, required=True),), (), lambda values, answers: {}),
+    Command("listdeadletters", "developer", "Show messages that ended an actor and were put aside",
+            (), (letters.ask_all,), letters.listed),
+    Command("retrydeadletter", "developer", "Let an actor hear a message again that was put aside",
+            (Param("id", p.text, required=True),), (letters.ask_one,), first),
     Command("stop", "utility", "End the node", (), (), first, local=True),
     Command("tree", "developer", "Show all processes of the node", (), (), first, local=True),
     Command("kill", "developer", "SIGKILL one actor by name (regtest only)",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_never
 
+from protocol import machine as contract
 from protocol.api import reading
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
@@ -76,14 +77,15 @@ Heard = Answer
 Report = Request | HungUp
 
 
-class Machine:
+class Machine(contract.Machine):
     name = "api"
     hears = Heard
     reports = Report
     keeps = ()
 
     def __init__(self, *, monitors: int = 1, **constants: Any) -> None:
-        """network, node_id (hex), alias, host, port, folder: what replies show of them.
+        """network, node_id (hex), alias, host, port, folder: what replies show of them; `actors`:
+        the names of all.
         `monitors`: so many answer a question that is about no single channel."""
         self.monitors = monitors
         self.constants = {f"~{name}": value for name, value in constants.items()}
@@ -95,14 +97,8 @@ class Machine:
             return
         for call in CALLS.below(step).values():
             for index, (actor, ask) in enumerate(call.asked):
-                if call.answers[index] is None and name == actor:
+                if call.answers[index] is None and name == actor.partition("-")[0]:
                     step.say(actor, ask)
-
-    def wake(self, step: Step, at: Moment) -> None:
-        pass
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:

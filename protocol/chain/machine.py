@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from protocol import machine as contract
 from protocol.bitcoin.transaction import Block, Outpoint, display, parse_block, serialize
 from protocol.chain import sending
 from protocol.chain.items import (
@@ -68,7 +69,7 @@ Heard = WatchTx | WatchSpend | Unwatch | WouldTake | Broadcast | GiveUp | LookUp
 Report = Polled | Scanned | Fetched | Tried | Submitted | Found | Mined | Away
 
 
-class Machine:
+class Machine(contract.Machine):
     """The chain actor's decisions."""
 
     name = "chain"
@@ -88,9 +89,6 @@ class Machine:
     def wake(self, step: Step, at: Moment) -> None:
         self._poll(step)
         step.wake(at.unix_seconds + POLL_SECONDS)
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def _poll(self, step: Step) -> None:
         chain = CHAIN.get(step)

@@ -136,6 +136,12 @@ class Ended(Value, frozen=True, kw_only=True):
     channel_id: bytes
 
 
+class Rests(Value, frozen=True, kw_only=True):
+    """An update of the channel cannot be written for a defect of ours: it is not to live on."""
+
+    channel_id: bytes
+
+
 ToChannel = (
     Durable | Offer | Settle | Held | Unheld
     | CloseRequest | FundingLocked | FundingBuried | Born | Ended

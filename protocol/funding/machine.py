@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from protocol import machine as contract
 from protocol.chain.items import Sent, Tip, TxConfirmed, TxReorged, Verdict
 from protocol.errors import PeerFault
 from protocol.funding import openings
@@ -47,7 +48,7 @@ Heard = (
 )  # fmt: skip
 
 
-class Machine:
+class Machine(contract.Machine):
     """The funding actor's decisions."""
 
     name = "funding"
@@ -85,9 +86,6 @@ class Machine:
                 self._abandon(step, item, "the peer did not answer in time")
         if NEGOTIATIONS.count(step):
             step.wake(at.unix_seconds + PATIENCE_SECONDS / 4)
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import assert_never
 
+from protocol import machine as contract
 from protocol.bitcoin.transaction import parse_block
 from protocol.chain.items import TIP, Found, LostBlock, NewBlock, NextBlock, Tip
 from protocol.crypto.keys import NodeKey
@@ -73,7 +74,7 @@ Heard = (
 )  # fmt: skip
 
 
-class Machine:
+class Machine(contract.Machine):
     """The gossiper's decisions. `shown`: see `protocol.gossip.own.Owner`."""
 
     name = "gossiper"

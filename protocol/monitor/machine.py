@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from protocol import machine as contract
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import TIP, Broadcast, GiveUp, Spent, Tip, TxConfirmed, TxReorged, Unwatch
 from protocol.channel import items, mined
@@ -44,7 +45,7 @@ Heard = (
 )  # fmt: skip
 
 
-class Machine:
+class Machine(contract.Machine):
     """The monitors' decisions; one process holds many channels, each under its own keys.
 
     `count` monitors share the channels; this is the one called `name`. The secret of all channels
@@ -76,15 +77,9 @@ class Machine:
             return
         for (cid,), watch in WATCHES.below(step).items():
             if watch.ended is None:
-                step.say("peers", truth.born(step, cid, watch))
+                self._born(step, cid, watch)
         known = tuple(ADDRESSES.below(step).values())
         step.say("peers", Addresses(known=known, of=self.count))
-
-    def wake(self, step: Step, at: Moment) -> None:
-        pass
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
@@ -121,7 +116,7 @@ class Machine:
                 cid = item.channel_id
                 watch = WATCHES.get(step, cid)
                 if watch is not None and watch.ended is None:
-                    step.say("peers", truth.born(step, cid, watch))
+                    self._born(step, cid, watch)
             case ForgetUnfunded():
                 self._forget(step, item)
             case Tip():
@@ -134,14 +129,33 @@ class Machine:
             case _:
                 assert_never(item)
 
+    def aside(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
+        """A channel whose update is put aside rests: nothing may follow from it."""
+        cid: bytes | None = getattr(item, "channel_id", None)
+        if cid is None or WATCHES.get(step, cid) is None:
+            return
+        kind = type(item).__name__
+        self._alarm(step, cid, f"a defect of ours: {kind} was put aside, see listdeadletters")
+        if isinstance(item, items.Update):
+            watch = WATCHES.need(step, cid)
+            WATCHES.put(step, watch.but(stopped=item.update_id), cid)
+            step.say("peers", items.Rests(channel_id=cid))
+
+    @staticmethod
+    def _born(step: Step, cid: bytes, watch: Watch) -> None:
+        if watch.stopped is None:
+            step.say("peers", truth.born(step, cid, watch))
+
     # ---- the channel's truth ----
 
     def _update(self, step: Step, update: items.Update) -> None:
         cid = update.channel_id
         core = CORES.get(step, cid)
         durable = items.Durable(channel_id=update.channel_id, update_id=update.update_id)
-        if core is None:
-            return  # forgotten: there is nobody to answer to
+        watch = WATCHES.get(step, cid)
+        stopped = None if watch is None else watch.stopped
+        if core is None or stopped not in (None, update.update_id):
+            return  # forgotten; or it rests, and this follows from what was put aside
         if update.update_id <= core.update_id:
             step.say("peers", durable)
             return
@@ -149,6 +163,8 @@ class Machine:
         assert update.update_id == core.update_id + 1, "a gap in the channel's updates"
         check_successor(core, update.core)
         truth.write(step, cid, update)
+        if stopped is not None:
+            self._goes_on(step, cid)
         step.say("peers", durable)
         if CLOSINGS.get(step, cid) is not None:
             onchain.look(step, cid, self._master)  # what was in flight when it was closed
@@ -164,6 +180,13 @@ class Machine:
             self._announce(step, cid)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
+
+    def _goes_on(self, step: Step, cid: bytes) -> None:
+        """The update that was put aside is written after all."""
+        watch = WATCHES.need(step, cid).but(alarm=None, stopped=None)
+        WATCHES.put(step, watch, cid)
+        if watch.ended is None:
+            self._born(step, cid, watch)
 
     def _usable(self, step: Step, cid: bytes, before: Core, core: Core) -> None:
         watch = WATCHES.need(step, cid)

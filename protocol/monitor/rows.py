@@ -37,7 +37,8 @@ class Watch(Value, frozen=True, kw_only=True):
     """What the monitor itself knows of the channel.
 
     `since`: the first height at which its funding output may be spent. `ended` names why it is no
-    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it).
+    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it). `stopped`: the
+    id of an update that was put aside for a defect of ours: until it is written the channel rests.
     """
 
     since: int = 0
@@ -49,6 +50,7 @@ class Watch(Value, frozen=True, kw_only=True):
     ended_height: int | None = None
     spent_by: str | None = None
     alarm: str | None = None
+    stopped: int | None = None
 
 
 class Closing(Value, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from protocol import machine as contract
 from protocol.chain.items import TIP, Tip
 from protocol.channel.items import FORWARD
 from protocol.crypto import secp
@@ -53,7 +54,7 @@ Heard = (
 )  # fmt: skip
 
 
-class Machine:
+class Machine(contract.Machine):
     name = "payments"
     hears = Heard
     keeps = KEEPS
@@ -71,9 +72,6 @@ class Machine:
             relay.resume(step, at)
         elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def wake(self, step: Step, at: Moment) -> None:
         receive.time_out(step, at)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
+from protocol import machine as contract
 from protocol.chain.items import TIP, Tip
 from protocol.channel import items, live, machine, reestablish
 from protocol.channel.live import Live, Turn
@@ -48,12 +49,12 @@ Heard = (
     items.Born | items.Ended | items.Durable | items.Offer | items.Settle | items.Held
     | items.Unheld | items.CloseRequest | items.FundingLocked | items.FundingBuried | Addresses
     | PeerAddress | ToPeer | IsThere | TryLater | ToWire | Digested | Reconnect | Complain
-    | FindRoutes | Tip | Ask
+    | FindRoutes | Tip | Ask | items.Rests
 )  # fmt: skip
 Report = Connected | Received | Disconnected | Drained
 
 
-class Machine:
+class Machine(contract.Machine):
     """The peers actor's decisions."""
 
     name = "peers"
@@ -113,6 +114,8 @@ class Machine:
                 LIVES.drop(step, item.channel_id)
                 UNBORN.drop(step, item.channel_id)
                 DEFECTS.drop(step, item.channel_id)
+            case items.Rests():
+                self._rests(step, item.channel_id, at)
             case (
                 items.Durable() | items.Offer() | items.Settle() | items.Held() | items.Unheld()
                 | items.CloseRequest() | items.FundingLocked() | items.FundingBuried()
@@ -143,6 +146,15 @@ class Machine:
                 self.connections.ask(step, item, at)
             case _:
                 assert_never(item)
+
+    def _rests(self, step: Step, cid: bytes, at: Moment) -> None:
+        """Until it is born again, what its peer says of it is not heard."""
+        row = LIVES.get(step, cid)
+        LIVES.drop(step, cid)
+        UNBORN.drop(step, cid)
+        DEFECTS.put(step, MAX_DEFECTS, cid)
+        if row is not None:
+            self._hang_up(step, row.channel.setup.peer, at, "a defect of ours: the channel rests")
 
     def _born(self, step: Step, item: items.Born, at: Moment) -> None:
         cid, node = item.channel.id, item.channel.setup.peer

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any, assert_never
 
+from protocol import machine as contract
 from protocol.channel.state import scid_text
 from protocol.errors import Refusal
 from protocol.gossip.items import (
@@ -53,7 +54,7 @@ ROUTE_NOT_FOUND = 205
 Heard = News | UpToDate | FindRoutes | Learned | Ask
 
 
-class Machine:
+class Machine(contract.Machine):
     """`node_id` (33 bytes) is where routes begin."""
 
     name = "router"
@@ -83,9 +84,6 @@ class Machine:
         if taught is not None and at.unix_seconds >= taught:
             LORE.put(step, KNOWLEDGE.need(step).rows())
             TEACH_AT.drop(step)
-
-    def drain(self, step: Step, at: Moment) -> None:
-        pass
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from protocol import machine as contract
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.items import TIP, LostBlock, NewBlock, NextBlock, Tip
 from protocol.machine import Ask, Moment, Step
@@ -64,7 +65,7 @@ Heard = (
 Report = Revealed | Built | Examined | Outputs
 
 
-class Machine:
+class Machine(contract.Machine):
     """The wallet actor's decisions."""
 
     name = "wallet"
@@ -77,9 +78,6 @@ class Machine:
             if name is None:
                 self._adopt(step)
             self._ask_next(step)
-
-    def wake(self, step: Step, at: Moment) -> None:
-        pass
 
     def drain(self, step: Step, at: Moment) -> None:
         self._adopt_news(step)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.explore import explore
 from actors.testkit.node.stories import parts, public, several, tale
 from tests.conftest import Covered

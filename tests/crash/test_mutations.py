@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from actors.engine import driver
-from actors.engine.driver import Driver, Switches
+from actors.engine.driver import Driver
+from actors.engine.host import Switches
 from actors.testkit.explore import explore
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond, public, tale

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.engine.driver import Gap
+from actors.engine.host import Gap
 from actors.testkit.node import sentences, subsets
 from actors.testkit.node.stories import diamond
 from actors.testkit.node.world import World

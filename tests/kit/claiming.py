@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond
 from actors.testkit.node.world import World

@@ -158,7 +158,8 @@ def test_no_parameter_ends_the_reader(command: str) -> None:
 def test_a_defect_in_a_reply_costs_that_request() -> None:
     bench = Bench()
     bench.request("getinfo")
-    bench.answer(monitors=[{}], peers=[], chain={}, payments={})  # rows without what the shape needs
+    # rows without what the shape needs
+    bench.answer(monitors=[{}], peers=[], chain={}, payments={})
     bench.request("help", {"command": "stop"})
 
     assert [reply.code for reply in bench.replies] == [DEFECT, None]

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from actors.engine.driver import Gap
+from actors.engine.host import Gap
 from actors.testkit.explore import Story
 from actors.testkit.node.node import Node
 from actors.testkit.node.stories import diamond

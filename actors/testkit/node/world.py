@@ -6,7 +6,7 @@ from collections import deque
 from functools import lru_cache
 from typing import Any, Self
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.engine.system import System
 from actors.testkit import fork
 from actors.testkit.node import ports

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.explore import Sentence, Story
 from actors.testkit.node import sentences
 from actors.testkit.node.node import Node

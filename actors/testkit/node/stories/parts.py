@@ -5,7 +5,7 @@ The sender's parts are offered by hand. What may not happen: a part that is said
 
 from __future__ import annotations
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.explore import Sentence, Story
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import tale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.explore import Sentence, Story
 from actors.testkit.node import sentences
 from actors.testkit.node.node import Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from actors.engine.driver import Switches
+from actors.engine.host import Switches
 from actors.testkit.explore import Sentence, Story
 from actors.testkit.node import sentences
 from actors.testkit.node.world import World

@@ -1,0 +1,34 @@
+"""What a driver needs of the world, and the rules that it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from protocol.machine import Moment
+
+
+class Host(Protocol):
+    """What a driver needs of the world: links, links' road, a port, a clock, dice."""
+
+    def out(self, to: str, sequence: int, item: Any) -> None: ...
+
+    def acknowledge(self, to: str, sequence: int) -> None: ...
+
+    def port(self, item: Any) -> None: ...
+
+    def moment(self) -> Moment: ...
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The protective rules. Production has all on; tests switch one off to see a test fail."""
+
+    save_before_send: bool = True
+    inbox_marks: bool = True
+    resume: bool = True
+    announce_restarts: bool = True
+
+
+class Gap(Exception):
+    """A sender's number was skipped: something durable is missing, nothing may go on."""

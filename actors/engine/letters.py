@@ -1,0 +1,221 @@
+"""Messages that end their actor: counted, put aside whole, and heard again when that may help.
+
+Three deaths in a row by the same message are enough, whatever they are of; a death without a word
+counts from the second one on, for only then is on record what was being heard (`witness.py`). What
+is put aside is a dead letter: it stays, is shown (`listdeadletters`), and is heard once more by
+order (`retrydeadletter`) and by each new release. The rest of the actor lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors.engine.system import System
+from actors.engine.witness import Witness
+from protocol.machine import Ask
+from protocol.values import Value
+from storage.schema import Schema
+from storage.store import Store
+
+EXCEPTION, SILENT, LIMIT = 2, 3, 6
+ONE_TRY = LIMIT - 1
+CAREFUL_SECONDS = 60.0
+SUSPECT, LETTER = b"q/", b"d/"
+METHODS = ("listdeadletters", "retrydeadletter")
+WITHOUT_A_WORD = "a hang, a crash or want of memory, without a word"
+
+Stage = Callable[[bytes, bytes | None], None]
+
+
+class Suspect(Value, frozen=True, kw_only=True):
+    """What a message has done so far: LIMIT points are too many. `cause` of the last death."""
+
+    points: int
+    cause: str
+
+
+class Letter(Value, frozen=True, kw_only=True):
+    """A message that was put aside: `item`, of type `kind`, as it is written in an outbox.
+
+    `again`: it is to be heard once more. `retry`: the question that asked for that."""
+
+    sender: str
+    kind: str
+    item: bytes
+    cause: str
+    unix_seconds: float
+    release: str
+    again: bool = False
+    retry: str = ""
+
+
+SUSPECTS, LETTERS = Schema("suspect", Suspect), Schema("letter", Letter)
+
+
+class Letters:
+    """What one driver knows of the messages that have ended it."""
+
+    def __init__(
+        self, system: System, name: str, store: Store | None, witness: Witness | None
+    ) -> None:
+        self.system, self.name, self.store, self.witness = system, name, store, witness
+        self.suspects: dict[str, Suspect] = {}
+        self.letters: dict[str, Letter] = {}
+        self._careful_until = float("-inf")
+
+    def load(self, key: bytes, value: bytes) -> None:
+        digest = key[2:].decode()
+        if key[:2] == SUSPECT:
+            self.suspects[digest] = SUSPECTS.decode(value, key.hex())
+        else:
+            self.letters[digest] = LETTERS.decode(value, key.hex())
+
+    def begin(self, now: float) -> list[str]:
+        """Once in a life, before anything is heard; -> what the log is to say."""
+        told: list[str] = []
+        witness = self.witness
+        if witness is not None:
+            for digest, points in witness.counts.items() if self.store is None else ():
+                self.suspects[digest] = Suspect(points=points, cause=WITHOUT_A_WORD)
+            if witness.silent:
+                self._careful_until = now + CAREFUL_SECONDS
+            if witness.accused:
+                self.suspect(witness.accused, SILENT, WITHOUT_A_WORD)
+                told.append(f"the life before ended while it heard {witness.accused}")
+        for digest, letter in self.letters.items():
+            if letter.release != self.system.release:
+                self._retry(digest, letter.but(release=self.system.release, retry=""))
+                told.append(f"{letter.kind} ({digest}) is heard once more: this is a new release")
+            elif letter.again and self._points(digest) >= LIMIT:
+                self._write(digest, letter.but(again=False))
+        return told
+
+    # ---- while messages are heard ----
+
+    def watched(self, sender: str, item: Any, now: float) -> str:
+        """Its digest, if there is a reason to look at what is heard; else nothing."""
+        if self.suspects or self.letters or now < self._careful_until:
+            return self.digest(sender, item)
+        return ""
+
+    def digest(self, sender: str, item: Any) -> str:
+        return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
+
+    @contextmanager
+    def on_record(self, digest: str) -> Iterator[None]:
+        if self.witness is None or not digest:
+            yield
+            return
+        self.witness.hearing(digest)
+        try:
+            yield
+        finally:
+            self.witness.heard()
+
+    def condemned(self, digest: str) -> bool:
+        letter = self.letters.get(digest)
+        return self._points(digest) >= LIMIT or letter is not None and not letter.again
+
+    def _points(self, digest: str) -> int:
+        known = self.suspects.get(digest)
+        return 0 if known is None else known.points
+
+    def suspect(self, digest: str, points: int, cause: str) -> None:
+        """On disk before the actor ends, in a commit of its own."""
+        row = Suspect(points=self._points(digest) + points, cause=cause[:300])
+        self.suspects[digest] = row
+        if self.store is not None:
+            self.store.commit({SUSPECT + digest.encode(): SUSPECTS.encode(row)})
+        elif self.witness is not None:
+            self.witness.remember({one: row.points for one, row in self.suspects.items()})
+
+    def forgive(self, digest: str, stage: Stage) -> None:
+        """It has passed: only failures in a row count."""
+        if self.suspects.pop(digest, None) is not None:
+            stage(SUSPECT + digest.encode(), None)
+            if self.store is None and self.witness is not None:
+                self.witness.remember({one: row.points for one, row in self.suspects.items()})
+
+    def put_aside(self, digest: str, sender: str, item: Any, now: float, stage: Stage) -> str:
+        """-> what the log is to say; nothing when it has been put aside before."""
+        if digest in self.letters:
+            return ""
+        row = self.suspects.pop(digest)
+        self.letters[digest] = letter = Letter(
+            sender=sender,
+            kind=type(item).__name__,
+            item=self.system.letter(self.name).encode(item),
+            cause=row.cause,
+            unix_seconds=now,
+            release=self.system.release,
+        )
+        stage(SUSPECT + digest.encode(), None)
+        stage(LETTER + digest.encode(), LETTERS.encode(letter))
+        return (
+            f"put aside {letter.kind} of {sender}, which has ended us again and again ({digest}): "
+            f"{row.cause}"
+        )
+
+    # ---- dead letters ----
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For `listdeadletters`."""
+        return [
+            {
+                "id": f"{self.name}/{digest}",
+                "actor": self.name,
+                "sender": letter.sender,
+                "message": letter.kind,
+                "cause": letter.cause,
+                "put_aside_at": round(letter.unix_seconds, 3),
+            }
+            for digest, letter in self.letters.items()
+        ]
+
+    def to_hear(self) -> list[str]:
+        return [digest for digest, letter in self.letters.items() if letter.again]
+
+    def item(self, digest: str) -> tuple[str, Any]:
+        """Sender and message of a letter."""
+        letter = self.letters[digest]
+        return letter.sender, self.system.letter(self.name).decode(letter.item, digest)
+
+    def retry(self, digest: str, ask: Ask) -> str:
+        """It may be heard now; or one sentence why not."""
+        letter = self.letters.get(digest)
+        if letter is None:
+            return "there is no such dead letter: see listdeadletters"
+        if letter.retry == ask.id:  # asked again, for the actor has died of it
+            return "it has ended the actor once more, and is put aside again: see its log"
+        if letter.kind == "Ask":
+            return "a question is not retried: ask it again"
+        self._retry(digest, letter.but(retry=ask.id))
+        return ""
+
+    def _retry(self, digest: str, letter: Letter) -> None:
+        """It has one try; on disk before that."""
+        self._write(digest, letter.but(again=True))
+        known = Suspect(points=ONE_TRY, cause=letter.cause)
+        self.suspects[digest] = known
+        if self.store is not None:
+            self.store.commit({SUSPECT + digest.encode(): SUSPECTS.encode(known)})
+
+    def _write(self, digest: str, letter: Letter) -> None:
+        self.letters[digest] = letter
+        if self.store is not None:
+            self.store.commit({LETTER + digest.encode(): LETTERS.encode(letter)})
+
+    def delivered(self, digest: str, stage: Stage) -> None:
+        """A letter was heard, and lives."""
+        if self.letters.pop(digest, None) is not None:
+            stage(LETTER + digest.encode(), None)
+
+
+def readable(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+__all__ = ["METHODS", "Letter", "Letters", "readable"]

@@ -1,0 +1,192 @@
+"""Messages that end their actor, one that always dies, a hung supervisor, a disk that stalls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import ask
+from actors.engine.door import Refused
+from actors.testkit.hooks import BLOCKING
+from tests.kit.frail import WAYS
+
+PATIENCE_SECONDS = 60.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"it never came true: {what}")
+
+
+class Run:
+    """The frail system as processes, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, str(folder / "home")
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, system: str = "FIRST", **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.kit.frail", system, self.home],
+            env=os.environ | {"FRAIL_FOLDER": str(self.folder)} | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == f"ready {self.home}\n"
+
+    def end(self, status: int = 0) -> str:
+        """-> what it wrote to standard error."""
+        assert self.process is not None
+        if status == 0:
+            self.process.terminate()
+        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
+        assert self.process.returncode == status, errors
+        return errors
+
+    def tell(self, number: int, how: str = "") -> None:
+        ask(self.home, "sender", "tell", number=number, how=how)
+
+    def letters(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = ask(self.home, "frail", "listdeadletters")
+        return rows
+
+    def heard(self) -> list[int]:
+        numbers: list[int] = ask(self.home, "frail", "heard")
+        return numbers
+
+    def pids(self) -> dict[str, int]:
+        return {row["name"]: row["pid"] for row in ask(self.home, "tree", "")}
+
+    def deaths(self) -> int:
+        return self.log().count("supervisor frail (pid")
+
+    def log(self) -> str:
+        return (Path(self.home) / "log").read_text()
+
+    def flag(self, name: str) -> None:
+        (self.folder / name).touch()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    found = Run(tmp_path)
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.end()
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_what_ends_its_actor_three_times_is_put_aside_whole(run: Run, how: str) -> None:
+    run.start()
+    run.tell(1)
+    run.tell(2, how)
+    run.tell(3)
+
+    (letter,) = until(run.letters, "it is put aside")
+    until(lambda: run.heard() == [1, 3], "the others are heard")
+    assert run.deaths() == 3
+    assert (letter["sender"], letter["message"], letter["actor"]) == ("sender", "Blow", "frail")
+    assert "without Blow" in run.log()
+
+    # it is not well yet: one more death, and it lies where it lay
+    with pytest.raises(Refused, match="put aside again"):
+        ask(run.home, "frail", "retrydeadletter", id=letter["id"])
+    until(lambda: run.letters() == [letter], "it is put aside again")
+    assert run.deaths() == 4
+
+    run.flag("healed")
+    assert ask(run.home, "frail", "retrydeadletter", id=letter["id"]) == {}
+    assert (run.letters(), run.heard()) == ([], [1, 2, 3])
+
+
+def test_a_new_release_tries_it_once(run: Run) -> None:
+    run.start()
+    run.tell(1, "native")
+    until(run.letters, "it is put aside")
+    run.end()
+    before = run.deaths()
+
+    run.start("SECOND")
+    until(lambda: run.deaths() == before + 1, "it is tried")
+    until(run.letters, "it is put aside again")
+    run.end()
+    run.start("SECOND")
+    run.tell(2)
+    until(lambda: run.heard() == [2], "what follows is heard")
+    assert run.deaths() == before + 1
+    run.end()
+
+    run.flag("healed")
+    run.start("FIRST")  # another release once more
+    until(lambda: run.heard() == [1, 2], "it is heard")
+    assert run.letters() == []
+
+
+def test_what_is_no_dead_letter_is_refused(run: Run) -> None:
+    run.start()
+    for number in ("", "frail/", "frail/" + "0" * 32):
+        with pytest.raises(Refused, match="listdeadletters"):
+            ask(run.home, "frail", "retrydeadletter", id=number)
+
+
+def test_an_actor_that_always_dies_ends_the_system_with_one_sentence(run: Run) -> None:
+    run.start("IMPATIENT")
+    run.flag("always")
+    os.kill(run.pids()["frail"], signal.SIGKILL)
+
+    assert run.end(status=1) == "frail: the actor frail dies again and again: see its log\n"
+    # twice: the tree was started anew in between, and the pauses grew
+    assert run.deaths() == 1 + 8 + 9
+    assert "all actors are started anew: the actor frail dies" in run.log()
+
+
+def test_a_supervisor_that_is_stopped_is_replaced(run: Run) -> None:
+    run.start()
+    before = _supervisor(run)
+    os.kill(before, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+
+    until(lambda: _supervisor(run) not in (None, before), "there is another one")
+    assert time.monotonic() - stopped_at < 15
+    run.tell(1)
+    until(lambda: run.heard() == [1], "all is well")
+
+
+def _supervisor(run: Run) -> int:
+    """The parent of all actors."""
+    (pid, *_) = run.pids().values() or [0]
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_disk_that_takes_no_write_for_long_ends_nothing(run: Run) -> None:
+    run.start(**BLOCKING)
+    before = run.pids()
+    blocked = Path(run.home) / "run" / "frail.blocked"
+    blocked.touch()
+    run.tell(1)
+
+    until(lambda: "the disk of frail takes no write" in run.log(), "it is said")
+    waited_from = time.monotonic()
+    until(lambda: time.monotonic() - waited_from > 6, "much more than a hang may last")
+    assert run.pids() == before
+    blocked.unlink()
+
+    until(lambda: run.heard() == [1], "it goes on")
+    assert run.pids() == before
+    until(lambda: "the disk of frail takes writes again" in run.log(), "it is said")
