@@ -7,10 +7,10 @@ from typing import Any
 
 from actors.engine.hardened import Note
 from actors.ports.descriptors import MOST_GUESTS
-from protocol import opening
 from protocol.crypto import keys
 from protocol.crypto.hashes import derive
-from protocol.opening import CHAIN_HASH, Policy
+from protocol.funding.policy import OpeningPolicy
+from protocol.networks import CHAIN_HASH, DEPTHS
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +31,7 @@ class Settings(Note):
     rpc: dict[str, Any] = field(default_factory=dict)
     first_pid: int = 0
     guests: int = MOST_GUESTS
-    policy: Policy | None = None
+    policy: OpeningPolicy | None = None
 
     @property
     def node_id(self) -> bytes:
@@ -50,9 +50,9 @@ class Settings(Note):
         return bytes.fromhex(CHAIN_HASH[self.network])
 
     @property
-    def channel_policy(self) -> Policy:
+    def channel_policy(self) -> OpeningPolicy:
         if self.policy is not None:
             return self.policy
         trusted = frozenset(bytes.fromhex(node) for node in self.zeroconf_peers)
-        depth = opening.DEPTHS.get(self.network, 1)
-        return Policy(minimum_depth=depth, zeroconf_peers=trusted)
+        depth = DEPTHS.get(self.network, 1)
+        return OpeningPolicy(minimum_depth=depth, zeroconf_peers=trusted)

@@ -14,15 +14,15 @@ from actors.engine.system import Child, System
 from actors.settings import Settings
 from protocol import features
 from protocol.api.machine import Machine as Api
-from protocol.api.shapes import VERSION
+from protocol.api.rpc import VERSION
 from protocol.chain.machine import Machine as Chain
 from protocol.crypto.keys import NodeKey
 from protocol.funding.machine import Machine as Funding
 from protocol.gossip import addresses
 from protocol.gossip.machine import Machine as Gossiper
 from protocol.machine import Ask
-from protocol.monitor.items import Guard
 from protocol.monitor.machine import Machine as Monitors
+from protocol.monitor.messages import Guard
 from protocol.payments.machine import Machine as Payments
 from protocol.peer.machine import Machine as Peers
 from protocol.router.machine import Machine as Router

@@ -17,7 +17,7 @@ from actors.settings import Settings
 from daruma import seed
 from daruma.config import Config, ConfigError
 from daruma.embedded.process import ChainProcess
-from protocol.api.shapes import VERSION
+from protocol.api.rpc import VERSION
 
 
 class Node:

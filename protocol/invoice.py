@@ -22,7 +22,7 @@ MAX_CLTV, MAX_EXPIRY_SECONDS = 1 << 16, 1 << 32
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
-class RouteHop(Value, frozen=True, kw_only=True):
+class RouteHop(Value, frozen=True, kw_only=True, tag="route_hop"):
     """One hop of a private route ("r" field)."""
 
     node_id: bytes

@@ -36,14 +36,14 @@ class Moment(Value, frozen=True, kw_only=True):
 # ---- effects: what a step may order -------------------------------------------------------------
 
 
-class Tell(Value, frozen=True, kw_only=True):
+class Deliver(Value, frozen=True, kw_only=True):
     """Durable: kept in the outbox until the receiver has it on disk; received exactly once."""
 
     to: str
     item: Value
 
 
-class Say(Value, frozen=True, kw_only=True):
+class Tell(Value, frozen=True, kw_only=True):
     """Volatile: lost when either end restarts. `resume` says again what matters."""
 
     to: str
@@ -51,7 +51,7 @@ class Say(Value, frozen=True, kw_only=True):
 
 
 class Do(Value, frozen=True, kw_only=True):
-    """To the actor's own port: a socket, a chain backend, a wallet. Lost like `Say`."""
+    """To the actor's own port: a socket, a chain backend, a wallet. Lost like `Tell`."""
 
     item: Value
 
@@ -68,7 +68,7 @@ class Log(Value, frozen=True, kw_only=True):
     text: str
 
 
-Effect = Tell | Say | Do | Wake
+Effect = Deliver | Tell | Do | Wake
 
 
 class Step:
@@ -94,11 +94,11 @@ class Step:
             del self.effects[effects:]
             raise
 
+    def deliver(self, to: str, item: Value) -> None:
+        self.effects.append(Deliver(to=to, item=item))
+
     def tell(self, to: str, item: Value) -> None:
         self.effects.append(Tell(to=to, item=item))
-
-    def say(self, to: str, item: Value) -> None:
-        self.effects.append(Say(to=to, item=item))
 
     def do(self, item: Value) -> None:
         self.effects.append(Do(item=item))
@@ -112,7 +112,7 @@ class Step:
         self.reply(Answer(id=question, code=code, text=text, data=data))
 
     def reply(self, answer: Answer) -> None:
-        self.say(asker(answer.id), answer)
+        self.tell(asker(answer.id), answer)
 
     def log(self, text: str) -> None:
         self.do(Log(text=text))

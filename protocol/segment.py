@@ -25,6 +25,7 @@ A = TypeVar("A", str, int, bytes)
 B = TypeVar("B", str, int, bytes)
 C = TypeVar("C", str, int, bytes)
 Ks = TypeVarTuple("Ks")
+_TEXT: dict[Any, Callable[[Any], str]] = {bytes: bytes.hex, int: str, str: str}
 
 
 class Segment(Generic[T, *Ks]):
@@ -80,6 +81,8 @@ class Segment(Generic[T, *Ks]):
         self.version, self.cold, self.upgrades = version, cold, dict(upgrades or {})
         self.stored = not name.startswith("~")
         self.deep = len(by) > 1
+        self._texts = [_TEXT[kind] for kind in by]
+        self._inner = [n for n, kind in enumerate(by[:-1]) if kind is str]
 
     def __repr__(self) -> str:
         return f"Segment({self.name!r})"
@@ -116,10 +119,14 @@ class Segment(Generic[T, *Ks]):
     def below(self, step: Step, *prefix: Part) -> dict[tuple[*Ks], T]:
         """All rows whose keys begin with `prefix`, in order of key; it costs what it returns."""
         found: dict[Any, T | None] = dict(step.rows.below(self, prefix))
-        size = len(prefix)
-        for key, row in step.changes.get(self, {}).items():
-            if key[:size] == prefix:
-                found[key] = row
+        changed = step.changes.get(self)
+        if changed is not None:
+            size = len(prefix)
+            for key, row in changed.items():
+                if key[:size] == prefix:
+                    found[key] = row
+        if len(found) < 2:
+            return {key: row for key, row in found.items() if row is not None}
         return {key: row for key in sorted(found) if (row := found[key]) is not None}
 
     def each(self, step: Step) -> Iterator[tuple[tuple[*Ks], T]]:
@@ -142,9 +149,10 @@ class Segment(Generic[T, *Ks]):
         """The text of a key. Raises `TypeError` for parts that are not those of `by`."""
         if tuple(map(type, key)) != self.by:
             raise TypeError(f"a key of {self.name} has the parts {self.by}, not {key!r}")
-        parts = [part.hex() if isinstance(part, bytes) else str(part) for part in key]
-        if any("/" in part for part in parts[:-1]):
-            raise TypeError(f"only the last part of a key of {self.name} may have a slash in it")
+        for n in self._inner:
+            if "/" in key[n]:
+                raise TypeError(f"only the last part of a key of {self.name} may have a slash")
+        parts = [text(part) for text, part in zip(self._texts, key, strict=True)]
         return "/".join((self.name, *parts))
 
     def key(self, place: str) -> Key:

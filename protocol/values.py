@@ -5,9 +5,11 @@ msgspec structs: immutable, compared by value, made and encoded in C (docs/decis
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
+
+K = TypeVar("K", bound="Value")
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -24,3 +26,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     def but(self, **changes: Any) -> Self:
         """The same record with some fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+    def into(self, kind: type[K], **more: Any) -> K:
+        """Another kind of record, with the fields that both have, and some more: what is said and
+        what is kept have types of their own."""
+        both = {name: getattr(self, name) for name in self.__struct_fields__}
+        wanted = {name: both[name] for name in kind.__struct_fields__ if name in both}
+        return kind(**{**wanted, **more})

@@ -1,6 +1,6 @@
 """Every stored value: schema name, version, checksum, body.
 
-One byte "D", one byte of name length, the name, two bytes of version, four of CRC-32, the body.
+One byte "1", one byte of name length, the name, two bytes of version, four of CRC-32, the body.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-from storage.errors import Corrupt
+from storage.errors import Corrupt, TooOld
 
-MAGIC = b"D"
+MAGIC, BEFORE = b"1", b"D"
 
 
 class Sealed(NamedTuple):
@@ -26,7 +26,12 @@ def seal(name: str, version: int, body: bytes) -> bytes:
 
 
 def unseal(data: bytes, where: str) -> Sealed:
-    """Raises `Corrupt`; `where` names the record for the operator."""
+    """Raises `Corrupt` or `TooOld`; `where` names the record for the operator."""
+    if data[:1] == BEFORE:
+        raise TooOld(
+            f"the record {where} was written by an earlier development version, which no release "
+            "reads: use another folder"
+        )
     if len(data) < 8 or data[:1] != MAGIC or len(data) < 8 + data[1]:
         raise Corrupt(f"the record {where} is not one of ours: restore the store from a backup")
     end = 2 + data[1]

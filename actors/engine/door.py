@@ -83,7 +83,7 @@ class Door(Machine):
             return
         for row in OPEN.below(step).values():
             if group_of(row.asked.to) == name:
-                step.say(row.asked.to, row.ask)
+                step.tell(row.asked.to, row.ask)
 
     def step(self, step: Step, sender: str, item: Answer | Asked | Left, at: Moment) -> None:
         match item:
@@ -93,7 +93,7 @@ class Door(Machine):
                 number = f"{self.name}/{LIFE.need(step)}-{count}"
                 ask = Ask(id=number, method=item.method, params=item.params)
                 OPEN.put(step, Open(asked=item, ask=ask), number)
-                step.say(item.to, ask)
+                step.tell(item.to, ask)
             case Answer():
                 row = OPEN.get(step, item.id)
                 if row is not None:

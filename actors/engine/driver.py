@@ -29,13 +29,13 @@ from protocol.machine import (
     DEFECT_TEXT,
     Answer,
     Ask,
+    Deliver,
     Do,
     Effect,
     Log,
     Machine,
     Moment,
     Quarantined,
-    Say,
     Step,
     Tell,
     Wake,
@@ -81,7 +81,7 @@ class Driver:
         self._must_write = False
         self._write_by: float | None = None
         self._now = 0.0
-        self._acts: deque[tuple[int, Tell | Say | Do]] = deque()
+        self._acts: deque[tuple[int, Deliver | Tell | Do]] = deque()
         self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
         self._wakes: list[float] = []
@@ -170,17 +170,20 @@ class Driver:
 
     def _hear(self, sender: str, item: Any, digest: str) -> None:
         try:
-            with self.letters.on_record(digest):
-                self._run(lambda step, at: self.machine.step(step, sender, item, at))
+            if digest:
+                self.letters.on_record(digest)
+            self._run(lambda step, at: self.machine.step(step, sender, item, at))
         except Exception as error:
             if isinstance(item, Ask):
                 self._defect(sender, item, error)
+                if digest:
+                    self.letters.passed(digest, self._stage)
                 return
             digest = digest or self.letters.digest(sender, item)
             self.letters.suspect(digest, letters.EXCEPTION, letters.readable(error))
             raise
         if digest:
-            self.letters.forgive(digest, self._stage)
+            self.letters.passed(digest, self._stage)
 
     def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
         """A question costs itself: its step is undone, for nothing of it was taken over."""
@@ -188,7 +191,7 @@ class Driver:
         self._reply(ask, code=DEFECT, text=DEFECT_TEXT)
 
     def _reply(self, ask: Ask, **answer: Any) -> None:
-        self._acts.append((0, Say(to=asker(ask.id), item=Answer(id=ask.id, **answer))))
+        self._acts.append((0, Tell(to=asker(ask.id), item=Answer(id=ask.id, **answer))))
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
@@ -241,13 +244,14 @@ class Driver:
         written = self._encoded(step)
         said = [one for effect in step.effects for one in self._addressed(effect)]
         self.rows.apply(step.changes)
-        for place, row in written.items():
-            self._stage(place, row)
+        if written:
+            self._staged.update(written)
+            self._must_write = True
         for effect, data in said:
             if isinstance(effect, Wake):
                 if effect.unix_seconds not in self._wakes:
                     self._wakes.append(effect.unix_seconds)
-            elif isinstance(effect, Tell):
+            elif isinstance(effect, Deliver):
                 self._acts.append((self._number(effect, data), effect))
             else:
                 self._lines += isinstance(effect.item, Log)
@@ -272,10 +276,10 @@ class Driver:
         if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
             raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
         names = self.system.receivers(effect.to, effect.item)
-        data = self.system.outbox.encode(effect.item) if isinstance(effect, Tell) else b""
+        data = self.system.outbox.encode(effect.item) if isinstance(effect, Deliver) else b""
         return [(effect if name == effect.to else effect.but(to=name), data) for name in names]
 
-    def _number(self, effect: Tell, data: bytes) -> int:
+    def _number(self, effect: Deliver, data: bytes) -> int:
         """In the outbox from now on; -> its number."""
         number = self._numbers.get(effect.to, self._first) + 1
         self._numbers[effect.to] = number
@@ -351,7 +355,7 @@ class Driver:
         if isinstance(item, Ask):
             self._reply(item, code=DEFECT, text=DEFECT_TEXT)
         elif sender != "port":
-            self._acts.append((0, Say(to=sender, item=Quarantined(digest=digest))))
+            self._acts.append((0, Tell(to=sender, item=Quarantined(digest=digest))))
         told = self.letters.put_aside(digest, sender, item, self._now, self._stage)
         if not told:
             return

@@ -19,6 +19,8 @@ class Keeps:
             for one in segments
         }
 
+        self._schemas = {one: schema for one, schema in self._known.values()}
+
     def __deepcopy__(self, _memo: Any) -> Keeps:
         return self  # constant
 
@@ -38,8 +40,8 @@ class Keeps:
     def written(self, segment: AnySegment, key: Key, row: Any) -> tuple[str, bytes | None]:
         """Place and bytes of a row; None for one that is gone. Raises `TypeError` for a segment
         that is not kept here, a key of other parts, or a row of another type."""
-        known, schema = self._known.get(segment.name, (None, None))
-        if known is not segment or schema is None:
+        schema = self._schemas.get(segment)
+        if schema is None:
             raise TypeError(f"{segment} is not kept by this machine")
         if row is None:
             return segment.place(key), None

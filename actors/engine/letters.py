@@ -9,8 +9,7 @@ order (`retrydeadletter`) and by each new release. The rest of the actor lives.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from actors.engine.system import System
@@ -104,16 +103,10 @@ class Letters:
     def digest(self, sender: str, item: Any) -> str:
         return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
 
-    @contextmanager
-    def on_record(self, digest: str) -> Iterator[None]:
-        if self.witness is None or not digest:
-            yield
-            return
-        self.witness.hearing(digest)
-        try:
-            yield
-        finally:
-            self.witness.heard()
+    def on_record(self, digest: str) -> None:
+        """It is heard from now on, until it has `passed` or is `suspect`."""
+        if self.witness is not None:
+            self.witness.hearing(digest)
 
     def condemned(self, digest: str) -> bool:
         letter = self.letters.get(digest)
@@ -125,6 +118,8 @@ class Letters:
 
     def suspect(self, digest: str, points: int, cause: str) -> None:
         """On disk before the actor ends, in a commit of its own."""
+        if self.witness is not None:
+            self.witness.heard()
         row = Suspect(points=self._points(digest) + points, cause=cause[:300])
         self.suspects[digest] = row
         if self.store is not None:
@@ -132,8 +127,10 @@ class Letters:
         elif self.witness is not None:
             self.witness.remember({one: row.points for one, row in self.suspects.items()})
 
-    def forgive(self, digest: str, stage: Stage) -> None:
-        """It has passed: only failures in a row count."""
+    def passed(self, digest: str, stage: Stage) -> None:
+        """Only failures in a row count."""
+        if self.witness is not None:
+            self.witness.heard()
         if self.suspects.pop(digest, None) is not None:
             stage(SUSPECT + digest.encode(), None)
             if self.store is None and self.witness is not None:

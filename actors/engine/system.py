@@ -97,6 +97,9 @@ class System:
         self.names = tuple(name for names in self._groups.values() for name in names)
         self.order = {name: place for place, name in enumerate(self.names)}
         self.hears = {one.name: one.hears for one in self.children}
+        self._heard_by = {
+            name: one.hears for one in self.children for name in (one.name, *self._groups[one.name])
+        }
         self.keeps = {one.name: Keeps(one.machine.keeps) for one in self.children}
         kinds = {Quarantined}.union(*self.hears.values())
         item: Any = reduce(or_, sorted(kinds, key=lambda kind: kind.__name__))
@@ -160,9 +163,10 @@ class System:
 
     def check(self, to: str, item: Any) -> None:
         """Raises `TypeError` when nobody is called `to`, or it does not hear such a message."""
-        if to not in self.order and to not in self._groups:
+        heard = self._heard_by.get(to)
+        if heard is None:
             raise TypeError(f"nobody is called {to!r}")
-        if type(item) not in self.hears[group_of(to)]:
+        if type(item) not in heard:
             raise TypeError(f"{to} does not hear a {type(item).__name__}")
 
     def receivers(self, to: str, item: Any) -> tuple[str, ...]:

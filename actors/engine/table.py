@@ -63,25 +63,19 @@ class Table:
 
     def apply(self, changes: Changes) -> None:
         """What a step has changed; None removes a row."""
-        for segment, rows in changes.items():
-            for key, row in rows.items():
-                self.set(segment, key, row)
+        for segment, changed in changes.items():
+            rows, keep = self._own(segment), segment.cold
+            for key, row in changed.items():
+                box = rows.setdefault(key[0], {}) if segment.deep else rows
+                if row is not None or keep:
+                    box[key] = row
+                    continue
+                box.pop(key, None)
+                if segment.deep and not box:
+                    del rows[key[0]]
 
     def set(self, segment: AnySegment, key: Key, row: Any) -> None:
-        rows = self._own(segment)
-        if segment.deep:
-            box = rows.setdefault(key[0], {})
-            self._put(segment, box, key, row)
-            if not box:
-                del rows[key[0]]
-        else:
-            self._put(segment, rows, key, row)
-
-    def _put(self, segment: AnySegment, rows: dict[Any, Any], key: Key, row: Any) -> None:
-        if row is None and not segment.cold:
-            rows.pop(key, None)
-        else:
-            rows[key] = row
+        self.apply({segment: {key: row}})
 
     def _own(self, segment: AnySegment) -> dict[Any, Any]:
         """The rows of a segment, which no twin shares any more."""

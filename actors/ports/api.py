@@ -18,7 +18,7 @@ from actors.engine.sockets import Pipe
 from actors.ports import descriptors
 from actors.tree import NODE
 from protocol.api import reading
-from protocol.api.machine import HungUp, Local, Reply, Request
+from protocol.api.port import HungUp, Local, Reply, Request
 from protocol.errors import Refusal
 from storage.mirror import read_mark
 

@@ -9,9 +9,9 @@ from actors.ports.rpc import Bitcoind, RpcError, Unreachable
 from protocol.bitcoin import units
 from protocol.bitcoin.transaction import display, from_display
 from protocol.chain import port as chain
-from protocol.chain.items import Found, LookUp, Output
+from protocol.chain.messages import LookUp, Output, OutputsFound
 from protocol.machine import Answer, Ask
-from protocol.opening import CHAIN_HASH
+from protocol.networks import CHAIN_HASH
 
 MAX_BLOCKS, MAX_BYTES = 100, 8 << 20  # of one turn, which must be shorter than a heartbeat
 BLOCKS_KEPT = 32  # their transaction ids, for look-ups
@@ -48,7 +48,7 @@ class ChainPort:
                 self._refuse(item, "the chain backend does not answer")
             if isinstance(item, LookUp):
                 unknown = tuple(Output(scid=scid, unknown=True) for scid in item.scids)
-                self.host.feed(Found(outputs=unknown))
+                self.host.feed(OutputsFound(outputs=unknown))
 
     def _do(self, item: Any) -> None:
         match item:
@@ -78,7 +78,7 @@ class ChainPort:
                     )
                 )
             case LookUp():
-                self.host.feed(Found(outputs=self._outputs(item)))
+                self.host.feed(OutputsFound(outputs=self._outputs(item)))
             case Ask():
                 self._generate(item)
 
@@ -221,7 +221,7 @@ class ChainPort:
             return
         height = self.rpc("getblockcount")
         answer = Answer(id=ask.id, result={"blocks": hashes, "blockheight": height})
-        self.host.feed(chain.Mined(answer=answer, height=height))
+        self.host.feed(chain.Generated(answer=answer, height=height))
 
     def _refuse(self, ask: Ask, text: str) -> None:
-        self.host.feed(chain.Mined(answer=Answer(id=ask.id, code=-1, text=text), height=0))
+        self.host.feed(chain.Generated(answer=Answer(id=ask.id, code=-1, text=text), height=0))

@@ -17,7 +17,7 @@ from actors.ports import descriptors
 from protocol.crypto.keys import node_secret
 from protocol.crypto.noise import HandshakeFailed, Transport
 from protocol.errors import ProtocolError
-from protocol.peer import items as peer
+from protocol.peer import port as peer
 
 MAX_OUT = 16 << 20
 READ_SIZE, SEND_BUFFER = 32 << 10, 64 << 10  # of many strangers, each a little

@@ -13,7 +13,8 @@ import bdkpython as bdk
 from actors.engine.port import PortHost
 from protocol.bitcoin.transaction import display, parse, parse_block, serialize
 from protocol.crypto.hashes import derive
-from protocol.wallet import items as wallet
+from protocol.wallet import messages as wallet
+from protocol.wallet import port
 
 NETWORKS = {
     "bitcoin": bdk.Network.BITCOIN,
@@ -49,7 +50,7 @@ class WalletPort:
         self.descriptors = [
             bdk.Descriptor.new_bip84(secret, keychain, kind) for keychain in (EXTERNAL, INTERNAL)
         ]
-        self.adopted: wallet.Adopt | None = None
+        self.adopted: port.Adopt | None = None
         self.revealed = {EXTERNAL: -1, INTERNAL: -1}
         self._snapshot = _Snapshot(bdk.ChangeSet())
         self._persister = bdk.Persister.custom(self._snapshot)
@@ -62,20 +63,20 @@ class WalletPort:
 
     def do(self, item: Any) -> None:
         match item:
-            case wallet.Adopt():
+            case port.Adopt():
                 self._adopt(item)
-            case wallet.Reveal():
+            case port.Reveal():
                 self._reveal(item)
-            case wallet.Build():
+            case port.Build():
                 self.host.feed(self._build(item.request))
-            case wallet.Examine():
+            case port.Examine():
                 self.host.feed(self._examine(item))
-            case wallet.ListOutputs():
+            case port.ListOutputs():
                 self.host.feed(self._outputs(item))
 
     # ---- state ----
 
-    def _adopt(self, item: wallet.Adopt) -> None:
+    def _adopt(self, item: port.Adopt) -> None:
         """Build the library's wallet from the rows."""
         self.adopted = item
         self.revealed[EXTERNAL] = max(self.revealed[EXTERNAL], item.external)
@@ -128,10 +129,10 @@ class WalletPort:
         self.revealed[keychain] = info.index
         return info.address
 
-    def _reveal(self, item: wallet.Reveal) -> None:
+    def _reveal(self, item: port.Reveal) -> None:
         address = self._next(EXTERNAL)
         self.host.feed(
-            wallet.Revealed(
+            port.Revealed(
                 purpose=item.purpose,
                 script=address.script_pubkey().to_bytes(),
                 address=str(address),
@@ -143,13 +144,13 @@ class WalletPort:
 
     # ---- coins ----
 
-    def _build(self, request: wallet.ReserveCoins) -> wallet.Built:
+    def _build(self, request: wallet.ReserveCoins) -> port.Built:
         try:
             raw, reason = self._signed(request), ""
         except Exception as error:  # the library's own classes of "not enough"
             raw, reason = None, _explained(error)
         indices = self.revealed[EXTERNAL], self.revealed[INTERNAL]
-        return wallet.Built(
+        return port.Built(
             purpose=request.purpose,
             raw=raw,
             reason=reason,
@@ -179,7 +180,7 @@ class WalletPort:
         self.revealed[INTERNAL] = last if last is not None else self.revealed[INTERNAL]
         return bytes(tx.serialize())
 
-    def _examine(self, item: wallet.Examine) -> wallet.Examined:
+    def _examine(self, item: port.Examine) -> port.Examined:
         block = parse_block(item.raw)
         known = {parse(tx.raw).txid for tx in (self.adopted.transactions if self.adopted else ())}
         ours = [
@@ -188,14 +189,14 @@ class WalletPort:
             if any(spent.outpoint.txid in known for spent in tx.inputs)
             or any(self.wallet.is_mine(bdk.Script(out.script)) for out in tx.outputs)
         ]
-        return wallet.Examined(
+        return port.Examined(
             height=item.height,
             hash=block.hash,
             time=block.time,
             ours=tuple(serialize(tx) for tx in ours),
         )
 
-    def _outputs(self, item: wallet.ListOutputs) -> wallet.Outputs:
+    def _outputs(self, item: port.ListOutputs) -> port.Outputs:
         rows = []
         for unspent in self.wallet.list_unspent():
             point = unspent.outpoint
@@ -209,7 +210,7 @@ class WalletPort:
                 }
             )
         rows.sort(key=lambda row: (row["txid"], row["output"]))
-        return wallet.Outputs(ask=item.ask, outputs=tuple(rows))
+        return port.Outputs(ask=item.ask, outputs=tuple(rows))
 
 
 def _outpoint(text: str) -> Any:

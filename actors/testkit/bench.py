@@ -2,7 +2,7 @@
 
     bench = Bench(BANK, "east")
     bench.ask("transfer", id="1", to="west", amount=5)
-    assert bench.told == [("west", Credit(id="1", amount=5))]
+    assert bench.delivered == [("west", Credit(id="1", amount=5))]
     bench.restart()
 
 Under it are the production's driver and a disk in memory: every message and every stored row is
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Bench:
-    """`told`: what was said durably, as (to whom, message); `said`: what was said and may be lost;
+    """`delivered`: durable messages, as (to whom, message); `told`: those that may be lost;
     `orders` to the port; `log`; `answers` to `ask`, by their numbers. All of them grow until
     somebody clears them; `take` does so for one kind.
 
@@ -44,8 +44,8 @@ class Bench:
         self.now = now
         self.disk = Disk()
         self.deaf: set[str] = set()
+        self.delivered: list[tuple[str, Any]] = []
         self.told: list[tuple[str, Any]] = []
-        self.said: list[tuple[str, Any]] = []
         self.orders: list[Any] = []
         self.log: list[str] = []
         self.answers: dict[str, Answer] = {}
@@ -106,10 +106,10 @@ class Bench:
 
     def take(self, kind: type[T]) -> list[T]:
         """All messages and orders of this type so far, in order; they are forgotten then."""
-        found = [item for _, item in self.told + self.said if isinstance(item, kind)]
+        found = [item for _, item in self.delivered + self.told if isinstance(item, kind)]
         found += [item for item in self.orders if isinstance(item, kind)]
+        self.delivered = [one for one in self.delivered if not isinstance(one[1], kind)]
         self.told = [one for one in self.told if not isinstance(one[1], kind)]
-        self.said = [one for one in self.said if not isinstance(one[1], kind)]
         self.orders = [item for item in self.orders if not isinstance(item, kind)]
         return found
 
@@ -127,11 +127,11 @@ class Bench:
         if to == self.asker and isinstance(item, Answer):
             self.answers[item.id] = item
         elif sequence:
-            self.told.append((to, item))
+            self.delivered.append((to, item))
             if to not in self.deaf:
                 self.driver.acknowledged(to, sequence)
         else:
-            self.said.append((to, item))
+            self.told.append((to, item))
 
     def acknowledge(self, to: str, sequence: int) -> None:
         pass

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from protocol import invoice
-from protocol.api import letters, opening, shapes
+from protocol.api import letters, opening, rpc
 from protocol.api import params as p
 from protocol.api.params import Param
 from protocol.errors import Refusal
@@ -77,8 +77,8 @@ def _find_channel(values: Values, answers: Answers) -> list[Question]:
 
 
 def _close(values: Values, answers: Answers) -> list[Question]:
-    channel = shapes.find_channel(values["id"], answers[0])
-    script = shapes.destination(values, answers[1], values["~network"])
+    channel = rpc.find_channel(values["id"], answers[0])
+    script = rpc.destination(values, answers[1], values["~network"])
     rate = answers[2]["feerate_per_kw"] or 253
     chosen = "destination" in values
     asked = {"channel_id": channel, "script": script, "feerate_per_kw": rate, "chosen": chosen}
@@ -128,7 +128,7 @@ def _help(values: Values, answers: Answers) -> Any:
 
 def _decode(values: Values, answers: Answers) -> Any:
     try:
-        return shapes.decoded(invoice.decode(values["string"]))
+        return rpc.decoded(invoice.decode(values["string"]))
     except invoice.InvoiceError as error:
         raise Refusal(f"Invalid bolt11: {error}", code=-32602) from None
 
@@ -177,24 +177,24 @@ _LABEL = Param("label", p.text, required=True)
 
 COMMANDS: tuple[Command, ...] = (
     Command("getinfo", "utility", "Show information about this node", (), (_everything,),
-            shapes.getinfo),
+            rpc.getinfo),
     Command("newaddr", "bitcoin", "Get a new address of the wallet",
             (Param("addresstype", p.only("bech32")),),
             one("wallet", "newaddr", kind="bech32"), first),
     Command("listfunds", "utility", "Show coins on the chain and in channels",
-            (Param("spent", p.only(False)),), (_funds,), shapes.listfunds),
+            (Param("spent", p.only(False)),), (_funds,), rpc.listfunds),
     Command("connect", "network", "Connect to id at host and port",
             (_ID, Param("host", p.text), Param("port", p.port)), (_connect,), first),
     Command("disconnect", "network", "Disconnect from a peer",
             (Param("id", p.node_id, required=True), Param("force", p.boolean)),
             one("peers"), first),
     Command("listpeers", "network", "Show connected peers",
-            (Param("id", p.node_id), Param("level", p.text)), (_channels,), shapes.listpeers),
+            (Param("id", p.node_id), Param("level", p.text)), (_channels,), rpc.listpeers),
     Command("listpeerchannels", "network", "Show channels with peers",
             (Param("id", p.node_id), Param("short_channel_id", p.text)),
-            (_openings,), shapes.listpeerchannels),
+            (_openings,), rpc.listpeerchannels),
     Command("listclosedchannels", "network", "Show channels that are no more",
-            (Param("id", p.node_id),), one("monitors"), shapes.listclosedchannels),
+            (Param("id", p.node_id),), one("monitors"), rpc.listclosedchannels),
     Command("fundchannel", "channels", "Open a channel with a peer", _FUNDCHANNEL,
             (opening.connect, opening.count_coins, opening.fund), last),
     Command("multifundchannel", "channels", "Open several channels in one transaction",

@@ -13,44 +13,11 @@ from protocol import machine as contract
 from protocol.api import reading
 from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
 from protocol.api.params import parse
+from protocol.api.port import HungUp, Local, Reply, Request
 from protocol.errors import Refusal
 from protocol.machine import DEFECT, DEFECT_TEXT, Abandoned, Answer, Ask, Moment, Step
 from protocol.segment import Segment
 from protocol.values import Value
-
-
-class Request(Value, frozen=True, kw_only=True):
-    """From the port: one JSON-RPC request of a connection."""
-
-    connection: int
-    id: Any
-    method: str
-    params: Any
-    filter: Any = None
-
-
-class Reply(Value, frozen=True, kw_only=True):
-    """To the port: exactly one for each `Request`."""
-
-    connection: int
-    id: Any
-    result: Any = None
-    code: int | None = None
-    text: str = ""
-    data: Any = None
-
-
-class HungUp(Value, frozen=True, kw_only=True):
-    """From the port: the client of this connection is gone, with requests that are open."""
-
-    connection: int
-
-
-class Local(Value, frozen=True, kw_only=True):
-    """To the port: a method that it answers itself."""
-
-    request: Request
-    values: Values
 
 
 class Call(Value, frozen=True, kw_only=True):
@@ -98,7 +65,7 @@ class Machine(contract.Machine):
         for call in CALLS.below(step).values():
             for index, (actor, ask) in enumerate(call.asked):
                 if call.answers[index] is None and name == actor.partition("-")[0]:
-                    step.say(actor, ask)
+                    step.tell(actor, ask)
 
     def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
@@ -175,7 +142,7 @@ class Machine(contract.Machine):
             CALLS.drop(step, *key)
             for (actor, ask), answer in zip(call.asked, call.answers, strict=True):
                 if answer is None and actor in WAITS:
-                    step.say(actor, Abandoned(id=ask.id))
+                    step.tell(actor, Abandoned(id=ask.id))
 
     def _ask(self, step: Step, number: str, call: Call, questions: list[Question]) -> None:
         asked, answers = list(call.asked), list(call.answers)
@@ -183,7 +150,7 @@ class Machine(contract.Machine):
             ask = Ask(id=f"{self.name}/{number}.{len(asked)}", method=method, params=params)
             asked.append((actor, ask))
             answers.append(None)
-            step.say(actor, ask)
+            step.tell(actor, ask)
         call = call.but(asked=tuple(asked), answers=tuple(answers))
         CALLS.put(step, call, number)
 

@@ -3,7 +3,7 @@
 Owns: the tip, what is watched, transactions that are to be mined; watches and transactions belong
 to whoever asked, under a reason or purpose of theirs.
 Hears: `WatchTx`, `WatchSpend`, `Unwatch`, `WouldTake`, `Broadcast`, `GiveUp`, `NextBlock`; blocks
-from its port. Tells: `TxConfirmed`, `TxReorged`, `Spent`, `Sent` (durable); says `Tip`, `Verdict`,
+from its port. Delivers: `TxConfirmed`, `TxReorged`, `Spent`, `Sent`. Tells: `Tip`, `Verdict`,
 `NewBlock`, `LostBlock`.
 """
 
@@ -14,15 +14,15 @@ from typing import Any, assert_never
 from protocol import machine as contract
 from protocol.bitcoin.transaction import Block, Outpoint, display, parse_block, serialize
 from protocol.chain import sending
-from protocol.chain.items import (
+from protocol.chain.messages import (
     TIP,
     Broadcast,
-    Found,
     GiveUp,
     LookUp,
     LostBlock,
     NewBlock,
     NextBlock,
+    OutputsFound,
     Spent,
     Tip,
     TxConfirmed,
@@ -36,7 +36,7 @@ from protocol.chain.port import (
     Away,
     Fetch,
     Fetched,
-    Mined,
+    Generated,
     Poll,
     Polled,
     Scan,
@@ -66,7 +66,7 @@ HISTORY = 300
 FOLLOWERS = ("wallet", "funding", "gossiper", "monitors", "peers", "payments")
 
 Heard = WatchTx | WatchSpend | Unwatch | WouldTake | Broadcast | GiveUp | LookUp | NextBlock | Ask
-Report = Polled | Scanned | Fetched | Tried | Submitted | Found | Mined | Away
+Report = Polled | Scanned | Fetched | Tried | Submitted | OutputsFound | Generated | Away
 
 
 class Machine(contract.Machine):
@@ -84,7 +84,7 @@ class Machine(contract.Machine):
             self._scan_again(step)
             step.wake(at.unix_seconds + POLL_SECONDS)
         elif name in FOLLOWERS and (tip := TIP.get(step)) is not None:
-            step.say(name, tip)
+            step.tell(name, tip)
 
     def wake(self, step: Step, at: Moment) -> None:
         self._poll(step)
@@ -104,7 +104,7 @@ class Machine(contract.Machine):
             case Scanned():
                 self._scanned(step, item)
             case Fetched():
-                step.say(item.follower, NewBlock(height=item.height, raw=item.raw))
+                step.tell(item.follower, NewBlock(height=item.height, raw=item.raw))
             case WatchTx():
                 self._watch_tx(step, sender, item)
             case WatchSpend():
@@ -123,11 +123,11 @@ class Machine(contract.Machine):
                 SENDS.drop(step, sender, item.purpose)
             case LookUp():
                 step.do(item)
-            case Found():
-                step.say("gossiper", item)
+            case OutputsFound():
+                step.tell("gossiper", item)
             case NextBlock():
                 self._next_block(step, sender, item)
-            case Mined():
+            case Generated():
                 self._mined(step, item)
             case Away():
                 sending.away(step, item)
@@ -166,7 +166,7 @@ class Machine(contract.Machine):
         if TIP.get(step) != tip:
             TIP.put(step, tip)
             for name in FOLLOWERS:
-                step.say(name, tip)
+                step.tell(name, tip)
             self._answer_miners(step, tip.height)
 
     def _disconnect(self, step: Step, chain: Chain, keep: int) -> Chain:
@@ -174,7 +174,7 @@ class Machine(contract.Machine):
         for key, watch in TXS.below(step).items():
             if watch.height is not None and watch.height > keep:
                 TXS.put(step, watch.but(height=None, told=False), *key)
-                step.tell(watch.owner, TxReorged(reason=watch.reason, txid=watch.txid))
+                step.deliver(watch.owner, TxReorged(reason=watch.reason, txid=watch.txid))
         for key, spend in SPENDS.below(step).items():
             if spend.height is not None and spend.height > keep:
                 SPENDS.put(step, spend.but(height=None), *key)
@@ -211,7 +211,7 @@ class Machine(contract.Machine):
                     raw=serialize(tx),
                     height=height,
                 )
-                step.tell(spend.owner, spent)
+                step.deliver(spend.owner, spent)
 
     def _report_depths(self, step: Step) -> None:
         newest = CHAIN.need(step).height
@@ -228,7 +228,7 @@ class Machine(contract.Machine):
                     position=watch.position,
                     raw=watch.raw,
                 )
-                step.tell(watch.owner, confirmed)
+                step.deliver(watch.owner, confirmed)
         for key, pending in SENDS.below(step).items():
             if pending.height is not None and newest - pending.height + 1 >= REBROADCAST_DEPTH:
                 SENDS.drop(step, *key)
@@ -314,7 +314,7 @@ class Machine(contract.Machine):
         offset = item.height - chain.height - 1
         known = item.hash and -len(chain.hashes) <= offset < 0
         if item.height > chain.height or known and chain.hashes[offset] != item.hash:
-            step.say(follower, LostBlock(height=item.height))
+            step.tell(follower, LostBlock(height=item.height))
         elif item.height < chain.height:
             step.do(Fetch(follower=follower, height=item.height + 1))
 
@@ -333,7 +333,7 @@ class Machine(contract.Machine):
             result["warning_bitcoind_sync"] = text
         step.answer(ask.id, result)
 
-    def _mined(self, step: Step, item: Mined) -> None:
+    def _mined(self, step: Step, item: Generated) -> None:
         MINED.put(step, item, item.answer.id)
         tip = TIP.get(step)
         self._answer_miners(step, tip.height if tip is not None else 0)

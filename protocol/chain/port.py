@@ -102,7 +102,7 @@ class Away(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class Mined(Value, frozen=True, kw_only=True):
+class Generated(Value, frozen=True, kw_only=True):
     """The answer to `generate`, to be given when we have read the chain up to `height`."""
 
     answer: Answer

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from protocol.chain.items import WouldTake
-from protocol.chain.port import Away, Mined
+from protocol.chain.messages import WouldTake
+from protocol.chain.port import Away, Generated
 from protocol.segment import Segment
 from protocol.values import Value
 
 
-class Chain(Value, frozen=True, kw_only=True):
+class Chain(Value, frozen=True, kw_only=True, tag="chain"):
     """The newest blocks, oldest first; the last is the tip."""
 
     height: int
     hashes: tuple[bytes, ...]
 
 
-class TxWatch(Value, frozen=True, kw_only=True):
+class TxWatch(Value, frozen=True, kw_only=True, tag="tx_watch"):
     """`since`: blocks from there on are still to be read again."""
 
     owner: str
@@ -29,7 +29,7 @@ class TxWatch(Value, frozen=True, kw_only=True):
     told: bool = False
 
 
-class SpendWatch(Value, frozen=True, kw_only=True):
+class SpendWatch(Value, frozen=True, kw_only=True, tag="spend_watch"):
     """`since` as in `TxWatch`."""
 
     owner: str
@@ -40,7 +40,7 @@ class SpendWatch(Value, frozen=True, kw_only=True):
     height: int | None = None
 
 
-class Pending(Value, frozen=True, kw_only=True):
+class Pending(Value, frozen=True, kw_only=True, tag="pending"):
     """To be sent again until it is mined. `taken`: the backend has had it. `report`: the owner
     hears of that; `refused`: it has heard why not."""
 
@@ -63,11 +63,11 @@ class Doubt(Value, frozen=True, kw_only=True):
 
 CHAIN = Segment("chain", Chain, by=())
 # those of version 1 had no reason and no owner, and were found under other keys
-TXS = Segment("tx", TxWatch, by=(str, str), version=2)
-SPENDS = Segment("spend", SpendWatch, by=(str, str), version=2)
-SENDS = Segment("send", Pending, by=(str, str), version=2)
+TXS = Segment("tx", TxWatch, by=(str, str))
+SPENDS = Segment("spend", SpendWatch, by=(str, str))
+SENDS = Segment("send", Pending, by=(str, str))
 DOUBTS = Segment("~doubt", Doubt, by=(str, str))
 AWAY = Segment("~away", Away, by=())
-MINED = Segment("~mined", Mined)  # by the question's id
+MINED = Segment("~mined", Generated)  # by the question's id
 
 KEEPS = (CHAIN, TXS, SPENDS, SENDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import Broadcast, Sent, Verdict, WouldTake
+from protocol.chain.messages import Broadcast, Sent, Verdict, WouldTake
 from protocol.chain.port import Away, Send, Submitted, Tried, Try
 from protocol.chain.rows import AWAY, DOUBTS, SENDS, Doubt, Pending
 from protocol.machine import Step
@@ -41,12 +41,12 @@ def submitted(step: Step, item: Submitted) -> None:
         SENDS.put(step, pending.but(refused=True), *place)
         step.log(f"transaction={display(pending.txid)} is not accepted: {item.refused!r}")
         if pending.report:
-            step.tell(pending.owner, Sent(purpose=pending.purpose, refused=item.refused))
+            step.deliver(pending.owner, Sent(purpose=pending.purpose, refused=item.refused))
 
 
 def taken(step: Step, pending: Pending) -> Pending:
     if not pending.taken and pending.report:
-        step.tell(pending.owner, Sent(purpose=pending.purpose))
+        step.deliver(pending.owner, Sent(purpose=pending.purpose))
     return pending if pending.taken else pending.but(taken=True)
 
 
@@ -59,7 +59,7 @@ def tried(step: Step, item: Tried) -> None:
     doubt = DOUBTS.get(step, item.owner, item.purpose)
     if doubt is not None and doubt.item.raw == item.raw:
         DOUBTS.drop(step, item.owner, item.purpose)
-        step.say(doubt.owner, Verdict(purpose=doubt.item.purpose, refused=item.refused))
+        step.tell(doubt.owner, Verdict(purpose=doubt.item.purpose, refused=item.refused))
 
 
 def away(step: Step, item: Away) -> None:

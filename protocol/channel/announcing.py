@@ -6,12 +6,12 @@ of either side. Who lacks the other's half says its own; who hears one answers w
 
 from __future__ import annotations
 
-from protocol.channel.items import FundingBuried
-from protocol.channel.live import Turn
+from protocol.channel import proof
+from protocol.channel.living import Turn
+from protocol.channel.messages import FundingBuried
+from protocol.channel.proof import Half, Side
 from protocol.channel.state import Channel
 from protocol.errors import PeerFault
-from protocol.gossip import announce
-from protocol.gossip.announce import Half, Side
 from protocol.wire.gossip import AnnouncementSignatures, ChannelAnnouncement
 
 
@@ -23,11 +23,11 @@ def sides(turn: Turn) -> tuple[Side, Side]:
 
 
 def _announcement(turn: Turn, scid: bytes) -> ChannelAnnouncement:
-    return announce.unsigned(turn.node.chain_hash, scid, *sides(turn))
+    return proof.unsigned(turn.node.chain_hash, scid, *sides(turn))
 
 
 def _is_good(turn: Turn, scid: bytes, half: Half) -> bool:
-    return announce.half_is_good(_announcement(turn, scid), sides(turn)[1], half)
+    return proof.half_is_good(_announcement(turn, scid), sides(turn)[1], half)
 
 
 def may_be_announced(channel: Channel) -> bool:
@@ -75,9 +75,7 @@ def say_half(turn: Turn) -> None:
     if live.half_said or not wanted or not may_be_announced(turn.channel):
         return
     assert core.buried is not None
-    half = announce.sign_half(
-        _announcement(turn, core.buried), turn.node.secret, turn.secrets.funding
-    )
+    half = proof.sign_half(_announcement(turn, core.buried), turn.node.secret, turn.secrets.funding)
     turn.live = live.but(half_said=True)
     turn.send(
         AnnouncementSignatures(

@@ -37,7 +37,7 @@ def contents(channel: Channel, *, ours: bool) -> Contents:
         if stages.in_commitment(htlc.stage, of_proposer=of_proposer):
             balance[htlc.ours] -= htlc.amount_msat
             inside.append(
-                transactions.Htlc(
+                transactions.CommittedHtlc(
                     of_proposer, htlc.id, htlc.amount_msat, htlc.payment_hash, htlc.cltv_expiry
                 )
             )

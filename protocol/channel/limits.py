@@ -62,7 +62,7 @@ def overflows_dust(channel: Channel, added: Htlc) -> bool:
     rate, anchors = commitments.newest_feerate(channel.core), channel.setup.anchors
     for ours in (True, False):
         dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
-        seen = transactions.Htlc(not ours, added.id, added.amount_msat, b"", 0)
+        seen = transactions.CommittedHtlc(not ours, added.id, added.amount_msat, b"", 0)
         small = transactions.is_trimmed(seen, rate, dust, anchors=anchors)
         if small and dust_exposure_msat(channel, rate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
             return True

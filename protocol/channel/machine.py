@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import assert_never
 
 from protocol.channel import announcing, operation, reestablish, shutdown
-from protocol.channel import live as living
-from protocol.channel.items import (
+from protocol.channel import living as living
+from protocol.channel.living import Live, Turn
+from protocol.channel.messages import (
     OVER,
     WITHDRAWN,
+    AddHtlc,
     Born,
     CloseRequest,
     Durable,
     Ended,
     FundingBuried,
-    FundingLocked,
+    FundingConfirmed,
     Held,
-    Offer,
-    Settle,
+    ResolveHtlc,
     ToChannel,
     Unheld,
 )
-from protocol.channel.live import Live, Turn
 from protocol.errors import PeerFault
 from protocol.wire import closing, commitment, gossip, opening, setup
 from protocol.wire.message import Message
@@ -36,10 +36,10 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
     match item:
         case Durable():
             living.durable(turn, item.update_id)
-        case Offer():
+        case AddHtlc():
             if item.origin not in _spoken_for(turn):
                 turn.live = live.but(offers=live.offers | {item.origin: item})
-        case Settle():
+        case ResolveHtlc():
             turn.live = live.but(settles=live.settles | {item.htlc_id: item})
         case Held():
             turn.live = live.but(holds=live.holds | {item.hold})
@@ -47,7 +47,7 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
             turn.live = live.but(holds=live.holds - {item.hold})
         case CloseRequest():
             turn.live = live.but(close=item)
-        case FundingLocked():
+        case FundingConfirmed():
             _locked(turn, item)
         case FundingBuried():
             announcing.buried(turn, item)
@@ -67,7 +67,7 @@ def _spoken_for(turn: Turn) -> set[str]:
     return htlcs | {origin for origin, _, _ in refusals}
 
 
-def _locked(turn: Turn, item: FundingLocked) -> None:
+def _locked(turn: Turn, item: FundingConfirmed) -> None:
     core = turn.channel.core
     if core.ready_sent:
         if core.scid != item.scid:  # a reorganisation put it elsewhere

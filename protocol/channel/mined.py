@@ -23,7 +23,7 @@ BALANCE, THEIR_BALANCE = "balance", "their balance"
 MAX_DER_BYTES = 72
 
 
-class Found(NamedTuple):
+class FoundOutput(NamedTuple):
     """An output that means something to us: an HTLC (by `Htlc.key`), our balance, or, in a revoked
     commitment, theirs. `script` is its witness script, empty for a key hash."""
 
@@ -40,7 +40,7 @@ class Mined(NamedTuple):
     ours: bool
     point: bytes | None
     revoked: bytes | None
-    outputs: tuple[Found, ...]
+    outputs: tuple[FoundOutput, ...]
 
 
 def is_ours(channel: Channel, secrets: ChannelSecrets, tx: Transaction) -> bool:
@@ -104,7 +104,9 @@ def _their_point(channel: Channel, which: int | None) -> tuple[bytes | None, byt
     return (secp.public_key(secret), secret) if secret is not None else (None, None)
 
 
-def _order(channel: Channel, *, ours: bool, newest: bool) -> list[tuple[Htlc, transactions.Htlc]]:
+def _order(
+    channel: Channel, *, ours: bool, newest: bool
+) -> list[tuple[Htlc, transactions.CommittedHtlc]]:
     """All HTLCs, those first that our rows say are in this commitment: of equal ones the one that
     was removed already, or is not there yet, may have no output.
 
@@ -121,7 +123,7 @@ def _order(channel: Channel, *, ours: bool, newest: bool) -> list[tuple[Htlc, tr
     return [
         (
             htlc,
-            transactions.Htlc(
+            transactions.CommittedHtlc(
                 htlc.ours == ours, htlc.id, htlc.amount_msat, htlc.payment_hash, htlc.cltv_expiry
             ),
         )
@@ -133,9 +135,9 @@ def _htlcs(
     channel: Channel,
     held: Keys,
     tx: Transaction,
-    order: list[tuple[Htlc, transactions.Htlc]],
+    order: list[tuple[Htlc, transactions.CommittedHtlc]],
     known: Mapping[int, str],
-) -> list[Found]:
+) -> list[FoundOutput]:
     anchors, places = channel.setup.anchors, {what: vout for vout, what in known.items()}
     free = [(vout, out) for vout, out in enumerate(tx.outputs) if vout not in known]
     found = []
@@ -143,30 +145,30 @@ def _htlcs(
         form = transactions.htlc_script(seen, held, anchors=anchors)
         wanted = TxOut(htlc.amount_msat // 1000, script.p2wsh(form))
         if htlc.key in places:
-            found.append(Found(places[htlc.key], wanted.amount_sat, form, htlc.key))
+            found.append(FoundOutput(places[htlc.key], wanted.amount_sat, form, htlc.key))
             continue
         at = next((n for n, (_, out) in enumerate(free) if out == wanted), None)
         if at is not None:
-            found.append(Found(free.pop(at)[0], wanted.amount_sat, form, htlc.key))
+            found.append(FoundOutput(free.pop(at)[0], wanted.amount_sat, form, htlc.key))
     return found
 
 
-def _balance(channel: Channel, held: Keys, tx: Transaction) -> list[Found]:
+def _balance(channel: Channel, held: Keys, tx: Transaction) -> list[FoundOutput]:
     """to_remote of their commitment is ours."""
     anchors = channel.setup.anchors
     form = scripts.to_remote_anchors(held.other_payment) if anchors else b""
     return _paying(tx, transactions.to_remote_script(held, anchors=anchors), form, BALANCE)
 
 
-def _their_balance(channel: Channel, held: Keys, tx: Transaction) -> list[Found]:
+def _their_balance(channel: Channel, held: Keys, tx: Transaction) -> list[FoundOutput]:
     delay = commitments.terms(channel, ours=False).to_self_delay
     form = scripts.to_local(held.revocation, held.delayed, delay)
     return _paying(tx, script.p2wsh(form), form, THEIR_BALANCE)
 
 
-def _paying(tx: Transaction, wanted: bytes, form: bytes, what: str) -> list[Found]:
+def _paying(tx: Transaction, wanted: bytes, form: bytes, what: str) -> list[FoundOutput]:
     return [
-        Found(vout, out.amount_sat, form, what)
+        FoundOutput(vout, out.amount_sat, form, what)
         for vout, out in enumerate(tx.outputs)
         if out.script == wanted
     ]
@@ -185,7 +187,11 @@ class Spend(NamedTuple):
 
 
 def our_way(
-    channel: Channel, secrets: ChannelSecrets, mined: Mined, found: Found, preimage: bytes | None
+    channel: Channel,
+    secrets: ChannelSecrets,
+    mined: Mined,
+    found: FoundOutput,
+    preimage: bytes | None,
 ) -> Spend | None:
     """How we may take an output of *their* commitment; None when it is not ours (to take yet).
 
@@ -209,7 +215,7 @@ def our_way(
 
 
 def take(
-    txid: bytes, found: Found, spend: Spend, to: bytes, feerate_per_kw: int
+    txid: bytes, found: FoundOutput, spend: Spend, to: bytes, feerate_per_kw: int
 ) -> Transaction | None:
     """The signed transaction that brings an output to our wallet (`to`, an output script); None
     when it would be eaten up by its fee."""
@@ -229,7 +235,7 @@ def take(
     return tx.with_witness(0, _witness(found, spend, der))
 
 
-def _witness(found: Found, spend: Spend, der: bytes) -> tuple[bytes, ...]:
+def _witness(found: FoundOutput, spend: Spend, der: bytes) -> tuple[bytes, ...]:
     tail = (found.script,) if found.script else ()
     return (der + b"\x01", *spend.unlock, *tail)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from protocol.channel import commitments, limits, stages
-from protocol.channel.items import FORWARD, LearnedPreimage, Offer, Settle, forward_hold
-from protocol.channel.live import Turn, require
-from protocol.channel.room import Room
+from protocol.channel.headroom import Headroom
+from protocol.channel.living import Turn, require
+from protocol.channel.messages import FORWARD, AddHtlc, LearnedPreimage, ResolveHtlc, forward_hold
 from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Fee, Htlc
 from protocol.crypto import secp, shachain
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault, Refusal
+from protocol.onion.failures import BADONION
 from protocol.wire.commitment import (
     CommitmentSigned,
     RevokeAndAck,
@@ -20,7 +21,6 @@ from protocol.wire.commitment import (
     UpdateFee,
     UpdateFulfillHtlc,
 )
-from protocol.wire.failures import BADONION
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady
 
@@ -215,13 +215,13 @@ def propose(turn: Turn) -> None:
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
     waiting = [offer for offer in turn.live.offers.values() if offer.origin not in known]
     if waiting and turn.height is not None:
-        room = Room(turn.channel)
+        headroom = Headroom(turn.channel)
         for offer in waiting:
-            _propose_offer(turn, room, offer)
+            _propose_offer(turn, headroom, offer)
     _propose_fee(turn)
 
 
-def _propose_removal(turn: Turn, settle: Settle) -> None:
+def _propose_removal(turn: Turn, settle: ResolveHtlc) -> None:
     htlc = turn.channel.htlcs.get(f"theirs/{settle.htlc_id}")
     if htlc is None or htlc.stage != stages.COMMITTED:
         return
@@ -247,7 +247,7 @@ def removal(channel: Channel, htlc: Htlc) -> Message:
     return UpdateFailHtlc(channel_id=channel.id, id=htlc.id, reason=htlc.failure or b"")
 
 
-def _propose_offer(turn: Turn, room: Room, offer: Offer) -> None:
+def _propose_offer(turn: Turn, headroom: Headroom, offer: AddHtlc) -> None:
     channel = turn.channel
     htlc = Htlc(
         ours=True,
@@ -260,7 +260,7 @@ def _propose_offer(turn: Turn, room: Room, offer: Offer) -> None:
         origin=offer.origin,
     )
     try:
-        room.admit(htlc)
+        headroom.admit(htlc)
     except Refusal as refusal:
         refuse(turn, offer.origin, str(refusal), final=refusal.final)
         return

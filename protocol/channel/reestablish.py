@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from protocol.channel import operation, stages
-from protocol.channel.live import Turn, require
-from protocol.channel.state import Channel, alias_of
+from protocol.channel.living import Turn, require
+from protocol.channel.state import Channel
 from protocol.crypto import shachain
 from protocol.errors import PeerFault
 from protocol.features import OUR_INIT, both
+from protocol.scid import alias_of
 from protocol.wire.commitment import ChannelReestablish, UpdateFee
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady

@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import Transaction, TxOut, serialize, sighash
 from protocol.channel import commitments, scripts, stages, transactions
-from protocol.channel.live import Negotiation, Turn, require
+from protocol.channel.living import ClosingNegotiation, Turn, require
 from protocol.channel.state import Channel
 from protocol.crypto import secp
 from protocol.errors import PeerFault
@@ -73,7 +73,7 @@ def negotiate(turn: Turn) -> None:
     elif turn.channel.setup.we_opened:
         ideal, most = _our_fees(turn)
         turn.live = live.but(
-            negotiation=Negotiation(our_fee_sat=ideal, our_range=(_least_fee(turn), most))
+            negotiation=ClosingNegotiation(our_fee_sat=ideal, our_range=(_least_fee(turn), most))
         )
         _send_closing_signed(turn, ideal)
 
@@ -180,15 +180,15 @@ def _variant(channel: Channel, message: ClosingSigned) -> Transaction:
     raise PeerFault("closing_signed with an invalid signature", fatal=False)
 
 
-def _accepters_view(turn: Turn) -> Negotiation:
+def _accepters_view(turn: Turn) -> ClosingNegotiation:
     """We do not pay: any fee that relays is fine."""
     most = turn.channel.core.theirs_msat // 1000
     if turn.channel.setup.we_opened:
         raise PeerFault("closing_signed from the accepter before ours", fatal=False)
-    return Negotiation(our_range=(min(_least_fee(turn), most), most))
+    return ClosingNegotiation(our_range=(min(_least_fee(turn), most), most))
 
 
-def _agree(negotiation: Negotiation, message: ClosingSigned) -> int:
+def _agree(negotiation: ClosingNegotiation, message: ClosingSigned) -> int:
     """The fee that we answer with; theirs when it is acceptable (BOLT 2, fee_range)."""
     assert negotiation.our_range is not None
     least, most = negotiation.our_range
@@ -237,7 +237,7 @@ def _send_closing_complete(turn: Turn) -> None:
     ours, theirs = channel.core.ours_msat // 1000, channel.core.theirs_msat // 1000
     fee = _our_fees(turn)[0]
     if fee < _least_fee(turn):
-        turn.live = turn.live.but(negotiation=Negotiation())
+        turn.live = turn.live.but(negotiation=ClosingNegotiation())
         return  # we cannot pay for a transaction that relays: the peer closes
     message = ClosingComplete(
         channel_id=channel.id,
@@ -256,7 +256,7 @@ def _send_closing_complete(turn: Turn) -> None:
         (False, True): ("closee_output_only",),
     }.get((our_output, their_output), ())
     if not fields:
-        turn.live = turn.live.but(negotiation=Negotiation())
+        turn.live = turn.live.but(negotiation=ClosingNegotiation())
         return  # nothing that we could claim: the peer closes
     signatures = {
         field: secp.sign(
@@ -266,7 +266,7 @@ def _send_closing_complete(turn: Turn) -> None:
         for field in fields
     }
     message = message.but(**signatures)
-    turn.live = turn.live.but(negotiation=Negotiation(complete=message))
+    turn.live = turn.live.but(negotiation=ClosingNegotiation(complete=message))
     turn.send(message)
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from protocol import features
 from protocol.bitcoin.transaction import Outpoint
+from protocol.channel.proof import Half
 from protocol.crypto import shachain
-from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import Basepoints
 from protocol.features import Features
-from protocol.gossip.announce import Half
 from protocol.values import Value
 
 
-class Party(Value, frozen=True, kw_only=True):
+class Party(Value, frozen=True, kw_only=True, tag="party"):
     """One side's terms; `shutdown_script` is the upfront one, None if it named none."""
 
     dust_limit_sat: int
@@ -29,7 +28,7 @@ class Party(Value, frozen=True, kw_only=True):
     shutdown_script: bytes | None = None
 
 
-class Setup(Value, frozen=True, kw_only=True):
+class Setup(Value, frozen=True, kw_only=True, tag="setup"):
     """What never changes. `key_index` finds our secrets again from the seed.
 
     `minimum_depth` of 0: usable before the funding transaction is mined (option_zeroconf).
@@ -65,7 +64,7 @@ class Setup(Value, frozen=True, kw_only=True):
         return Outpoint(self.funding_txid, self.funding_index)
 
 
-class Htlc(Value, frozen=True, kw_only=True):
+class Htlc(Value, frozen=True, kw_only=True, tag="htlc"):
     """One HTLC; `ours` says that we offered it. `origin` names the payment part that we sent.
 
     `preimage`, `failure` (the encrypted reason) or `malformed` (SHA256 of the onion, code) is how
@@ -101,14 +100,14 @@ def placed(key: str) -> tuple[str, int]:
     return side, int(number)
 
 
-class Fee(Value, frozen=True, kw_only=True):
+class Fee(Value, frozen=True, kw_only=True, tag="fee"):
     """A feerate that the opener proposed, and how far it has come."""
 
     feerate_per_kw: int
     stage: int
 
 
-class Core(Value, frozen=True, kw_only=True):
+class Core(Value, frozen=True, kw_only=True, tag="core"):
     """All that changes, but HTLCs and their secrets.
 
     Commitment numbers count up from 0. `our_number`: the newest commitment that they signed for
@@ -196,41 +195,3 @@ def channel_id(funding: Outpoint) -> bytes:
     """BOLT 2: the funding txid, its last two bytes XORed with the output's index."""
     tail = int.from_bytes(funding.txid[-2:], "big") ^ funding.vout
     return funding.txid[:-2] + tail.to_bytes(2, "big")
-
-
-def short_channel_id(height: int, tx_index: int, output: int) -> bytes:
-    """BOLT 7: 3 bytes of block, 3 of transaction, 2 of output."""
-    return (height << 40 | tx_index << 16 | output).to_bytes(8, "big")
-
-
-FIRST_ALIAS_BLOCK = 16_000_000  # no block has such a height for some centuries
-
-
-def alias_of(channel: bytes) -> bytes:
-    """What the peer may call this channel (its id, 32 bytes) without saying where it is."""
-    digest = sha256(b"alias" + channel)
-    block = FIRST_ALIAS_BLOCK + int.from_bytes(digest[:3], "big") % 700_000
-    return block.to_bytes(3, "big") + digest[3:8]
-
-
-def is_alias(scid: bytes) -> bool:
-    return int.from_bytes(scid[:3], "big") >= FIRST_ALIAS_BLOCK
-
-
-def scid_text(scid: bytes) -> str:
-    value = int.from_bytes(scid, "big")
-    return f"{value >> 40}x{value >> 16 & 0xFFFFFF}x{value & 0xFFFF}"
-
-
-def scid_from_text(text: str) -> bytes | None:
-    parts = text.split("x")
-    if (
-        len(parts) != 3
-        or len(text) > 24
-        or not all(part.isascii() and part.isdigit() for part in parts)
-    ):
-        return None
-    block, index, output = (int(part) for part in parts)
-    if block >= 1 << 24 or index >= 1 << 24 or output >= 1 << 16:
-        return None
-    return short_channel_id(block, index, output)

@@ -26,7 +26,7 @@ from protocol.crypto.hashes import sha256
 HTLC_OUTPUT_WEIGHT = 172
 
 
-class Htlc(NamedTuple):
+class CommittedHtlc(NamedTuple):
     """An HTLC as one commitment sees it; `offered` by the commitment's owner."""
 
     offered: bool
@@ -64,7 +64,7 @@ class Placed(NamedTuple):
     """An HTLC that has an output: which, and its witness script."""
 
     output: int
-    htlc: Htlc
+    htlc: CommittedHtlc
     script: bytes
 
 
@@ -97,13 +97,15 @@ def htlc_fee_sat(feerate_per_kw: int, *, offered: bool, anchors: bool) -> int:
     return 0 if anchors else feerate_per_kw * (663 if offered else 703) // 1000
 
 
-def is_trimmed(htlc: Htlc, feerate_per_kw: int, dust_limit_sat: int, *, anchors: bool) -> bool:
+def is_trimmed(
+    htlc: CommittedHtlc, feerate_per_kw: int, dust_limit_sat: int, *, anchors: bool
+) -> bool:
     """BOLT 3, Trimmed Outputs: no output, its amount goes to the fee."""
     fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=anchors)
     return htlc.amount_msat // 1000 < dust_limit_sat + fee
 
 
-def htlc_script(htlc: Htlc, keys: Keys, *, anchors: bool) -> bytes:
+def htlc_script(htlc: CommittedHtlc, keys: Keys, *, anchors: bool) -> bytes:
     if htlc.offered:
         return scripts.offered_htlc(
             keys.revocation, keys.owner_htlc, keys.other_htlc, htlc.payment_hash, anchors=anchors
@@ -131,7 +133,7 @@ class Contents(NamedTuple):
     feerate_per_kw: int
     owner_msat: int
     other_msat: int
-    htlcs: tuple[Htlc, ...]
+    htlcs: tuple[CommittedHtlc, ...]
 
 
 def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment:
@@ -146,7 +148,7 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
         terms, rate, len(kept), contents.owner_msat, contents.other_msat
     )
     delayed = script.p2wsh(scripts.to_local(keys.revocation, keys.delayed, terms.to_self_delay))
-    outputs: list[tuple[TxOut, tuple[Htlc, bytes] | None]] = [
+    outputs: list[tuple[TxOut, tuple[CommittedHtlc, bytes] | None]] = [
         (TxOut(entry[0].amount_msat // 1000, script.p2wsh(entry[1])), entry) for entry in kept
     ]
     if owner_sat >= terms.dust_limit_sat:
@@ -170,7 +172,9 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
     return Commitment(tx, placed, delayed)
 
 
-def _output_order(entry: tuple[TxOut, tuple[Htlc, bytes] | None]) -> tuple[int, bytes, int]:
+def _output_order(
+    entry: tuple[TxOut, tuple[CommittedHtlc, bytes] | None],
+) -> tuple[int, bytes, int]:
     """BOLT 3, Transaction Output Ordering: amount, script, then the HTLC's expiry."""
     out, kept = entry
     return out.amount_sat, out.script, kept[0].cltv_expiry if kept else 0

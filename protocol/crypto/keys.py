@@ -47,7 +47,7 @@ def derive_revocation_secret(base_secret: bytes, per_commitment_secret: bytes) -
     )
 
 
-class Basepoints(Value, frozen=True, kw_only=True):
+class Basepoints(Value, frozen=True, kw_only=True, tag="basepoints"):
     """The public keys that one side brings to a channel, 33 bytes each."""
 
     funding: bytes

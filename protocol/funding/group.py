@@ -7,13 +7,13 @@ transaction is built is left out, if enough remain.
 
 from __future__ import annotations
 
-from protocol import features, opening
+from protocol import features
 from protocol.bitcoin.transaction import Outpoint, display, parse
-from protocol.chain.items import TIP
+from protocol.chain.messages import TIP
 from protocol.errors import Refusal
 from protocol.features import Features
-from protocol.funding import rules
-from protocol.funding.items import IsThere, There
+from protocol.funding import establishment, rules
+from protocol.funding.messages import IsConnected, PeerState
 from protocol.funding.negotiation import Table, upfront
 from protocol.funding.rows import (
     GROUPS,
@@ -26,7 +26,13 @@ from protocol.funding.rows import (
     Wanted,
 )
 from protocol.machine import Ask, Moment, Step
-from protocol.wallet.items import CoinsRefused, CoinsReserved, NewScript, ReleaseCoins, ReserveCoins
+from protocol.wallet.messages import (
+    CoinsRefused,
+    CoinsReserved,
+    NewScript,
+    ReleaseCoins,
+    ReserveCoins,
+)
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 
 NO_COINS, NOT_SENT, STILL_READING, NOT_THERE = 301, 303, 304, -1
@@ -68,9 +74,9 @@ class Opener:
         failed = {failure.place for failure in group.failed}
         for place, item in enumerate(group.wanted):
             if group.members[place] is None and place not in failed:
-                step.say("peers", IsThere(peer=item.peer, purpose=group.purpose, place=place))
+                step.tell("peers", IsConnected(peer=item.peer, purpose=group.purpose, place=place))
 
-    def there(self, step: Step, item: There, at: Moment) -> None:
+    def there(self, step: Step, item: PeerState, at: Moment) -> None:
         """The peer is connected: open_channel goes out."""
         group = GROUPS.get(step, item.purpose)
         failed = [] if group is None else [failure.place for failure in group.failed]
@@ -87,14 +93,14 @@ class Opener:
         self._open(step, group, item, wanted, kind, at)
 
     def _open(
-        self, step: Step, group: Group, item: There, wanted: Wanted, kind: Features, at: Moment
+        self, step: Step, group: Group, item: PeerState, wanted: Wanted, kind: Features, at: Moment
     ) -> None:
         index = self.table.next_index(step, durable=True)
         secrets = self.table.secrets(index)
-        party = opening.our_party(
+        party = establishment.our_party(
             self.table.policy, secrets, wanted.amount_sat, reserve_sat=wanted.reserve_sat
         )
-        message = opening.open_channel(
+        message = establishment.open_channel(
             network=self.table.network,
             temporary_id=at.entropy,
             amount_sat=wanted.amount_sat,
@@ -140,7 +146,7 @@ class Opener:
         if any(item.accepted is None for item in members):
             return
         if group.own_script is None:
-            step.say("wallet", NewScript(purpose=group.purpose))
+            step.tell("wallet", NewScript(purpose=group.purpose))
         elif group.raw is None:
             GROUPS.put(step, group.but(asked=True), group.purpose)
             self._reserve(step, group, members)
@@ -160,7 +166,7 @@ class Opener:
 
     def _reserve(self, step: Step, group: Group, members: list[Negotiation]) -> None:
         params = group.ask.params
-        step.say(
+        step.tell(
             "wallet",
             ReserveCoins(
                 purpose=group.purpose,
@@ -178,7 +184,7 @@ class Opener:
         """The transaction is there, and nobody has it: funding_created to every peer."""
         group = GROUPS.get(step, item.purpose)
         if group is None:
-            step.say("wallet", ReleaseCoins(purpose=item.purpose))
+            step.tell("wallet", ReleaseCoins(purpose=item.purpose))
             return
         if group.raw is not None:
             return
@@ -191,13 +197,13 @@ class Opener:
         GROUPS.put(step, group.but(raw=item.raw), group.purpose)
         for member in self._members(step, group):
             script = self.table.funding_script(member)
-            index = opening.find_output(tx, script, member.opened.funding_satoshis)
+            index = establishment.find_output(tx, script, member.opened.funding_satoshis)
             assert index is not None
             channel = self.table.first(member, Outpoint(tx.txid, index), group.own_script or b"")
             if channel.id in self.table.channel_ids(step, but=member.key_index):
                 self._abandon(step, group, "another channel has this channel's id", -1, "try again")
                 return
-            signature = opening.sign_first(channel, self.table.secrets(member.key_index))
+            signature = establishment.sign_first(channel, self.table.secrets(member.key_index))
             created = FundingCreated(
                 temporary_channel_id=member.temporary_id,
                 funding_txid=tx.txid,
@@ -216,7 +222,7 @@ class Opener:
     def on_signed(self, step: Step, item: Negotiation, message: FundingSigned) -> None:
         assert item.channel is not None
         secrets = self.table.secrets(item.key_index)
-        channel = opening.check_first(item.channel, secrets, message.signature)
+        channel = establishment.check_first(item.channel, secrets, message.signature)
         self.table.keep(step, item.but(channel=channel, signed=True))
         self.advance(step, GROUPS.need(step, item.purpose))
 
@@ -261,7 +267,7 @@ class Opener:
             self.table.tell_peer(step, item, to_peers)
             self.table.drop(step, item)
         GROUPS.drop(step, group.purpose)
-        step.say("wallet", ReleaseCoins(purpose=group.purpose))
+        step.tell("wallet", ReleaseCoins(purpose=group.purpose))
         step.refuse(group.ask.id, code, text)
 
     def ask_wallet(self, step: Step) -> None:

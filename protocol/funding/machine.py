@@ -19,11 +19,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from protocol import machine as contract
-from protocol.chain.items import Sent, Tip, TxConfirmed, TxReorged, Verdict
+from protocol.chain.messages import Sent, Tip, TxConfirmed, TxReorged, Verdict
+from protocol.channel.messages import ChannelEnded, ChannelUsable
 from protocol.errors import PeerFault
 from protocol.funding import openings
 from protocol.funding.group import Opener
-from protocol.funding.items import FromPeer, PeerLost, There, ToPeer, UnknownChannel
+from protocol.funding.messages import FromPeer, PeerLost, PeerState, ToPeer, UnknownChannel
 from protocol.funding.negotiation import (
     LOST,
     PATIENCE_SECONDS,
@@ -32,17 +33,17 @@ from protocol.funding.negotiation import (
     by_channel,
     purpose_of,
 )
+from protocol.funding.policy import OpeningPolicy
 from protocol.funding.rows import GROUPS, KEEPS, NEGOTIATIONS, OPENINGS, Negotiation
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor.items import ChannelEnded, ChannelUsable, Guarding
-from protocol.opening import Policy
-from protocol.wallet.items import CoinsRefused, CoinsReserved, Reservations, ScriptIs
+from protocol.monitor.messages import Guarding
+from protocol.wallet.messages import CoinsRefused, CoinsReserved, Reservations, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 
 Heard = (
-    There | FromPeer | PeerLost | UnknownChannel | ScriptIs | CoinsReserved | CoinsRefused
+    PeerState | FromPeer | PeerLost | UnknownChannel | ScriptIs | CoinsReserved | CoinsRefused
     | Guarding | Verdict | Sent | TxConfirmed | TxReorged | ChannelUsable | ChannelEnded | Tip
     | Ask
 )  # fmt: skip
@@ -55,7 +56,7 @@ class Machine(contract.Machine):
     hears = Heard
     keeps = KEEPS
 
-    def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
+    def __init__(self, network: str, channel_secret: bytes, policy: OpeningPolicy) -> None:
         table = Table(network, channel_secret, policy)
         self.opener, self.accepter = Opener(table), Accepter(table)
         self.table = table
@@ -65,7 +66,7 @@ class Machine(contract.Machine):
             alive = [item.purpose for item in OPENINGS.below(step).values()]
             alive += [purpose for (purpose,) in GROUPS.below(step)]
             alive += [purpose_of(item) for item in NEGOTIATIONS.below(step).values()]
-            step.say("wallet", Reservations(alive=tuple(dict.fromkeys(alive))))
+            step.tell("wallet", Reservations(alive=tuple(dict.fromkeys(alive))))
         if name == "chain":
             openings.watch_again(step)
         if name == "wallet":
@@ -89,7 +90,7 @@ class Machine(contract.Machine):
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
-            case There():
+            case PeerState():
                 self.opener.there(step, item, at)
                 step.wake(at.unix_seconds + PATIENCE_SECONDS)
             case FromPeer():
@@ -150,7 +151,7 @@ class Machine(contract.Machine):
         # of a message that ends early: 32 zero bytes would fail all channels with this peer
         named = temporary.ljust(32, b"\xff")
         error = setup.Error(channel_id=named, data=to_peer.encode())
-        step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
+        step.tell("peers", ToPeer(peer=item.peer, message=error.encode()))
         negotiation = self.table.find(step, item.peer, temporary)
         if negotiation is None and item.message[:2] == FundingSigned.TYPE.to_bytes(2, "big"):
             negotiation = _signed_one(step, item)

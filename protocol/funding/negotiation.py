@@ -5,15 +5,16 @@ What both roles share, and the accepting side. The opening side is in `group`.
 
 from __future__ import annotations
 
-from protocol import features, opening
+from protocol import features
 from protocol.bitcoin.transaction import Outpoint, parse
-from protocol.chain.items import TIP
+from protocol.chain.messages import TIP
 from protocol.channel.state import Channel, Party, channel_id
 from protocol.crypto.keys import ChannelSecrets
 from protocol.errors import PeerFault
 from protocol.features import Features
-from protocol.funding import rules
-from protocol.funding.items import FromPeer, ToPeer
+from protocol.funding import establishment, rules
+from protocol.funding.messages import FromPeer, ToPeer
+from protocol.funding.policy import OpeningPolicy
 from protocol.funding.rows import (
     GROUPS,
     KEYS,
@@ -26,9 +27,8 @@ from protocol.funding.rows import (
     Opening,
 )
 from protocol.machine import Moment, Step
-from protocol.monitor.items import Guard
-from protocol.opening import Policy
-from protocol.wallet.items import NewScript, ReleaseCoins
+from protocol.monitor.messages import Guard
+from protocol.wallet.messages import NewScript, ReleaseCoins
 from protocol.wire import setup
 from protocol.wire.message import Message
 from protocol.wire.opening import FundingCreated, OpenChannel
@@ -60,7 +60,7 @@ def by_channel(step: Step, peer: bytes, channel: bytes) -> Opening | None:
 class Table:
     """The negotiations, and how they become durable."""
 
-    def __init__(self, network: str, channel_secret: bytes, policy: Policy) -> None:
+    def __init__(self, network: str, channel_secret: bytes, policy: OpeningPolicy) -> None:
         self.network, self.policy = network, policy
         self._master = channel_secret
 
@@ -96,16 +96,16 @@ class Table:
 
     def send(self, step: Step, item: Negotiation, message: Message) -> None:
         raw = message.encode()
-        step.say("peers", ToPeer(peer=item.peer, message=raw, negotiation=item.temporary_id))
+        step.tell("peers", ToPeer(peer=item.peer, message=raw, negotiation=item.temporary_id))
 
     def tell_peer(self, step: Step, item: Negotiation, text: str) -> None:
         error = setup.Error(channel_id=item.temporary_id, data=text.encode())
-        step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
+        step.tell("peers", ToPeer(peer=item.peer, message=error.encode()))
 
     def party(self, item: Negotiation, own_script: bytes | None = None) -> Party:
         """What we ask for in this channel."""
         asked = item.wanted
-        return opening.our_party(
+        return establishment.our_party(
             self.policy,
             self.secrets(item.key_index),
             item.opened.funding_satoshis,
@@ -130,7 +130,7 @@ class Table:
     def funding_script(self, item: Negotiation) -> bytes:
         said = item.accepted if item.we_opened else item.opened
         assert said is not None
-        return opening.funding_script(self.party(item), opening.their_party(said))
+        return establishment.funding_script(self.party(item), establishment.their_party(said))
 
     def first(self, item: Negotiation, funding: Outpoint, own_script: bytes) -> Channel:
         """The channel as it is before the first signature."""
@@ -142,7 +142,7 @@ class Table:
         depth = item.accepted.minimum_depth
         if asked is not None and asked.mindepth is not None:
             depth = asked.mindepth
-        return opening.first_channel(
+        return establishment.first_channel(
             opened=item.opened,
             accepted=item.accepted,
             funding=funding,
@@ -162,7 +162,7 @@ class Table:
         OPENINGS.put(step, record, item.key_index)
         self.drop(step, item)
         guard = Guard(channel=channel, since=record.since, address=item.address)
-        step.tell("monitors", guard)
+        step.deliver("monitors", guard)
 
     def record(self, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
         terms, tip = channel.setup, TIP.get(step)
@@ -212,7 +212,7 @@ class Accepter:
         )
         secrets = self.table.secrets(negotiation.key_index)
         depth = self.table.policy.depth_for(message.funding_satoshis)
-        answer = opening.accept_channel(
+        answer = establishment.accept_channel(
             temporary_id=negotiation.temporary_id,
             depth=0 if rules.ZEROCONF in kind else depth,
             kind=kind,
@@ -249,9 +249,9 @@ class Accepter:
         funding = Outpoint(message.funding_txid, message.funding_output_index)
         self._check_free(step, item, funding)
         channel = self.table.first(item, funding, b"")
-        opening.check_first(channel, self.table.secrets(item.key_index), message.signature)
+        establishment.check_first(channel, self.table.secrets(item.key_index), message.signature)
         self.table.keep(step, item.but(created=message))
-        step.say("wallet", NewScript(purpose=purpose_of(item)))
+        step.tell("wallet", NewScript(purpose=purpose_of(item)))
 
     def _check_free(self, step: Step, item: Negotiation, funding: Outpoint) -> None:
         """Nobody else's output, least of all one that we have just told this peer of. A channel id
@@ -273,17 +273,17 @@ class Accepter:
         funding = Outpoint(created.funding_txid, created.funding_output_index)
         self._check_free(step, item, funding)
         channel = self.table.first(item, funding, script)
-        channel = opening.check_first(channel, secrets, created.signature)
+        channel = establishment.check_first(channel, secrets, created.signature)
         record = self.table.record(step, item, channel, purpose_of(item))
-        signature = opening.sign_first(channel, secrets)
+        signature = establishment.sign_first(channel, secrets)
         self.table.guard(step, item, channel, record.but(signature=signature))
 
     def ask_wallet(self, step: Step, item: Negotiation) -> None:
         """The wallet has restarted; it gives the same answer twice."""
         if item.created is not None:
-            step.say("wallet", NewScript(purpose=purpose_of(item)))
+            step.tell("wallet", NewScript(purpose=purpose_of(item)))
 
     def abandon(self, step: Step, item: Negotiation) -> None:
         self.table.drop(step, item)
         if item.created is not None:
-            step.say("wallet", ReleaseCoins(purpose=purpose_of(item)))
+            step.tell("wallet", ReleaseCoins(purpose=purpose_of(item)))

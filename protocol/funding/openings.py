@@ -6,7 +6,7 @@ The states are drawn in `machine`. Nothing here is forgotten but on the word of 
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import (
+from protocol.chain.messages import (
     TIP,
     Broadcast,
     Sent,
@@ -18,15 +18,15 @@ from protocol.chain.items import (
     WatchTx,
     WouldTake,
 )
-from protocol.channel.items import FundingBuried, FundingLocked
-from protocol.channel.state import alias_of, short_channel_id
+from protocol.channel.messages import ChannelEnded, ChannelUsable, FundingBuried, FundingConfirmed
 from protocol.funding import group
-from protocol.funding.items import ToPeer, TryLater, UnknownChannel
+from protocol.funding.messages import ToPeer, TryLater, UnknownChannel
 from protocol.funding.negotiation import by_channel
 from protocol.funding.rows import OPENINGS, Opening
 from protocol.machine import Step
-from protocol.monitor.items import ChannelEnded, ChannelUsable, ForgetUnfunded, Guarding
-from protocol.wallet.items import ReleaseCoins, SentCoins
+from protocol.monitor.messages import ForgetUnfunded, Guarding
+from protocol.scid import alias_of, short_channel_id
+from protocol.wallet.messages import ReleaseCoins, SentCoins
 from protocol.wire import setup
 from protocol.wire.opening import FundingSigned
 
@@ -59,7 +59,7 @@ def guarding(step: Step, item: Guarding) -> None:
     if any(sibling.state != "guarded" for sibling in siblings):
         return
     if record.we_opened:
-        step.say("chain", WouldTake(purpose=record.purpose, raw=record.raw))
+        step.tell("chain", WouldTake(purpose=record.purpose, raw=record.raw))
     else:
         _leave(step, siblings)
 
@@ -93,33 +93,33 @@ def _leave(step: Step, records: list[Opening]) -> None:
         OPENINGS.put(step, record.but(state="confirming"), record.key_index)
         step.log(f"{_named(record)}: {'our' if record.we_opened else 'their'} funding transaction")
         if record.zeroconf:
-            step.tell("monitors", _locked(record, alias_of(record.channel_id)))
-        step.tell("chain", _watch(record, _next_depth(record)))
+            step.deliver("monitors", _locked(record, alias_of(record.channel_id)))
+        step.deliver("chain", _watch(record, _next_depth(record)))
     first = records[0]
     if first.we_opened:
-        step.tell("wallet", SentCoins(purpose=first.purpose))
-        step.tell("chain", Broadcast(purpose=first.purpose, raw=first.raw, report=True))
+        step.deliver("wallet", SentCoins(purpose=first.purpose))
+        step.deliver("chain", Broadcast(purpose=first.purpose, raw=first.raw, report=True))
     else:
         signed = FundingSigned(channel_id=first.channel_id, signature=first.signature)
-        step.say("peers", ToPeer(peer=first.peer, message=signed.encode()))
+        step.tell("peers", ToPeer(peer=first.peer, message=signed.encode()))
 
 
 def watch_again(step: Step) -> None:
     """Chain has restarted, or we have: all that it is to watch or to judge for us."""
     for record in OPENINGS.below(step).values():
         if record.state not in UNSENT:
-            step.say("chain", _watch(record, _next_depth(record)))
+            step.tell("chain", _watch(record, _next_depth(record)))
         elif record.we_opened and all(x.state == "guarded" for x in _siblings(step, record)):
-            step.say("chain", WouldTake(purpose=record.purpose, raw=record.raw))
+            step.tell("chain", WouldTake(purpose=record.purpose, raw=record.raw))
 
 
 def unknown(step: Step, item: UnknownChannel) -> None:
     """An error would make the peer forget a channel whose transaction may still be sent."""
     if by_channel(step, item.peer, item.channel_id) is not None:
-        step.say("peers", TryLater(peer=item.peer))
+        step.tell("peers", TryLater(peer=item.peer))
         return
     error = setup.Error(channel_id=item.channel_id, data=b"we do not know this channel")
-    step.say("peers", ToPeer(peer=item.peer, message=error.encode()))
+    step.tell("peers", ToPeer(peer=item.peer, message=error.encode()))
 
 
 def confirmed(step: Step, item: TxConfirmed) -> None:
@@ -140,13 +140,13 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
         if record.state == "confirming":
             step.log(f"{_named(record)}: confirmed at height {item.height}")
             record = record.but(state="locked")
-        step.tell("monitors", _locked(record, scid))
+        step.deliver("monitors", _locked(record, scid))
     OPENINGS.put(step, record, record.key_index)
     if item.depth >= ANNOUNCE_DEPTH and not record.private:
         channel, index = record.channel_id, record.key_index
-        step.tell("monitors", FundingBuried(channel_id=channel, key_index=index, scid=scid))
+        step.deliver("monitors", FundingBuried(channel_id=channel, key_index=index, scid=scid))
     if _next_depth(record) > item.depth:
-        step.tell("chain", _watch(record, _next_depth(record)))
+        step.deliver("chain", _watch(record, _next_depth(record)))
 
 
 def reorged(step: Step, item: TxReorged) -> None:
@@ -155,9 +155,9 @@ def reorged(step: Step, item: TxReorged) -> None:
         return
     record = record.but(depth=0)  # what was deep enough once is not given up for that
     OPENINGS.put(step, record, record.key_index)
-    step.tell("chain", _watch(record, _next_depth(record)))
+    step.deliver("chain", _watch(record, _next_depth(record)))
     if record.we_opened:
-        step.tell("chain", Broadcast(purpose=record.purpose, raw=record.raw))
+        step.deliver("chain", Broadcast(purpose=record.purpose, raw=record.raw))
 
 
 def usable(step: Step, item: ChannelUsable) -> None:
@@ -177,7 +177,7 @@ def ended(step: Step, item: ChannelEnded) -> None:
         _drop(step, record)  # of one that we opened the money is on its way
     elif item.reason != "failed":
         OPENINGS.drop(step, record.key_index)
-        step.tell("chain", Unwatch(reason=str(record.key_index)))
+        step.deliver("chain", Unwatch(reason=str(record.key_index)))
 
 
 def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
@@ -187,9 +187,9 @@ def give_up(step: Step, record: Opening, why: str, code: int = -1) -> None:
         step.log(f"{_named(sibling)}: given up, {why!r}")
         _drop(step, sibling)
         error = setup.Error(channel_id=sibling.channel_id, data=why.encode())
-        step.say("peers", ToPeer(peer=sibling.peer, message=error.encode()))
+        step.tell("peers", ToPeer(peer=sibling.peer, message=error.encode()))
     if record.we_opened:
-        step.say("wallet", ReleaseCoins(purpose=record.purpose))
+        step.tell("wallet", ReleaseCoins(purpose=record.purpose))
         if record.ask:
             step.refuse(record.ask, code, why)
 
@@ -206,9 +206,9 @@ def _drop(step: Step, record: Opening) -> None:
     """The channel never came to be."""
     OPENINGS.drop(step, record.key_index)
     if record.state not in UNSENT:
-        step.tell("chain", Unwatch(reason=str(record.key_index)))
+        step.deliver("chain", Unwatch(reason=str(record.key_index)))
     forget = ForgetUnfunded(channel_id=record.channel_id, key_index=record.key_index)
-    step.tell("monitors", forget)
+    step.deliver("monitors", forget)
 
 
 def on_tip(step: Step, tip: Tip) -> None:
@@ -242,6 +242,6 @@ def _next_depth(record: Opening) -> int:
     return least if record.depth < least or record.private else max(least, ANNOUNCE_DEPTH)
 
 
-def _locked(record: Opening, scid: bytes) -> FundingLocked:
+def _locked(record: Opening, scid: bytes) -> FundingConfirmed:
     channel, index = record.channel_id, record.key_index
-    return FundingLocked(channel_id=channel, key_index=index, scid=scid)
+    return FundingConfirmed(channel_id=channel, key_index=index, scid=scid)

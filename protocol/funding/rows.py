@@ -28,7 +28,7 @@ class Wanted(Value, frozen=True, kw_only=True):
     up_to: bool = False
 
 
-class Failure(Value, frozen=True, kw_only=True):
+class Failure(Value, frozen=True, kw_only=True, tag="failure"):
     """Why one channel of a group did not come to be; `place`: which destination."""
 
     place: int
@@ -78,7 +78,7 @@ class Negotiation(Value, frozen=True, kw_only=True):
     signed: bool = False
 
 
-class Opening(Value, frozen=True, kw_only=True):
+class Opening(Value, frozen=True, kw_only=True, tag="opening"):
     """A durable opening. `purpose` is what channels in one transaction share.
 
     `sent`: the backend has taken our transaction; `refused`: it has not, and why. `depth`: as deep
@@ -116,7 +116,7 @@ class Opening(Value, frozen=True, kw_only=True):
         return self.minimum_depth == 0
 
 
-class KeyIndex(Value, frozen=True, kw_only=True):
+class KeyIndex(Value, frozen=True, kw_only=True, tag="key_index"):
     """The next index of channel secrets; an index is never used twice."""
 
     next: int
@@ -124,7 +124,7 @@ class KeyIndex(Value, frozen=True, kw_only=True):
 
 # an opening is named by its key index, which is ours to give: channel ids are the peer's to choose;
 # version 1 was named by its channel's id
-OPENINGS = Segment("opening", Opening, by=(int,), version=2)
+OPENINGS = Segment("opening", Opening, by=(int,))
 KEYS = Segment("keys", KeyIndex, by=())
 NEXT_KEY = Segment("~next_key", int, by=())  # also of those that only a peer has asked for
 NEGOTIATIONS = Segment("~nego", Negotiation, by=(int,))

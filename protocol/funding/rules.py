@@ -9,8 +9,10 @@ from protocol.channel.state import Party
 from protocol.crypto import secp
 from protocol.errors import PeerFault, Refusal
 from protocol.features import Features
+from protocol.funding.establishment import their_party
+from protocol.funding.policy import OpeningPolicy
 from protocol.funding.rows import Wanted
-from protocol.opening import CHAIN_HASH, Policy, their_party
+from protocol.networks import CHAIN_HASH
 from protocol.wire.opening import ANNOUNCE_CHANNEL, AcceptChannel, OpenChannel
 
 MAX_SMALL_CHANNEL_SAT = (1 << 24) - 1
@@ -74,7 +76,7 @@ def is_known(kind: Features, *, announce: bool) -> bool:
 # ---- what the peer asks for --------------------------------------------------------------------
 
 
-def check_open(message: OpenChannel, network: str, policy: Policy, peer: bytes) -> Features:
+def check_open(message: OpenChannel, network: str, policy: OpeningPolicy, peer: bytes) -> Features:
     """BOLT 2, open_channel: "The receiving node MUST fail the channel if". -> the channel type."""
     _require(message.chain_hash.hex() == CHAIN_HASH[network], "open_channel for another chain")
     _require(message.push_msat <= message.funding_satoshis * 1000, "push_msat above the amount")

@@ -8,11 +8,11 @@ is found out by the next. A few more send what is new (the filter).
 from __future__ import annotations
 
 from protocol import features
-from protocol.chain.items import TIP
+from protocol.chain.messages import TIP
 from protocol.errors import Malformed
 from protocol.gossip import strangers
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import PeerUp, ToWire
+from protocol.gossip.messages import PeerUp, ToWire
 from protocol.gossip.rows import (
     ABSENT,
     ASKED,
@@ -215,4 +215,4 @@ def give_up_waiting(step: Step, at: Moment) -> None:
 
 
 def _send(step: Step, peer: bytes, message: Message) -> None:
-    step.say("peers", ToWire(peer=peer, messages=(message.encode(),)))
+    step.tell("peers", ToWire(peer=peer, messages=(message.encode(),)))

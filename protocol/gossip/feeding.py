@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from protocol.gossip import graph
-from protocol.gossip.items import Change, News, Since, ToWire, UpToDate
+from protocol.gossip.messages import Change, News, Since, ToWire, UpToDate
 from protocol.gossip.rows import (
     CATCH_UP,
     EDGES,
@@ -34,12 +34,12 @@ def pass_on(step: Step, at: Moment) -> None:
         RELAYS.drop(step, *key)
     ours = tuple(row.raw for _, row in relays if not row.peer)
     for up in UP.below(step).values() if ours else ():
-        step.say("peers", ToWire(peer=up.peer, messages=ours))
+        step.tell("peers", ToWire(peer=up.peer, messages=ours))
     for (peer,), wanted in FILTERS.below(step).items():
         if wanted.first <= at.unix_seconds < wanted.last:
             theirs = tuple(row.raw for _, row in relays if row.peer and row.peer != peer)
             if theirs:
-                step.say("peers", ToWire(peer=peer, messages=theirs, lossy=True))
+                step.tell("peers", ToWire(peer=peer, messages=theirs, lossy=True))
 
 
 # ---- the router --------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def tell_router(step: Step) -> None:
         NEWS.drop(step, *key)
     if changes:
         news = tuple(noted.change for noted in changes.values())
-        step.say("router", News(serial=SERIAL.need(step), changes=news))
+        step.tell("router", News(serial=SERIAL.need(step), changes=news))
 
 
 def catch_up(step: Step, item: Since, at: Moment) -> None:
@@ -73,7 +73,7 @@ def go_on(step: Step, at: Moment) -> None:
     for scid in turn:
         changes += graph.all_of(step, scid)
     if changes:
-        step.say("router", News(serial=0, changes=tuple(changes)))
+        step.tell("router", News(serial=0, changes=tuple(changes)))
     if work.done + len(turn) < len(work.scids):
         CATCH_UP.put(step, work.but(done=work.done + len(turn)))
         step.wake(at.unix_seconds)
@@ -84,4 +84,4 @@ def go_on(step: Step, at: Moment) -> None:
     )
     barred = tuple(node for (node,), seen in NODES.each(step) if seen.barred)
     epoch, serial = EPOCH.need(step).value, SERIAL.get(step) or 0
-    step.say("router", UpToDate(epoch=epoch, serial=serial, scids=alive, barred=barred))
+    step.tell("router", UpToDate(epoch=epoch, serial=serial, scids=alive, barred=barred))

@@ -11,7 +11,7 @@ from protocol import features
 from protocol.errors import Malformed
 from protocol.gossip import addresses, announce
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import Change, ChannelGone, ChannelIs, NodeIs, PolicyIs
+from protocol.gossip.messages import Change, ChannelGone, ChannelIs, NodeIs, PolicyIs
 from protocol.gossip.rows import (
     CHANNEL,
     DEGREES,

@@ -1,8 +1,8 @@
 """The gossiper: our own channels announced, what others say of theirs, and who is told what.
 
 Owns: the graph, our own channels' policies. Hears: monitors (`OwnChannels`, `OwnChannel`,
-`ChannelEnded`), peers (gossip messages, who is there), chain (tips, blocks, `Found`), router
-(`Since`), the API. Says: peers (messages to send, complaints), chain (`LookUp`, `NextBlock`),
+`ChannelEnded`), peers (gossip messages, who is there), chain (tips, blocks, `OutputsFound`), router
+(`Since`), the API. Tells: peers (messages to send, complaints), chain (`LookUp`, `NextBlock`),
 router (`News`).
 """
 
@@ -13,12 +13,13 @@ from typing import assert_never
 
 from protocol import machine as contract
 from protocol.bitcoin.transaction import parse_block
-from protocol.chain.items import TIP, Found, LostBlock, NewBlock, NextBlock, Tip
+from protocol.chain.messages import TIP, LostBlock, NewBlock, NextBlock, OutputsFound, Tip
+from protocol.channel.messages import ChannelEnded
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed
-from protocol.gossip import asking, feeding, graph, serving, strangers, view
+from protocol.gossip import asking, feeding, graph, rpc, serving, strangers
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import (
+from protocol.gossip.messages import (
     Complain,
     Digested,
     FromWire,
@@ -29,7 +30,7 @@ from protocol.gossip.items import (
     Since,
     WireDrained,
 )
-from protocol.gossip.own import Owner
+from protocol.gossip.own_channels import Owner
 from protocol.gossip.rows import (
     CHECKED,
     DIGESTED,
@@ -47,7 +48,6 @@ from protocol.gossip.rows import (
     Followed,
 )
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor.items import ChannelEnded
 from protocol.wire import gossip
 from protocol.wire.gossip import (
     ChannelAnnouncement,
@@ -70,7 +70,7 @@ QUERIES: dict[int, type[serving.Query]] = {
 
 Heard = (
     OwnChannel | OwnChannels | ChannelEnded | FromWire | PeerUp | PeerDown | WireDrained | Tip
-    | NewBlock | LostBlock | Found | Since | Ask
+    | NewBlock | LostBlock | OutputsFound | Since | Ask
 )  # fmt: skip
 
 
@@ -142,13 +142,13 @@ class Machine(contract.Machine):
         for (peer,), size in list(DIGESTED.each(step)):
             if not full or peer in ours:
                 DIGESTED.drop(step, peer)
-                step.say("peers", Digested(peer=peer, size=size))
+                step.tell("peers", Digested(peer=peer, size=size))
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
             case FromWire():
                 self._from_wire(step, item, at)
-            case Found():
+            case OutputsFound():
                 strangers.found(step, item, at.unix_seconds)
             case WireDrained():
                 serving.drained(step, item.peer)
@@ -194,9 +194,9 @@ class Machine(contract.Machine):
             self._hear(step, item.peer, item.message, at)
         except Refused as refused:
             if refused.text:
-                step.say("peers", Complain(peer=item.peer, text=refused.text))
+                step.tell("peers", Complain(peer=item.peer, text=refused.text))
         except Malformed as malformed:
-            step.say("peers", Complain(peer=item.peer, text=str(malformed)))
+            step.tell("peers", Complain(peer=item.peer, text=str(malformed)))
 
     def _hear(self, step: Step, peer: bytes, raw: bytes, at: Moment) -> None:
         kind, body = int.from_bytes(raw[:2], "big"), raw[2:]
@@ -252,7 +252,7 @@ class Machine(contract.Machine):
         last, tip = FOLLOWED.get(step), TIP.get(step)
         if tip is not None and (last is None or last.hash != tip.hash):
             height, block = (-1, bytes(32)) if last is None else (last.height, last.hash)
-            step.say("chain", NextBlock(height=height, hash=block))
+            step.tell("chain", NextBlock(height=height, hash=block))
 
     def _block(self, step: Step, item: NewBlock) -> None:
         """Which channels does this block end?"""
@@ -297,9 +297,9 @@ class Machine(contract.Machine):
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         match ask.method:
             case "listchannels":
-                result: object = view.listchannels(step, ask.params)
+                result: object = rpc.listchannels(step, ask.params)
             case "listnodes":
-                result = view.listnodes(step, ask.params)
+                result = rpc.listnodes(step, ask.params)
             case "listpolicies":
                 result = self.own.policies(step)
             case "setchannel":

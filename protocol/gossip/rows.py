@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from protocol.chain.items import LookUp
+from protocol.chain.messages import LookUp
+from protocol.channel.proof import Half, Side
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import Change, OwnChannel, PeerUp
+from protocol.gossip.messages import Change, PeerUp
 from protocol.segment import Segment
 from protocol.values import Value
 from protocol.wire.gossip import QueryChannelRange, QueryShortChannelIds
 
 
-class Own(Value, frozen=True, kw_only=True):
+class Facts(Value, frozen=True, kw_only=True, tag="facts"):
+    """What a monitor has said of a channel of ours; the fields of `OwnChannel`."""
+
+    channel_id: bytes
+    scid: bytes
+    txid: bytes
+    theirs: Side
+    their_half: Half | None
+    called: bytes
+    key_index: int
+    capacity_sat: int
+    least_msat: int
+    most_msat: int
+
+
+class Own(Value, frozen=True, kw_only=True, tag="own"):
     """A channel of ours: the facts, and what we ask for relaying.
 
     `theirs`: what the peer asks for, while it is said to us alone. `told_at`: the timestamp of the
     newest update that we said to the peer alone; what everybody hears must be newer.
     """
 
-    facts: OwnChannel
+    facts: Facts
     policy: Policy
     theirs: Policy | None = None
     told_at: int = 0
 
 
-class Edge(Value, frozen=True, kw_only=True):
+class Edge(Value, frozen=True, kw_only=True, tag="edge"):
     """An announced channel.
 
     `ends`: both node ids in ascending order, 66 bytes. `txid`: its funding transaction. `serial`
@@ -51,27 +67,27 @@ class Edge(Value, frozen=True, kw_only=True):
         return self.time_0, self.time_1
 
 
-class Seen(Value, frozen=True, kw_only=True):
+class Seen(Value, frozen=True, kw_only=True, tag="seen"):
     """Of a node: the timestamp of its newest announcement. `barred`: as in `Edge`."""
 
     timestamp: int
     barred: bool = False
 
 
-class Said(Value, frozen=True, kw_only=True):
+class Said(Value, frozen=True, kw_only=True, tag="said"):
     """The newest message of its kind, with its type in front."""
 
     raw: bytes
 
 
-class Followed(Value, frozen=True, kw_only=True):
+class Followed(Value, frozen=True, kw_only=True, tag="followed"):
     """The newest block whose spends have been looked at."""
 
     height: int
     hash: bytes
 
 
-class Epoch(Value, frozen=True, kw_only=True):
+class Epoch(Value, frozen=True, kw_only=True, tag="epoch"):
     """8 random bytes, made with the store."""
 
     value: bytes
@@ -187,7 +203,7 @@ class Order(Value, frozen=True, kw_only=True):
 
 OWN = Segment("own", Own, by=(bytes,))  # by channel id
 # by short channel id (8 bytes); beside version 1 the updates stood under other keys
-EDGES = Segment("edge", Edge, by=(bytes,), version=2)
+EDGES = Segment("edge", Edge, by=(bytes,))
 NODES = Segment("node", Seen, by=(bytes,))  # by node id (33 bytes)
 SAID = Segment("said", Said, by=(bytes,), cold=True)  # announcements, by either of these
 UPDATES = Segment("update", Said, by=(bytes, int), cold=True)  # by channel and direction

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from protocol.gossip import graph
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import ToWire
+from protocol.gossip.messages import ToWire
 from protocol.gossip.rows import (
     EDGES,
     FILTERS,
@@ -120,7 +120,7 @@ def _turn(step: Step, peer: bytes, at: Moment) -> None:
     else:
         OWED.drop(step, peer)
     if messages or waits:
-        step.say("peers", ToWire(peer=peer, messages=tuple(messages), more=waits))
+        step.tell("peers", ToWire(peer=peer, messages=tuple(messages), more=waits))
 
 
 def _some(step: Step, job: Job, room: int, at: Moment) -> tuple[list[bytes], Job | None]:

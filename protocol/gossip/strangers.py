@@ -8,12 +8,12 @@ cost us: who announces channels that do not exist is sent away.
 from __future__ import annotations
 
 from protocol.bitcoin import script
-from protocol.chain.items import TIP, Found, LookUp
+from protocol.chain.messages import TIP, LookUp, OutputsFound
 from protocol.channel import scripts
 from protocol.errors import Malformed
 from protocol.gossip import announce, graph
 from protocol.gossip.graph import Refused
-from protocol.gossip.items import Complain
+from protocol.gossip.messages import Complain
 from protocol.gossip.rows import (
     ABSENT,
     EARLY,
@@ -133,13 +133,13 @@ def look_up(step: Step) -> None:
         if names:
             question = LookUp(scids=tuple(names))
             LOOKUP.put(step, question)
-            step.say("chain", question)
+            step.tell("chain", question)
 
 
 def ask_again(step: Step) -> None:
     """Chain has restarted: it has forgotten what we asked."""
     if (question := LOOKUP.get(step)) is not None:
-        step.say("chain", question)
+        step.tell("chain", question)
 
 
 def grown(step: Step, height: int) -> None:
@@ -150,7 +150,7 @@ def grown(step: Step, height: int) -> None:
             PENDING.put(step, pending, scid)
 
 
-def found(step: Step, item: Found, now: float) -> None:
+def found(step: Step, item: OutputsFound, now: float) -> None:
     """What the outputs hold: some channels become edges."""
     LOOKUP.drop(step)
     for output in item.outputs:
@@ -204,4 +204,4 @@ def _absent(step: Step, name: bytes, peer: bytes) -> None:
     strikes = (STRIKES.get(step, peer) or 0) + 1
     STRIKES.put(step, strikes, peer)
     if strikes == MAX_STRIKES:
-        step.say("peers", Complain(peer=peer, text="too many channels that do not exist"))
+        step.tell("peers", Complain(peer=peer, text="too many channels that do not exist"))

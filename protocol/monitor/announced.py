@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from protocol.channel.state import Channel, Core, is_alias
-from protocol.gossip.announce import Side
-from protocol.gossip.items import OwnChannel
+from protocol.channel.proof import Side
+from protocol.channel.state import Channel, Core
+from protocol.gossip.messages import OwnChannel
+from protocol.scid import is_alias
 
 
 def facts(channel: Channel) -> OwnChannel | None:

@@ -9,20 +9,18 @@ these rows at every birth of a channel, and stored nowhere.
 
 from __future__ import annotations
 
-from protocol.channel import items
-from protocol.channel.items import FORWARD, claim_hold, forward_hold
+from protocol.channel import messages
+from protocol.channel.messages import FORWARD, claim_hold, forward_hold
 from protocol.machine import Step
 from protocol.monitor import htlcs
-from protocol.monitor.items import Claim, ClaimFound, ClaimKept, Release, SettleKept
+from protocol.monitor.messages import Claim, ClaimFound, ClaimKept, Release, SettleKept
 from protocol.monitor.rows import CLAIMS, HTLCS, PREIMAGES, KeptClaim
 
 
 def holds(step: Step, cid: bytes) -> tuple[str, ...]:
     """The reasons, by name, why this channel applies no revoke_and_ack now."""
     claimed = [
-        claim_hold(row.claim.payment_id)
-        for row in CLAIMS.below(step, cid).values()
-        if not row.released
+        claim_hold(row.payment_id) for row in CLAIMS.below(step, cid).values() if not row.released
     ]
     forwarded = [
         forward_hold(number)
@@ -47,13 +45,13 @@ def claim(step: Step, item: Claim) -> None:
     ]
     if CLAIMS.get(step, cid, item.payment_id) is None and alive:
         alone = len(item.channels) == 1
-        CLAIMS.put(step, KeptClaim(claim=item, released=alone), cid, item.payment_id)
+        CLAIMS.put(step, item.into(KeptClaim, released=alone), cid, item.payment_id)
         if not alone:
             # before the preimage can leave: the peer's answer to it finds the channel held
             hold = claim_hold(item.payment_id)
-            step.say("peers", items.Held(channel_id=item.channel_id, hold=hold))
+            step.tell("peers", messages.Held(channel_id=item.channel_id, hold=hold))
     for number in alive:
-        wish = items.Settle(
+        wish = messages.ResolveHtlc(
             channel_id=item.channel_id,
             htlc_id=number,
             payment_id=item.payment_id,
@@ -61,14 +59,14 @@ def claim(step: Step, item: Claim) -> None:
         )
         htlcs.settle(step, wish)
     kept = ClaimKept(payment_id=item.payment_id, channel_id=item.channel_id)
-    step.tell("payments", kept)
+    step.deliver("payments", kept)
 
 
-def settled_upstream(step: Step, item: items.Settle) -> None:
+def settled_upstream(step: Step, item: messages.ResolveHtlc) -> None:
     """The preimage of a forward: from now on it is safe here."""
     htlcs.settle(step, item)
     kept = SettleKept(channel_id=item.channel_id, htlc_id=item.htlc_id)
-    step.tell("payments", kept)
+    step.deliver("payments", kept)
 
 
 def release(step: Step, item: Release) -> None:
@@ -85,7 +83,7 @@ def release(step: Step, item: Release) -> None:
         preimage = PREIMAGES.get(step, cid, int(name))
         if preimage is not None:
             PREIMAGES.put(step, preimage.but(released=True), cid, int(name))
-    step.say("peers", items.Unheld(channel_id=item.channel_id, hold=item.hold))
+    step.tell("peers", messages.Unheld(channel_id=item.channel_id, hold=item.hold))
 
 
 def forget(step: Step, cid: bytes, payment_id: bytes) -> None:
@@ -93,12 +91,13 @@ def forget(step: Step, cid: bytes, payment_id: bytes) -> None:
     row = CLAIMS.get(step, cid, payment_id)
     if row is None or not row.released:
         return
-    here = [number for channel, number in row.claim.parts if channel == cid]
+    here = [number for channel, number in row.parts if channel == cid]
     if all(HTLCS.get(step, cid, "theirs", number) is None for number in here):
         CLAIMS.drop(step, cid, payment_id)
 
 
 def found(step: Step) -> None:
     """To payments, which has started or asks: every claim that is not forgotten."""
-    for row in CLAIMS.below(step).values():
-        step.tell("payments", ClaimFound(claim=row.claim, released=row.released))
+    for (cid, _), row in CLAIMS.below(step).items():
+        claim = row.into(Claim, channel_id=cid)
+        step.deliver("payments", ClaimFound(claim=claim, released=row.released))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import display, parse
-from protocol.channel import items
+from protocol.channel import messages
 from protocol.machine import Ask, Step
-from protocol.monitor.rows import CLOSERS, CORES, SETUPS, WATCHES
+from protocol.monitor.rows import CLOSERS, CORES, SETUPS, WATCHES, KeptClose
 
 
 def close(step: Step, ask: Ask) -> None:
@@ -26,14 +26,14 @@ def close(step: Step, ask: Ask) -> None:
         step.refuse(ask.id, -1, text)
         return
     if watch.close is None and core.our_shutdown is None:
-        wish = items.CloseRequest(
+        wish = messages.CloseRequest(
             channel_id=cid,
             script=promised or wanted,
             feerate_per_kw=ask.params["feerate_per_kw"],
         )
-        WATCHES.put(step, watch.but(close=wish), cid)
+        WATCHES.put(step, watch.but(close=wish.into(KeptClose)), cid)
         step.log(f"channel={cid.hex()} is to be closed together: the operator asks for it")
-        step.say("peers", wish)
+        step.tell("peers", wish)
     CLOSERS.put(step, ask, cid, ask.id)
     if core.closing_tx is not None:
         answer(step, cid, core.closing_tx)

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-from protocol.channel import items, stages
+from protocol.channel import messages, stages
 from protocol.channel.state import Htlc, placed
 from protocol.machine import Step
-from protocol.monitor.items import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands
-from protocol.monitor.rows import HTLCS, OFFERS, PREIMAGES, SETTLES, WATCHES, Preimage
+from protocol.monitor.messages import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands
+from protocol.monitor.rows import (
+    HTLCS,
+    OFFERS,
+    PREIMAGES,
+    SETTLES,
+    WATCHES,
+    KeptAdd,
+    KeptResolution,
+    Preimage,
+)
 
 # ---- wishes of payments -------------------------------------------------------------------------
 
 
-def offer(step: Step, item: items.Offer) -> None:
+def offer(step: Step, item: messages.AddHtlc) -> None:
     cid = item.channel_id
-    OFFERS.put(step, item, cid, item.origin)
-    step.say("peers", item)
+    OFFERS.put(step, item.into(KeptAdd), cid, item.origin)
+    step.tell("peers", item)
     watch = WATCHES.get(step, cid)
     if watch is None or watch.ended is not None:
         refuse(step, cid, item.origin, "the channel is closed")
 
 
-def withdraw(step: Step, item: items.Withdraw) -> None:
+def withdraw(step: Step, item: messages.CancelAdd) -> None:
     found = OFFERS.get(step, item.channel_id, item.origin)
     if found is not None:
-        OFFERS.put(step, found.but(withdrawn=True), item.channel_id, item.origin)
-        step.say("peers", found.but(withdrawn=True))
+        cid, found = item.channel_id, found.but(withdrawn=True)
+        OFFERS.put(step, found, cid, item.origin)
+        step.tell("peers", found.into(messages.AddHtlc, channel_id=cid))
 
 
-def settle(step: Step, item: items.Settle) -> None:
+def settle(step: Step, item: messages.ResolveHtlc) -> None:
     """The first answer stands: an HTLC whose preimage is known is never failed."""
     cid = item.channel_id
     known = SETTLES.get(step, cid, item.htlc_id)
     alive = HTLCS.get(step, cid, "theirs", item.htlc_id) is not None
     if alive and known is None:
-        SETTLES.put(step, item, cid, item.htlc_id)
-        step.say("peers", item)
+        SETTLES.put(step, item.into(KeptResolution), cid, item.htlc_id)
+        step.tell("peers", item)
 
 
 def refuse(step: Step, cid: bytes, origin: str, reason: str, *, final: bool = True) -> None:
     if OFFERS.get(step, cid, origin) is not None:
         OFFERS.drop(step, cid, origin)
-        step.tell("payments", HtlcRefused(origin=origin, reason=reason, final=final))
+        step.deliver("payments", HtlcRefused(origin=origin, reason=reason, final=final))
 
 
 # ---- what becomes of them -----------------------------------------------------------------------
@@ -56,7 +66,7 @@ def moved(step: Step, cid: bytes, htlc: Htlc) -> None:
         _said(step, cid, htlc)
     was = old.stage if old is not None else stages.PROPOSED
     if not htlc.ours and was < stages.COMMITTED <= htlc.stage:
-        step.tell("payments", arrived(cid, htlc))
+        step.deliver("payments", arrived(cid, htlc))
 
 
 def _said(step: Step, cid: bytes, htlc: Htlc) -> None:
@@ -82,22 +92,22 @@ def standing(step: Step) -> None:
     """Payments has lost its snapshot: it hears of all that is under way, then of all that waits for
     an answer, then of the preimages that are owed upstream."""
     rows = HTLCS.below(step).items()
-    for item in OFFERS.below(step).values():
-        _stands(step, item.channel_id, item)
+    for (cid, _), row in OFFERS.below(step).items():
+        _stands(step, cid, row)
     for (cid, whose, number), htlc in rows:
         if whose == "ours" and PREIMAGES.get(step, cid, number) is None:
             _stands(step, cid, htlc)
     for (cid, whose, number), htlc in rows:
         answered = SETTLES.get(step, cid, number) is not None
         if whose == "theirs" and htlc.stage == stages.COMMITTED and not answered:
-            step.tell("payments", arrived(cid, htlc))
+            step.deliver("payments", arrived(cid, htlc))
     for (cid, whose, number), htlc in rows:
         known = PREIMAGES.get(step, cid, number) if whose == "ours" else None
         if known is not None and not known.released:
-            step.tell("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
+            step.deliver("payments", _ended(cid, htlc.but(preimage=known.value, failure=None)))
 
 
-def _stands(step: Step, cid: bytes, one: Htlc | items.Offer) -> None:
+def _stands(step: Step, cid: bytes, one: Htlc | KeptAdd) -> None:
     stands = HtlcStands(
         origin=one.origin,
         channel_id=cid,
@@ -105,7 +115,7 @@ def _stands(step: Step, cid: bytes, one: Htlc | items.Offer) -> None:
         payment_hash=one.payment_hash,
         cltv_expiry=one.cltv_expiry,
     )
-    step.tell("payments", stands)
+    step.deliver("payments", stands)
 
 
 def gone(step: Step, cid: bytes, key: str) -> bytes:
@@ -124,7 +134,7 @@ def gone(step: Step, cid: bytes, key: str) -> bytes:
     if PREIMAGES.get(step, cid, htlc.id) is not None:
         PREIMAGES.drop(step, cid, htlc.id)
     elif htlc.stage > stages.COMMITTED:
-        step.tell("payments", _ended(cid, htlc))
+        step.deliver("payments", _ended(cid, htlc))
     return b""
 
 
@@ -139,7 +149,7 @@ def _ended(cid: bytes, htlc: Htlc) -> HtlcEnded:
     )
 
 
-def learned(step: Step, item: items.LearnedPreimage) -> None:
+def learned(step: Step, item: messages.LearnedPreimage) -> None:
     """A fact, and money: durable before anything else follows from it."""
     cid = item.channel_id
     htlc = HTLCS.get(step, cid, "ours", item.htlc_id)
@@ -147,8 +157,8 @@ def learned(step: Step, item: items.LearnedPreimage) -> None:
     if htlc is None or known is not None:
         over = htlc is None or known is None or known.released
         if over:  # it asks again after a restart of ours
-            hold = items.forward_hold(item.htlc_id)
-            step.say("peers", items.Unheld(channel_id=item.channel_id, hold=hold))
+            hold = messages.forward_hold(item.htlc_id)
+            step.tell("peers", messages.Unheld(channel_id=item.channel_id, hold=hold))
         return
     PREIMAGES.put(step, Preimage(value=item.preimage), cid, item.htlc_id)
-    step.tell("payments", _ended(cid, htlc.but(preimage=item.preimage, failure=None)))
+    step.deliver("payments", _ended(cid, htlc.but(preimage=item.preimage, failure=None)))

@@ -2,8 +2,8 @@
 
 Owns: the channels (terms, balances, HTLCs, secrets), wishes that wait to be carried out,
 preimages. Hears: numbered updates and preimages from the channel; wishes from payments, funding
-and the API; spends from chain. Tells: payments (HTLCs that arrived, ended or were refused),
-funding, chain. Says: the channel what is durable, what is wished, and all it needs to be born.
+and the API; spends from chain. Delivers: payments (HTLCs that arrived, ended or were refused),
+funding, chain. Tells: the channel what is durable, what is wished, and all it needs to be born.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ from typing import assert_never
 
 from protocol import machine as contract
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import TIP, Broadcast, GiveUp, Spent, Tip, TxConfirmed, TxReorged, Unwatch
-from protocol.channel import items, mined
-from protocol.channel.state import Core, Setup, check_successor, is_alias
-from protocol.gossip.items import OwnChannels
+from protocol.chain.messages import (
+    TIP,
+    Broadcast,
+    GiveUp,
+    Spent,
+    Tip,
+    TxConfirmed,
+    TxReorged,
+    Unwatch,
+)
+from protocol.channel import messages, mined
+from protocol.channel.messages import ChannelEnded
+from protocol.channel.state import Core, Setup, check_successor
+from protocol.gossip.messages import OwnChannels
 from protocol.machine import Abandoned, Ask, Moment, Step
-from protocol.monitor import announced, claims, closers, htlcs, onchain, truth
-from protocol.monitor.items import (
+from protocol.monitor import announced, claims, closers, htlcs, onchain, snapshot
+from protocol.monitor.messages import (
     Addresses,
-    ChannelEnded,
     Claim,
     ForgetUnfunded,
     Guard,
@@ -28,20 +37,32 @@ from protocol.monitor.items import (
     PeerAddress,
     Reborn,
     Release,
-    ThatStands,
-    WhatStands,
+    ReportState,
+    StateReported,
 )
-from protocol.monitor.rows import ADDRESSES, CLOSINGS, CORES, KEEPS, OFFERS, SETUPS, WATCHES, Watch
-from protocol.monitor.view import closed_row, is_gone, listpeerchannels
-from protocol.wallet.items import ScriptIs
+from protocol.monitor.rows import (
+    ADDRESSES,
+    CLOSINGS,
+    CORES,
+    KEEPS,
+    OFFERS,
+    SETUPS,
+    WATCHES,
+    KnownAddress,
+    Watch,
+)
+from protocol.monitor.rpc import closed_row, is_gone, listpeerchannels
+from protocol.scid import is_alias
+from protocol.wallet.messages import ScriptIs
 
 HtlcWish = (
-    items.LearnedPreimage | items.Offer | items.Withdraw | items.Settle | Claim | Release
+    messages.LearnedPreimage | messages.AddHtlc | messages.CancelAdd | messages.ResolveHtlc
+    | Claim | Release
 )  # fmt: skip
 Heard = (
-    HtlcWish | items.Update | WhatStands | Guard | ForgetUnfunded | items.FundingLocked
-    | items.FundingBuried | Spent | TxConfirmed | TxReorged | ScriptIs | Tip | PeerAddress | Reborn
-    | Ask | Abandoned
+    HtlcWish | messages.Update | ReportState | Guard | ForgetUnfunded | messages.FundingConfirmed
+    | messages.FundingBuried | Spent | TxConfirmed | TxReorged | ScriptIs | Tip | PeerAddress
+    | Reborn | Ask | Abandoned
 )  # fmt: skip
 
 
@@ -63,10 +84,12 @@ class Machine(contract.Machine):
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name == "gossiper":
             rows = WATCHES.below(step).items()
-            channels = [truth.channel(step, cid) for (cid,), watch in rows if watch.ended is None]
+            channels = [
+                snapshot.channel(step, cid) for (cid,), watch in rows if watch.ended is None
+            ]
             own = [announced.facts(channel) for channel in channels if channel is not None]
             facts = tuple(item for item in own if item is not None)
-            step.say("gossiper", OwnChannels(all=facts, of=self.count))
+            step.tell("gossiper", OwnChannels(all=facts, of=self.count))
         if name == "chain":
             onchain.watch_again(step)
         if name == "payments":
@@ -78,29 +101,30 @@ class Machine(contract.Machine):
         for (cid,), watch in WATCHES.below(step).items():
             if watch.ended is None:
                 self._born(step, cid, watch)
-        known = tuple(ADDRESSES.below(step).values())
-        step.say("peers", Addresses(known=known, of=self.count))
+        places = ADDRESSES.below(step).items()
+        known = tuple(place.into(PeerAddress, node_id=node) for (node,), place in places)
+        step.tell("peers", Addresses(known=known, of=self.count))
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
-            case items.Update():
+            case messages.Update():
                 self._update(step, item)
             case (
-                items.LearnedPreimage() | items.Offer() | items.Withdraw() | items.Settle()
-                | Claim() | Release()
+                messages.LearnedPreimage() | messages.AddHtlc() | messages.CancelAdd()
+                | messages.ResolveHtlc() | Claim() | Release()
             ):  # fmt: skip
                 _htlc(step, item)
                 onchain.look(step, item.channel_id, self._master)
-            case WhatStands():
-                truth.tell_all(step)
+            case ReportState():
+                snapshot.tell_all(step)
                 claims.found(step)
                 htlcs.standing(step)
-                step.tell("payments", ThatStands(of=self.count, used=truth.used(step)))
+                step.deliver("payments", StateReported(of=self.count, used=snapshot.used(step)))
             case Guard():
                 self._guard(step, item)
-            case items.FundingLocked():
+            case messages.FundingConfirmed():
                 self._locked(step, item)
-            case items.FundingBuried():
+            case messages.FundingBuried():
                 self._buried(step, item)
             case Spent():
                 self._spent(step, item)
@@ -110,8 +134,9 @@ class Machine(contract.Machine):
             case ScriptIs():
                 onchain.look(step, onchain.script_is(step, item), self._master)
             case PeerAddress():
-                if ADDRESSES.get(step, item.node_id) != item:
-                    ADDRESSES.put(step, item, item.node_id)
+                place = item.into(KnownAddress)
+                if ADDRESSES.get(step, item.node_id) != place:
+                    ADDRESSES.put(step, place, item.node_id)
             case Reborn():
                 cid = item.channel_id
                 watch = WATCHES.get(step, cid)
@@ -136,43 +161,43 @@ class Machine(contract.Machine):
             return
         kind = type(item).__name__
         self._alarm(step, cid, f"a defect of ours: {kind} was put aside, see listdeadletters")
-        if isinstance(item, items.Update):
+        if isinstance(item, messages.Update):
             watch = WATCHES.need(step, cid)
             WATCHES.put(step, watch.but(stopped=item.update_id), cid)
-            step.say("peers", items.Rests(channel_id=cid))
+            step.tell("peers", messages.Rests(channel_id=cid))
 
     @staticmethod
     def _born(step: Step, cid: bytes, watch: Watch) -> None:
         if watch.stopped is None:
-            step.say("peers", truth.born(step, cid, watch))
+            step.tell("peers", snapshot.born(step, cid, watch))
 
     # ---- the channel's truth ----
 
-    def _update(self, step: Step, update: items.Update) -> None:
+    def _update(self, step: Step, update: messages.Update) -> None:
         cid = update.channel_id
         core = CORES.get(step, cid)
-        durable = items.Durable(channel_id=update.channel_id, update_id=update.update_id)
+        durable = messages.Durable(channel_id=update.channel_id, update_id=update.update_id)
         watch = WATCHES.get(step, cid)
         stopped = None if watch is None else watch.stopped
         if core is None or stopped not in (None, update.update_id):
             return  # forgotten; or it rests, and this follows from what was put aside
         if update.update_id <= core.update_id:
-            step.say("peers", durable)
+            step.tell("peers", durable)
             return
         # "ids never repeat and never skip": a gap is a defect, and nothing may be built on it
         assert update.update_id == core.update_id + 1, "a gap in the channel's updates"
         check_successor(core, update.core)
-        truth.write(step, cid, update)
+        snapshot.write(step, cid, update)
         if stopped is not None:
             self._goes_on(step, cid)
-        step.say("peers", durable)
+        step.tell("peers", durable)
         if CLOSINGS.get(step, cid) is not None:
             onchain.look(step, cid, self._master)  # what was in flight when it was closed
             return
         if update.core.closing_tx not in (None, core.closing_tx):
             assert update.core.closing_tx is not None
             closing = Broadcast(purpose=f"{cid.hex()}/close", raw=update.core.closing_tx)
-            step.tell("chain", closing)
+            step.deliver("chain", closing)
             step.log(f"channel={cid.hex()} closing transaction {display(parse(closing.raw).txid)}")
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, core, update.core)
@@ -192,17 +217,17 @@ class Machine(contract.Machine):
         watch = WATCHES.need(step, cid)
         if core.usable and not watch.usable_told:
             WATCHES.put(step, watch.but(usable_told=True), cid)
-            step.tell("funding", truth.usable(step, cid))
-            step.tell("payments", truth.usable(step, cid))
+            step.deliver("funding", snapshot.usable(step, cid))
+            step.deliver("payments", snapshot.usable(step, cid))
         elif core.usable and core.scid != before.scid:
-            step.tell("payments", truth.usable(step, cid))
+            step.deliver("payments", snapshot.usable(step, cid))
 
     def _failed(self, step: Step, cid: bytes, core: Core) -> None:
         setup = SETUPS.need(step, cid)
         unplaced = core.scid is None or is_alias(core.scid)
         if unplaced and core.our_number == 0:
             # never funded as far as we know, and the peer has given it up: funding decides
-            step.tell("funding", _ended(setup, "failed"))
+            step.deliver("funding", _ended(setup, "failed"))
         self._alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
 
@@ -212,10 +237,10 @@ class Machine(contract.Machine):
         WATCHES.put(step, watch.but(alarm=text), cid)
 
     def _announce(self, step: Step, cid: bytes) -> None:
-        channel = truth.channel(step, cid)
+        channel = snapshot.channel(step, cid)
         facts = announced.facts(channel) if channel is not None else None
         if facts is not None:
-            step.say("gossiper", facts)
+            step.tell("gossiper", facts)
 
     # ---- the beginning ----
 
@@ -225,7 +250,7 @@ class Machine(contract.Machine):
         known = SETUPS.get(step, cid)
         if known is not None and known != channel.setup:
             # the id of another channel, open or closed: nothing of that one may change
-            step.tell("funding", _ended(channel.setup, "duplicate"))
+            step.deliver("funding", _ended(channel.setup, "duplicate"))
             return
         if WATCHES.get(step, cid) is None:
             SETUPS.put(step, channel.setup, cid)
@@ -233,32 +258,30 @@ class Machine(contract.Machine):
             WATCHES.put(step, Watch(since=item.since), cid)
             if item.address is not None:
                 host, port = item.address
-                node = channel.setup.peer
-                place = PeerAddress(node_id=node, host=host, port=port)
-                ADDRESSES.put(step, place, node)
-            step.tell("chain", onchain.funding_watch(channel.setup, item.since))
-        step.say("peers", items.Born(channel=channel))
+                ADDRESSES.put(step, KnownAddress(host=host, port=port), channel.setup.peer)
+            step.deliver("chain", onchain.funding_watch(channel.setup, item.since))
+        step.tell("peers", messages.Born(channel=channel))
         address = ADDRESSES.get(step, channel.setup.peer)
         if address is not None:
             # peers may have started before this channel was known, and not have dialled for it
-            step.say("peers", address)
-        step.tell("funding", Guarding(key_index=channel.setup.key_index))
+            step.tell("peers", address.into(PeerAddress, node_id=channel.setup.peer))
+        step.deliver("funding", Guarding(key_index=channel.setup.key_index))
 
-    def _locked(self, step: Step, item: items.FundingLocked) -> None:
+    def _locked(self, step: Step, item: messages.FundingConfirmed) -> None:
         cid, watch = item.channel_id, self._opened_by(step, item)
         if watch is not None:
             WATCHES.put(step, watch.but(locked=item.scid), cid)
-            step.say("peers", item)
+            step.tell("peers", item)
 
-    def _buried(self, step: Step, item: items.FundingBuried) -> None:
+    def _buried(self, step: Step, item: messages.FundingBuried) -> None:
         cid, watch = item.channel_id, self._opened_by(step, item)
         if watch is not None:
             WATCHES.put(step, watch.but(buried=item.scid), cid)
-            step.say("peers", item)
+            step.tell("peers", item)
 
     @staticmethod
     def _opened_by(
-        step: Step, item: items.FundingLocked | items.FundingBuried | ForgetUnfunded
+        step: Step, item: messages.FundingConfirmed | messages.FundingBuried | ForgetUnfunded
     ) -> Watch | None:
         """The channel that funding means: another opening may have wanted the same id."""
         setup = SETUPS.get(step, item.channel_id)
@@ -286,7 +309,7 @@ class Machine(contract.Machine):
         core, watch = CORES.need(step, cid), WATCHES.need(step, cid)
         tx = parse(spent.raw)
         # a shutdown script may be any: that of a commitment's output makes no closing together
-        channel = truth.channel(step, cid)
+        channel = snapshot.channel(step, cid)
         assert channel is not None
         agreed = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
         mutual = agreed and mined.number(channel, tx) is None
@@ -304,7 +327,7 @@ class Machine(contract.Machine):
         closers.answer(step, cid, spent.raw, watch.ended or "")
         self._part(step, cid, setup, watch.ended or "")
         if core.closing_tx is not None and parse(core.closing_tx).txid != tx.txid:
-            step.tell("chain", GiveUp(purpose=f"{cid.hex()}/close"))
+            step.deliver("chain", GiveUp(purpose=f"{cid.hex()}/close"))
         if mutual:
             onchain.forget(step, cid)
         else:
@@ -313,11 +336,11 @@ class Machine(contract.Machine):
 
     def _part(self, step: Step, cid: bytes, setup: Setup, reason: str) -> None:
         """Nothing more is done off-chain: everybody is told, open wishes are refused."""
-        step.say("peers", items.Ended(channel_id=setup.channel_id))
+        step.tell("peers", messages.Ended(channel_id=setup.channel_id))
         ended = _ended(setup, reason)
-        step.tell("funding", ended)
-        step.tell("payments", ended)
-        step.say("gossiper", ended)
+        step.deliver("funding", ended)
+        step.deliver("payments", ended)
+        step.tell("gossiper", ended)
         for offer in OFFERS.below(step, cid).values():
             htlcs.refuse(step, cid, offer.origin, "the channel is closed")
 
@@ -329,7 +352,7 @@ class Machine(contract.Machine):
             return
         self._part(step, cid, SETUPS.need(step, cid), "unfunded")
         closers.refuse(step, cid, "the channel was never funded")
-        step.tell("chain", Unwatch(reason=onchain.reason(cid, onchain.FUNDING)))
+        step.deliver("chain", Unwatch(reason=onchain.reason(cid, onchain.FUNDING)))
         # an opening that came to nothing leaves nothing: else free openings would fill the disk
         SETUPS.drop(step, cid)
         CORES.drop(step, cid)
@@ -347,7 +370,7 @@ class Machine(contract.Machine):
             gone = is_gone(watch, tip.height if tip is not None else None)
             if watch.ended == "unfunded" or gone != (shape is closed_row):
                 continue
-            channel = truth.channel(step, cid)
+            channel = snapshot.channel(step, cid)
             assert channel is not None
             rows.append(shape(channel, watch))
         step.answer(ask.id, rows)
@@ -360,15 +383,15 @@ def _ended(setup: Setup, reason: str) -> ChannelEnded:
 def _htlc(step: Step, item: HtlcWish) -> None:
     """What payments and the channel say of HTLCs."""
     match item:
-        case items.LearnedPreimage():
+        case messages.LearnedPreimage():
             htlcs.learned(step, item)
-        case items.Offer():
+        case messages.AddHtlc():
             htlcs.offer(step, item)
-        case items.Withdraw():
+        case messages.CancelAdd():
             htlcs.withdraw(step, item)
-        case items.Settle() if item.preimage is not None:
+        case messages.ResolveHtlc() if item.preimage is not None:
             claims.settled_upstream(step, item)
-        case items.Settle():
+        case messages.ResolveHtlc():
             htlcs.settle(step, item)
         case Claim():
             claims.claim(step, item)

@@ -12,7 +12,7 @@ own commitment nothing is taken yet, and fees are not raised.
 from __future__ import annotations
 
 from protocol.bitcoin.transaction import Outpoint, display, parse, serialize
-from protocol.chain.items import (
+from protocol.chain.messages import (
     TIP,
     Broadcast,
     GiveUp,
@@ -24,13 +24,13 @@ from protocol.chain.items import (
     WatchTx,
 )
 from protocol.channel import mined
-from protocol.channel.items import FORWARD, LearnedPreimage
-from protocol.channel.mined import Found, Mined
+from protocol.channel.messages import FORWARD, LearnedPreimage
+from protocol.channel.mined import FoundOutput, Mined
 from protocol.channel.state import Channel, Htlc, Setup
 from protocol.crypto.keys import ChannelSecrets
 from protocol.machine import Step
-from protocol.monitor import claims, htlcs, truth
-from protocol.monitor.items import HtlcEnded
+from protocol.monitor import claims, htlcs, snapshot
+from protocol.monitor.messages import HtlcEnded
 from protocol.monitor.rows import (
     CLOSINGS,
     HTLCS,
@@ -42,7 +42,7 @@ from protocol.monitor.rows import (
     Closing,
     TakenOutput,
 )
-from protocol.wallet.items import FOR_GOOD, NewScript, ScriptIs
+from protocol.wallet.messages import FOR_GOOD, NewScript, ScriptIs
 
 IRREVOCABLE_DEPTH = 6
 
@@ -78,15 +78,15 @@ def watch_again(step: Step) -> None:
         watch, closing = WATCHES.get(step, cid), CLOSINGS.get(step, cid)
         if watch is None:
             continue
-        step.say("chain", funding_watch(setup, watch.since))
+        step.tell("chain", funding_watch(setup, watch.since))
         if closing is None or closing.done:
             continue
-        step.say("chain", _until_buried(closing.txid, closing.height, reason(cid, CLOSING)))
+        step.tell("chain", _until_buried(closing.txid, closing.height, reason(cid, CLOSING)))
         for (_, vout), row in TAKEN.below(step, cid).items():
-            step.say("chain", _spend_watch(cid, closing, vout))
+            step.tell("chain", _spend_watch(cid, closing, vout))
             if row.by is not None:
                 spender = reason(cid, SPENDER, row.by.hex())
-                step.say("chain", _until_buried(row.by, closing.height, spender))
+                step.tell("chain", _until_buried(row.by, closing.height, spender))
 
 
 def _until_buried(txid: bytes, since: int, why: str) -> WatchTx:
@@ -113,7 +113,7 @@ def spent(step: Step, channel: Channel, item: Spent, master: bytes) -> None:
         to=known.to if known is not None else None,
     )
     CLOSINGS.put(step, closing, cid)
-    step.tell("chain", _until_buried(tx.txid, item.height, reason(cid, CLOSING)))
+    step.deliver("chain", _until_buried(tx.txid, item.height, reason(cid, CLOSING)))
 
 
 def forget(step: Step, cid: bytes) -> None:
@@ -131,10 +131,10 @@ def _rest(step: Step, cid: bytes) -> None:
     spenders = [reason(cid, SPENDER, row.by.hex()) for row in rows.values() if row.by is not None]
     outputs = [reason(cid, OUTPUT, vout) for _, vout in rows]
     for why in (reason(cid, CLOSING), *outputs, *dict.fromkeys(spenders)):
-        step.tell("chain", Unwatch(reason=why))
+        step.deliver("chain", Unwatch(reason=why))
     for (_, vout), row in rows.items():
         if row.sent not in (None, row.by):
-            step.tell("chain", GiveUp(purpose=_purpose(cid, vout)))
+            step.deliver("chain", GiveUp(purpose=_purpose(cid, vout)))
 
 
 def _purpose(cid: bytes, vout: int) -> str:
@@ -158,7 +158,7 @@ def output_spent(step: Step, cid: bytes, item: Spent) -> bool:
     tx = parse(item.raw)
     TAKEN.put(step, row.but(by=tx.txid, final=False), cid, item.vout)
     spender = reason(cid, SPENDER, tx.txid.hex())
-    step.tell("chain", _until_buried(tx.txid, item.height, spender))
+    step.deliver("chain", _until_buried(tx.txid, item.height, spender))
     _learn(step, cid, mined.preimages_in(tx, Outpoint(item.txid, item.vout)))
     return True
 
@@ -197,10 +197,10 @@ def look(step: Step, cid: bytes, master: bytes) -> None:
     closing = CLOSINGS.get(step, cid)
     if closing is None or closing.done:
         return
-    channel = truth.channel(step, cid)
+    channel = snapshot.channel(step, cid)
     assert channel is not None
     if closing.to is None:
-        step.say("wallet", NewScript(purpose=FOR_GOOD + cid.hex()))
+        step.tell("wallet", NewScript(purpose=FOR_GOOD + cid.hex()))
     secrets = ChannelSecrets(master, channel.setup.key_index)
     known = {vout: row.what for (_, vout), row in TAKEN.below(step, cid).items()}
     tx = parse(closing.raw)
@@ -230,10 +230,10 @@ def _alarm(step: Step, cid: bytes, seen: Mined) -> None:
         step.log(f"ALARM channel={cid.hex()} {text}")
 
 
-def _watch(step: Step, cid: bytes, closing: Closing, found: Found) -> None:
+def _watch(step: Step, cid: bytes, closing: Closing, found: FoundOutput) -> None:
     if TAKEN.get(step, cid, found.vout) is None:
         TAKEN.put(step, TakenOutput(what=found.what), cid, found.vout)
-        step.tell("chain", _spend_watch(cid, closing, found.vout))
+        step.deliver("chain", _spend_watch(cid, closing, found.vout))
 
 
 def _take(
@@ -242,7 +242,7 @@ def _take(
     secrets: ChannelSecrets,
     closing: Closing,
     seen: Mined,
-    found: Found,
+    found: FoundOutput,
 ) -> None:
     cid = channel.id
     row, tip = TAKEN.need(step, cid, found.vout), TIP.get(step)
@@ -260,7 +260,7 @@ def _take(
     if tx is not None:
         TAKEN.put(step, row.but(sent=tx.txid), cid, found.vout)
         purpose = _purpose(cid, found.vout)
-        step.tell("chain", Broadcast(purpose=purpose, raw=serialize(tx)))
+        step.deliver("chain", Broadcast(purpose=purpose, raw=serialize(tx)))
         step.log(f"channel={cid.hex()} takes {found.what} by {display(tx.txid)}")
 
 
@@ -295,7 +295,7 @@ def _ended(step: Step, cid: bytes, htlc: Htlc) -> None:
         return  # upstream does not have its preimage yet
     if htlc.ours and known is None:
         ended = HtlcEnded(origin=htlc.origin, channel_id=cid, htlc_id=htlc.id)
-        step.tell("payments", ended)
+        step.deliver("payments", ended)
     _forget(step, cid, htlc)
 
 

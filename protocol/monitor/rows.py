@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
-from protocol.channel import items
 from protocol.channel.state import Core, Htlc, Setup
 from protocol.machine import Ask
-from protocol.monitor.items import Claim, PeerAddress
 from protocol.segment import Segment
 from protocol.values import Value
 
 
-class KeptClaim(Value, frozen=True, kw_only=True):
-    """A claim of this channel. `released`: it is durable in all its monitors (and if
-    there are several, payments has written so)."""
+class KeptAdd(Value, frozen=True, kw_only=True, tag="kept_add"):
+    """A wish (`AddHtlc`) that is not carried out yet."""
 
-    claim: Claim
+    origin: str
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+    onion: bytes
+    last_height: int = 0
+    withdrawn: bool = False
+
+
+class KeptResolution(Value, frozen=True, kw_only=True, tag="kept_resolution"):
+    """How an HTLC of theirs is to end (`ResolveHtlc`)."""
+
+    payment_id: bytes = b""
+    preimage: bytes | None = None
+    failure: bytes | None = None
+    malformed: tuple[bytes, int] | None = None
+
+
+class KeptClose(Value, frozen=True, kw_only=True, tag="kept_close"):
+    """The operator's wish (`CloseRequest`)."""
+
+    script: bytes
+    feerate_per_kw: int
+
+
+class KnownAddress(Value, frozen=True, kw_only=True, tag="known_address"):
+    """Where a node has answered."""
+
+    host: str
+    port: int
+
+
+class KeptClaim(Value, frozen=True, kw_only=True, tag="kept_claim"):
+    """A claim of this channel, with the fields of `Claim`. `released`: it is durable in all its
+    monitors (and if there are several, payments has written so)."""
+
+    payment_id: bytes
+    preimage: bytes
+    parts: tuple[tuple[bytes, int], ...]
+    amount_msat: int
+    label: str
+    description: str
     released: bool = False
 
 
-class Secret(Value, frozen=True, kw_only=True):
+class Secret(Value, frozen=True, kw_only=True, tag="secret"):
     """A revealed commitment secret, of a bucket of BOLT 3's compact storage."""
 
     index: int
     value: bytes
 
 
-class Preimage(Value, frozen=True, kw_only=True):
+class Preimage(Value, frozen=True, kw_only=True, tag="preimage"):
     """They fulfilled our HTLC. `released`: of a forward, the
     preimage is durable upstream too."""
 
@@ -33,7 +71,7 @@ class Preimage(Value, frozen=True, kw_only=True):
     released: bool = False
 
 
-class Watch(Value, frozen=True, kw_only=True):
+class Watch(Value, frozen=True, kw_only=True, tag="watch"):
     """What the monitor itself knows of the channel.
 
     `since`: the first height at which its funding output may be spent. `ended` names why it is no
@@ -45,7 +83,7 @@ class Watch(Value, frozen=True, kw_only=True):
     usable_told: bool = False
     locked: bytes | None = None
     buried: bytes | None = None
-    close: items.CloseRequest | None = None
+    close: KeptClose | None = None
     ended: str | None = None
     ended_height: int | None = None
     spent_by: str | None = None
@@ -53,7 +91,7 @@ class Watch(Value, frozen=True, kw_only=True):
     stopped: int | None = None
 
 
-class Closing(Value, frozen=True, kw_only=True):
+class Closing(Value, frozen=True, kw_only=True, tag="closing"):
     """The commitment that closed it, `ours` or theirs. `to`: the script of
     our wallet that gets what is ours of it. `buried`: it is irrevocable. `done`: so is all else."""
 
@@ -66,7 +104,7 @@ class Closing(Value, frozen=True, kw_only=True):
     done: bool = False
 
 
-class TakenOutput(Value, frozen=True, kw_only=True):
+class TakenOutput(Value, frozen=True, kw_only=True, tag="taken_output"):
     """An output of that transaction, `what` as in `mined.Found`.
 
     `sent`: the txid of ours that takes it. `by`: of the one that was mined; `final`: irrevocably.
@@ -83,8 +121,8 @@ SETUPS = Segment("setup", Setup, by=(bytes,))
 CORES = Segment("core", Core, by=(bytes,))
 HTLCS = Segment("htlc", Htlc, by=(bytes, str, int))  # whose ("ours", "theirs"), and its id
 SECRETS = Segment("secret", Secret, by=(bytes, int))  # and bucket
-OFFERS = Segment("offer", items.Offer, by=(bytes, str))  # and origin
-SETTLES = Segment("settle", items.Settle, by=(bytes, int))  # and the id of an HTLC of theirs
+OFFERS = Segment("offer", KeptAdd, by=(bytes, str))  # and origin
+SETTLES = Segment("settle", KeptResolution, by=(bytes, int))  # and the id of an HTLC of theirs
 PREIMAGES = Segment("preimage", Preimage, by=(bytes, int))  # and the id of an HTLC of ours
 WATCHES = Segment("watch", Watch, by=(bytes,))
 CLAIMS = Segment("claim", KeptClaim, by=(bytes, bytes))  # and payment id
@@ -92,7 +130,7 @@ CLOSINGS = Segment("closing", Closing, by=(bytes,))
 TAKEN = Segment("taken", TakenOutput, by=(bytes, int))  # and output
 CLOSERS = Segment("~closer", Ask, by=(bytes, str))  # who asked to close it, by the question's id
 
-ADDRESSES = Segment("address", PeerAddress, by=(bytes,))  # by node id
+ADDRESSES = Segment("address", KnownAddress, by=(bytes,))  # by node id
 
 KEEPS = (
     SETUPS, CORES, HTLCS, SECRETS, OFFERS, SETTLES, PREIMAGES, WATCHES, CLAIMS, ADDRESSES,

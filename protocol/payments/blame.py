@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from protocol.crypto import sphinx
-from protocol.monitor.items import HtlcEnded
-from protocol.payments.rows import Sent
-from protocol.router.items import Hop, Learned, Limit
-from protocol.wire import failures
-from protocol.wire.failures import NODE
+from protocol.monitor.messages import HtlcEnded
+from protocol.onion import failures, sphinx
+from protocol.onion.failures import NODE
+from protocol.payments.rows import SentPart
+from protocol.router.messages import Hop, Learned, Limit
 
 # the set was not whole in time, or another part did not fit: it may go better next time
 _MAY_GO_BETTER = ("mpp_timeout",)
@@ -29,7 +28,7 @@ class Verdict(NamedTuple):
     learned: Learned | None = None
 
 
-def read(part: Sent, item: HtlcEnded) -> Verdict:
+def read(part: SentPart, item: HtlcEnded) -> Verdict:
     hops = part.route.hops
     direct = len(hops) == 1
     if item.failure is None and item.malformed is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from protocol.channel.state import alias_of
-from protocol.gossip.items import OwnTerms
+from protocol.channel.messages import ChannelUsable
+from protocol.gossip.messages import OwnTerms
 from protocol.machine import Moment, Step
-from protocol.monitor.items import ChannelUsable
 from protocol.payments.rows import CHANNELS, INDEX, TERMS, ChannelRow, TermsRow
+from protocol.scid import alias_of
 
 GRACE_SECONDS = 600.0
 
@@ -25,10 +25,11 @@ def ended(step: Step, channel_id: bytes) -> None:
 
 def terms(step: Step, item: OwnTerms, at: Moment) -> None:
     known = TERMS.get(step, item.channel_id)
-    if known is None or known.now.ours == item.ours:
-        row = TermsRow(now=item) if known is None else known.but(now=item)
-    else:
-        row = TermsRow(now=item, before=known.now.ours, until=at.unix_seconds + GRACE_SECONDS)
+    row = item.into(TermsRow)
+    if known is not None and known.ours == item.ours:
+        row = row.but(before=known.before, until=known.until)
+    elif known is not None:
+        row = row.but(before=known.ours, until=at.unix_seconds + GRACE_SECONDS)
     if row != known:
         TERMS.put(step, row, item.channel_id)
 

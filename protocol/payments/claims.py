@@ -6,10 +6,10 @@ hash is another set. What is lost here any one monitor brings back (`found`).
 
 from __future__ import annotations
 
-from protocol.channel.items import claim_hold
+from protocol.channel.messages import claim_hold
 from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
-from protocol.monitor.items import Claim, ClaimFound, ClaimKept, Release
+from protocol.monitor.messages import Claim, ClaimFound, ClaimKept, Release
 from protocol.payments import events, waiters
 from protocol.payments.rows import (
     CLAIMED,
@@ -22,7 +22,7 @@ from protocol.payments.rows import (
     Counters,
     InvoiceRow,
     Label,
-    Part,
+    ReceivedPart,
 )
 
 
@@ -31,7 +31,7 @@ def payment_id(payment_hash: bytes, places: tuple[tuple[bytes, int], ...]) -> by
     return sha256(payment_hash + b"".join(cid + n.to_bytes(8, "big") for cid, n in places))
 
 
-def begin(step: Step, row: InvoiceRow, parts: tuple[Part, ...]) -> None:
+def begin(step: Step, row: InvoiceRow, parts: tuple[ReceivedPart, ...]) -> None:
     """The preimage leaves with the outbox, after the write of this intent."""
     assert row.preimage is not None and not row.claim
     places = tuple(sorted((part.channel_id, part.htlc_id) for part in parts))
@@ -59,7 +59,7 @@ def _intend(step: Step, claim: ClaimRow, description: str) -> None:
             label=claim.label,
             description=description,
         )
-        step.tell("monitors", told)
+        step.deliver("monitors", told)
 
 
 def kept(step: Step, item: ClaimKept, at: Moment) -> None:
@@ -80,7 +80,7 @@ def kept(step: Step, item: ClaimKept, at: Moment) -> None:
 
 def release(step: Step, channel_id: bytes, payment_id: bytes) -> None:
     hold = claim_hold(payment_id)
-    step.tell("monitors", Release(channel_id=channel_id, hold=hold))
+    step.deliver("monitors", Release(channel_id=channel_id, hold=hold))
 
 
 def found(step: Step, item: ClaimFound) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from protocol import features
-from protocol.chain.items import TIP
+from protocol.chain.messages import TIP
 from protocol.crypto.hashes import sha256
 from protocol.errors import Refusal
-from protocol.gossip.items import OwnTerms
 from protocol.invoice import MAX_CLTV, Invoice, RouteHop, encode
 from protocol.machine import Ask, Moment, Step
-from protocol.payments import claims, receive, view, waiters
+from protocol.payments import claims, receive, rpc, waiters
 from protocol.payments.rows import (
     COUNTERS,
     INVOICES,
@@ -20,6 +19,7 @@ from protocol.payments.rows import (
     Counters,
     InvoiceRow,
     Label,
+    TermsRow,
 )
 from protocol.payments.waiters import answer, refuse
 
@@ -118,16 +118,16 @@ def _make(
 
 def _hints(step: Step, expose: object) -> tuple[tuple[RouteHop, ...], ...]:
     """Private channels by which we can be reached: all if we have no public one, or as asked."""
-    terms = [row.now for row in TERMS.below(step).values()]
+    terms = list(TERMS.below(step).values())
     if expose is False or expose is None and any(one.public for one in terms):
         return ()
     wanted = expose if isinstance(expose, list) else None
     hidden = [one for one in terms if not one.public and one.theirs is not None]
-    chosen = [one for one in hidden if wanted is None or view.scid(one.scid) in wanted]
+    chosen = [one for one in hidden if wanted is None or rpc.scid(one.scid) in wanted]
     return tuple((_hint(one),) for one in chosen[:MOST_HINTS])
 
 
-def _hint(terms: OwnTerms) -> RouteHop:
+def _hint(terms: TermsRow) -> RouteHop:
     assert terms.theirs is not None
     return RouteHop(
         node_id=terms.peer,
@@ -150,7 +150,7 @@ def listed(step: Step, ask: Ask, at: Moment) -> list[dict[str, object]]:
     rows = sorted((row for row in found if row), key=lambda row: row.created_index)
     start = ask.params.get("start", 0)
     rows = [row for row in rows if row.created_index >= start and text in (None, row.bolt11)]
-    return [view.invoice(row, at.unix_seconds) for row in rows[: ask.params.get("limit")]]
+    return [rpc.invoice(row, at.unix_seconds) for row in rows[: ask.params.get("limit")]]
 
 
 def delete(step: Step, ask: Ask, at: Moment) -> None:
@@ -162,7 +162,7 @@ def delete(step: Step, ask: Ask, at: Moment) -> None:
     if TIP.get(step) is None and SETS.get(step, row.payment_hash) is not None:
         refuse(step, ask, -1, NO_HEIGHT)
         return
-    shown = view.invoice(row, at.unix_seconds)
+    shown = rpc.invoice(row, at.unix_seconds)
     claiming = row.claim and row.status != "paid"
     if shown["status"] != ask.params["status"] or claiming:
         text = f"Invoice status is {shown['status']} not {ask.params['status']}"
@@ -182,7 +182,7 @@ def wait_one(step: Step, ask: Ask, at: Moment) -> None:
     if row is None:
         refuse(step, ask, -1, "Label not found")
     elif row.status == "paid":
-        answer(step, ask, view.invoice(row, at.unix_seconds))
+        answer(step, ask, rpc.invoice(row, at.unix_seconds))
     elif at.unix_seconds > row.expires_at:
         refuse(step, ask, 903, EXPIRED)
     else:
@@ -198,7 +198,7 @@ def wait_any(step: Step, ask: Ask, at: Moment) -> None:
         label = PAID.get(step, index)
         if label is not None:
             row = INVOICES.need(step, label.label)
-            answer(step, ask, view.invoice(row, at.unix_seconds))
+            answer(step, ask, rpc.invoice(row, at.unix_seconds))
             return
     timeout = ask.params.get("timeout")
     until = at.unix_seconds + timeout if timeout is not None else None
@@ -268,4 +268,4 @@ def _held(step: Step, ask: Ask, payment_hash: str | None) -> InvoiceRow | None:
 
 def held_row(step: Step, row: InvoiceRow) -> dict[str, object]:
     waiting = SETS.get(step, row.payment_hash)
-    return view.held(row, waiting)
+    return rpc.held(row, waiting)

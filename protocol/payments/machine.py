@@ -2,8 +2,8 @@
 
 Hears: `HtlcArrived`, `HtlcEnded`, `HtlcRefused`, `ClaimKept`, `SettleKept`, `ClaimFound`, channels
 from monitors; `OwnTerms` from the gossiper; `RoutesFound` from the router; tips; questions.
-Tells monitors: `Offer`, `Withdraw`, `Settle`, `Claim`, `Release`. Says: `FindRoutes` (by way of
-peers, which add what our channels can take), `Learned`. Keeps: see rows.py.
+Delivers to monitors: `AddHtlc`, `CancelAdd`, `ResolveHtlc`, `Claim`, `Release`. Tells: `FindRoutes`
+(by way of peers, which add what our channels can take), `Learned`. Keeps: see rows.py.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 from typing import assert_never
 
 from protocol import machine as contract
-from protocol.chain.items import TIP, Tip
-from protocol.channel.items import FORWARD
+from protocol.chain.messages import TIP, Tip
+from protocol.channel.messages import FORWARD, ChannelEnded, ChannelUsable
 from protocol.crypto import secp
-from protocol.gossip.items import OwnTerms
+from protocol.gossip.messages import OwnTerms
 from protocol.invoice import InvoiceError
 from protocol.machine import Abandoned, Ask, Moment, Step
-from protocol.monitor.items import (
-    ChannelEnded,
-    ChannelUsable,
+from protocol.monitor.messages import (
     ClaimFound,
     ClaimKept,
     HtlcArrived,
@@ -27,30 +25,30 @@ from protocol.monitor.items import (
     HtlcRefused,
     HtlcStands,
     SettleKept,
-    ThatStands,
+    StateReported,
 )
 from protocol.payments import (
     channels,
     claims,
     events,
     invoices,
-    listing,
-    manual,
     pay,
     rebuild,
     receive,
     relay,
+    rpc,
     send,
+    sendpay,
     waiters,
 )
-from protocol.payments.rows import BEGUN, COUNTERS, EARLY, KEEPS, QUEUED, Counters, Early
-from protocol.router.items import RoutesFound
+from protocol.payments.rows import BEGUN, COUNTERS, EARLY, KEEPS, QUEUED, Counters, EarlyHtlc
+from protocol.router.messages import RoutesFound
 
 SENDING = ("pay", "xpay", "keysend", "sendpay")
 
 Heard = (
     HtlcArrived | HtlcEnded | HtlcRefused | ClaimKept | ClaimFound | SettleKept | HtlcStands
-    | ThatStands | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask | Abandoned
+    | StateReported | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask | Abandoned
 )  # fmt: skip
 
 
@@ -89,7 +87,7 @@ class Machine(contract.Machine):
                 claims.found(step, item)
             case HtlcStands():
                 rebuild.stands(step, item, at)
-            case ThatStands():
+            case StateReported():
                 rebuild.told(step, sender, item)
                 self._look_at_early(step, at)
             case SettleKept():
@@ -122,7 +120,7 @@ class Machine(contract.Machine):
 
     def _arrived(self, step: Step, item: HtlcArrived, at: Moment) -> None:
         if TIP.get(step) is None or not rebuild.whole(step):
-            EARLY.put(step, Early(item=item), item.channel_id, item.htlc_id)
+            EARLY.put(step, item.into(EarlyHtlc), item.channel_id, item.htlc_id)
             return
         receive.arrived(step, self._node_secret, item, at)
 
@@ -137,10 +135,11 @@ class Machine(contract.Machine):
         """What came before the height was known, or before all that stands was."""
         if TIP.get(step) is None or not rebuild.whole(step):
             return
-        for key, early in EARLY.below(step).items():
-            if not rebuild.is_known(step, self._node_secret, early.item):
-                receive.arrived(step, self._node_secret, early.item, at)
-            EARLY.drop(step, *key)
+        for (cid, htlc_id), early in EARLY.below(step).items():
+            item = early.into(HtlcArrived, channel_id=cid, htlc_id=htlc_id)
+            if not rebuild.is_known(step, self._node_secret, item):
+                receive.arrived(step, self._node_secret, item, at)
+            EARLY.drop(step, cid, htlc_id)
         send.find_again(step, self.node_id, at)
         for (number,), ask in QUEUED.below(step).items():
             QUEUED.drop(step, number)
@@ -174,9 +173,9 @@ class Machine(contract.Machine):
             case "keysend":
                 pay.ask_keysend(step, self.node_id, ask, at)
             case "sendpay":
-                manual.sendpay(step, self.node_id, ask, at)
+                sendpay.sendpay(step, self.node_id, ask, at)
             case "waitsendpay":
-                manual.waitsendpay(step, ask, at)
+                sendpay.waitsendpay(step, ask, at)
             case "getinfo":
                 fees_msat = (COUNTERS.get(step) or Counters()).fees_msat
                 waiters.answer(step, ask, {"fees_collected_msat": fees_msat})
@@ -184,6 +183,6 @@ class Machine(contract.Machine):
                 events.wait(step, ask, at)
             case _:
                 try:
-                    waiters.answer(step, ask, listing.rows(step, ask))
+                    waiters.answer(step, ask, rpc.rows(step, ask))
                 except InvoiceError as error:
                     waiters.refuse(step, ask, -32602, f"Invalid bolt11: {error}")

@@ -7,7 +7,7 @@ from protocol.errors import Refusal
 from protocol.features import has
 from protocol.invoice import Invoice, InvoiceError, decode
 from protocol.machine import Ask, Moment, Step
-from protocol.payments import parts, send, waiters
+from protocol.payments import send, sent_parts, waiters
 from protocol.payments.rows import COUNTERS, KEYSENDS, PAYMENTS, Counters, Keysend, Payment
 from protocol.payments.waiters import refuse
 
@@ -56,7 +56,7 @@ def _payment(invoice: Invoice, network: str, us: bytes, ask: Ask, at: Moment) ->
     if invoice.payee == us:
         raise Refusal("Self-payment: the invoice is our own", code=205)
     most_delay = params.get("maxdelay", MOST_DELAY_BLOCKS)
-    if invoice.min_final_cltv_expiry + parts.EXTRA_CLTV > most_delay:
+    if invoice.min_final_cltv_expiry + sent_parts.EXTRA_CLTV > most_delay:
         text = f"the invoice would lock the money for {invoice.min_final_cltv_expiry} blocks"
         raise Refusal(text, code=205)
     amount = invoice.amount_msat or given or 0

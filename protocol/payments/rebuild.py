@@ -7,11 +7,11 @@ payments again, of which nothing is known but that they are under way.
 
 from __future__ import annotations
 
-from protocol.channel.items import FORWARD
-from protocol.crypto import sphinx
+from protocol.channel.messages import FORWARD
 from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
-from protocol.monitor.items import HtlcArrived, HtlcStands, ThatStands, WhatStands
+from protocol.monitor.messages import HtlcArrived, HtlcStands, ReportState, StateReported
+from protocol.onion import sphinx
 from protocol.payments import send
 from protocol.payments.rows import (
     BEGUN,
@@ -25,16 +25,17 @@ from protocol.payments.rows import (
     Begun,
     Counters,
     Forward,
-    Part,
     Payment,
-    Sent,
+    ReceivedPart,
+    SentPart,
+    Standing,
 )
-from protocol.router.items import Hop, Route
+from protocol.router.messages import Hop, Route
 
 
 def begin(step: Step, at: Moment) -> None:
     BEGUN.put(step, Begun(at=int(at.unix_seconds)))
-    step.tell("monitors", WhatStands())
+    step.deliver("monitors", ReportState())
 
 
 def whole(step: Step) -> bool:
@@ -42,7 +43,7 @@ def whole(step: Step) -> bool:
     return begun is not None and begun.whole
 
 
-def told(step: Step, monitor: str, item: ThatStands) -> None:
+def told(step: Step, monitor: str, item: StateReported) -> None:
     """One more monitor has said all that it has. Numbers that an earlier snapshot may have given
     are not given again."""
     begun = BEGUN.need(step)
@@ -61,7 +62,7 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
         place = bytes.fromhex(cid), int(number)
         known = STANDING.get(step, *place)
         if known is None or _tries(known) < _tries(item):  # the last one is the one that lives
-            STANDING.put(step, item, *place)
+            STANDING.put(step, item.into(Standing), *place)
         return
     name, group, number = item.origin.split("/")
     row = PAYMENTS.get(step, bytes.fromhex(name))
@@ -75,7 +76,7 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
         amount_msat=item.amount_msat,
         delay=0,
     )
-    part = Sent(
+    part = SentPart(
         payment_hash=item.payment_hash,
         groupid=int(group),
         partid=int(number),
@@ -95,7 +96,7 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
     send.put(step, row)
 
 
-def _tries(item: HtlcStands) -> int:
+def _tries(item: HtlcStands | Standing) -> int:
     return int(item.origin.rpartition("/")[2])
 
 
@@ -129,7 +130,7 @@ def is_known(step: Step, node_secret: bytes, item: HtlcArrived) -> bool:
     if onward is None:
         return False
     STANDING.drop(step, *place)
-    part = Part(
+    part = ReceivedPart(
         channel_id=item.channel_id,
         htlc_id=item.htlc_id,
         amount_msat=item.amount_msat,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from protocol.chain.items import TIP
-from protocol.channel.items import Settle
-from protocol.crypto import sphinx
+from protocol.chain.messages import TIP
+from protocol.channel.messages import ResolveHtlc
 from protocol.crypto.hashes import sha256
 from protocol.errors import Malformed
 from protocol.machine import Moment, Step
-from protocol.monitor.items import HtlcArrived
+from protocol.monitor.messages import HtlcArrived
+from protocol.onion import failures, payload, sphinx
+from protocol.onion.payload import HopPayload
 from protocol.payments import claims, events, relay, waiters
 from protocol.payments.rows import (
     COUNTERS,
@@ -18,11 +19,9 @@ from protocol.payments.rows import (
     Counters,
     InvoiceRow,
     Label,
-    Part,
     PartSet,
+    ReceivedPart,
 )
-from protocol.wire import failures, payload
-from protocol.wire.payload import HopPayload
 
 MPP_TIMEOUT_SECONDS = 60.0
 FINAL_CLTV = 18
@@ -37,14 +36,14 @@ def arrived(step: Step, node_secret: bytes, item: HtlcArrived, at: Moment) -> No
     except sphinx.OnionError as error:
         if error.code == sphinx.INVALID_ONION_PAYLOAD:
             error.code = sphinx.INVALID_ONION_HMAC
-        settle = Settle(
+        settle = ResolveHtlc(
             channel_id=item.channel_id,
             htlc_id=item.htlc_id,
             malformed=(sha256(item.onion), error.code),
         )
-        step.tell("monitors", settle)
+        step.deliver("monitors", settle)
         return
-    part = Part(
+    part = ReceivedPart(
         channel_id=item.channel_id,
         htlc_id=item.htlc_id,
         amount_msat=item.amount_msat,
@@ -68,7 +67,7 @@ def arrived(step: Step, node_secret: bytes, item: HtlcArrived, at: Moment) -> No
 fail = relay.fail
 
 
-def unknown(step: Step, part: Part) -> None:
+def unknown(step: Step, part: ReceivedPart) -> None:
     """ "incorrect_or_unknown_payment_details": one answer for all, so that nobody can probe."""
     fail(
         step,
@@ -81,7 +80,9 @@ def unknown(step: Step, part: Part) -> None:
     )
 
 
-def _final(step: Step, part: Part, hop: HopPayload, payment_hash: bytes, at: Moment) -> None:
+def _final(
+    step: Step, part: ReceivedPart, hop: HopPayload, payment_hash: bytes, at: Moment
+) -> None:
     if part.cltv_expiry < hop.cltv_expiry:
         message = failures.encode("final_incorrect_cltv_expiry", cltv_expiry=part.cltv_expiry)
         fail(step, part, message)
@@ -111,7 +112,9 @@ def by_hash(step: Step, payment_hash: bytes) -> InvoiceRow | None:
     return row
 
 
-def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Moment) -> bool:
+def _acceptable(
+    step: Step, row: InvoiceRow, part: ReceivedPart, hop: HopPayload, at: Moment
+) -> bool:
     total = hop.total_msat or 0
     height = TIP.need(step).height
     return (
@@ -125,7 +128,7 @@ def _acceptable(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Mo
     )
 
 
-def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Moment) -> None:
+def _collect(step: Step, row: InvoiceRow, part: ReceivedPart, hop: HopPayload, at: Moment) -> None:
     total = hop.total_msat or 0
     name = row.payment_hash
     waiting = SETS.get(step, name)
@@ -159,7 +162,7 @@ def _collect(step: Step, row: InvoiceRow, part: Part, hop: HopPayload, at: Momen
         claims.begin(step, row, waiting.parts)
 
 
-def _keysend(step: Step, part: Part, preimage: bytes, at: Moment) -> None:
+def _keysend(step: Step, part: ReceivedPart, preimage: bytes, at: Moment) -> None:
     """Spontaneous: an invoice is made up for it, as Core Lightning does."""
     payment_hash = sha256(preimage)
     known = by_hash(step, payment_hash)
@@ -196,7 +199,7 @@ def cancel(step: Step, row: InvoiceRow) -> None:
         unknown(step, part)
 
 
-def too_late(parts: tuple[Part, ...], height: int) -> bool:
+def too_late(parts: tuple[ReceivedPart, ...], height: int) -> bool:
     """A claim might not be taken off-chain before the first of them expires."""
     return min(part.cltv_expiry for part in parts) < height + CLAIM_BLOCKS
 

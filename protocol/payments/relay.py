@@ -7,12 +7,13 @@ when it is irrevocable. Upstream has the preimage durably before downstream may 
 
 from __future__ import annotations
 
-from protocol.chain.items import TIP
-from protocol.channel.items import FORWARD, OVER, Offer, Settle, Withdraw, forward_hold
-from protocol.crypto import sphinx
+from protocol.chain.messages import TIP
+from protocol.channel.messages import FORWARD, OVER, AddHtlc, CancelAdd, ResolveHtlc, forward_hold
 from protocol.gossip.announce import Policy
 from protocol.machine import Moment, Step
-from protocol.monitor.items import HtlcEnded, HtlcRefused, Release, SettleKept
+from protocol.monitor.messages import HtlcEnded, HtlcRefused, Release, SettleKept
+from protocol.onion import failures, sphinx
+from protocol.onion.payload import HopPayload
 from protocol.payments import events
 from protocol.payments.channels import channels_to, named
 from protocol.payments.rows import (
@@ -25,32 +26,32 @@ from protocol.payments.rows import (
     Counters,
     Forward,
     Owed,
-    Part,
+    ReceivedPart,
 )
-from protocol.wire import failures
-from protocol.wire.payload import HopPayload
 
 MAX_EXPIRY_BLOCKS = 2016
 TOO_SOON_BLOCKS = 3
 PATIENCE_SECONDS = 10.0  # for a peer that is away
 
 
-def fail(step: Step, part: Part, message: bytes) -> None:
+def fail(step: Step, part: ReceivedPart, message: bytes) -> None:
     """Back to its sender, readable to nobody else."""
     packet = sphinx.failure_packet(part.shared_secret, message)
     _back(step, part, packet)
 
 
-def _back(step: Step, part: Part, packet: bytes) -> None:
+def _back(step: Step, part: ReceivedPart, packet: bytes) -> None:
     wrapped = sphinx.obfuscate(part.shared_secret, packet)
-    step.tell("monitors", Settle(channel_id=part.channel_id, htlc_id=part.htlc_id, failure=wrapped))
+    step.deliver(
+        "monitors", ResolveHtlc(channel_id=part.channel_id, htlc_id=part.htlc_id, failure=wrapped)
+    )
 
 
 # ---- forth --------------------------------------------------------------------------------------
 
 
 def begin(
-    step: Step, part: Part, hop: HopPayload, payment_hash: bytes, onion: bytes, at: Moment
+    step: Step, part: ReceivedPart, hop: HopPayload, payment_hash: bytes, onion: bytes, at: Moment
 ) -> None:
     if hop.short_channel_id is None:
         fail(step, part, failures.encode("invalid_onion_payload", type=6, offset=0))
@@ -92,7 +93,7 @@ def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | No
         return failures.encode("expiry_too_soon", channel_update=b"")
     if row.part.cltv_expiry > height + MAX_EXPIRY_BLOCKS:
         return failures.encode("expiry_too_far")
-    refused = _breaks(terms.now.ours, row)
+    refused = _breaks(terms.ours, row)
     if refused is not None and terms.before is not None and at.unix_seconds < terms.until:
         refused = _breaks(terms.before, row)
     return refused
@@ -118,7 +119,7 @@ def _breaks(policy: Policy, row: Forward) -> bytes | None:
 def _offer(step: Step, row: Forward, channel: bytes) -> None:
     row = row.but(channel_id=channel, tries=row.tries + 1, tried=(*row.tried, channel))
     FORWARDS.put(step, row, *row.place)
-    offer = Offer(
+    offer = AddHtlc(
         channel_id=channel,
         origin=f"{FORWARD}{row.name}/{row.tries}",
         amount_msat=row.out_msat,
@@ -127,7 +128,7 @@ def _offer(step: Step, row: Forward, channel: bytes) -> None:
         last_height=row.out_expiry - TOO_SOON_BLOCKS - 1,
         onion=row.onion,
     )
-    step.tell("monitors", offer)
+    step.deliver("monitors", offer)
 
 
 def refused(step: Step, item: HtlcRefused, at: Moment) -> None:
@@ -154,10 +155,10 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
     row = FORWARDS.get(step, *place)
     if item.preimage is not None:
         # whatever we thought: it is worth money, and upstream owes it to us
-        settle = Settle(channel_id=place[0], htlc_id=place[1], preimage=item.preimage)
+        settle = ResolveHtlc(channel_id=place[0], htlc_id=place[1], preimage=item.preimage)
         owed = Owed(channel_id=item.channel_id, htlc_id=item.htlc_id)
         OWED.put(step, owed, *place)
-        step.tell("monitors", settle)
+        step.deliver("monitors", settle)
         if row is not None and row.status != "settled":
             _resolve(step, row.but(status="settled"), at)
         return
@@ -181,7 +182,7 @@ def kept(step: Step, item: SettleKept) -> None:
     if owed is not None:
         OWED.drop(step, item.channel_id, item.htlc_id)
         hold = forward_hold(owed.htlc_id)
-        step.tell("monitors", Release(channel_id=owed.channel_id, hold=hold))
+        step.deliver("monitors", Release(channel_id=owed.channel_id, hold=hold))
 
 
 def on_clock(step: Step, at: Moment) -> None:
@@ -195,7 +196,7 @@ def on_clock(step: Step, at: Moment) -> None:
         OPEN.drop(step, *place)
         FORWARDS.put(step, row.but(withdrawn=True), *row.place)
         origin = f"{FORWARD}{row.name}/{row.tries}"
-        step.tell("monitors", Withdraw(channel_id=row.channel_id, origin=origin))
+        step.deliver("monitors", CancelAdd(channel_id=row.channel_id, origin=origin))
 
 
 def resume(step: Step, at: Moment) -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import OwnTerms
 from protocol.invoice import RouteHop
 from protocol.machine import Ask
-from protocol.monitor.items import HtlcArrived, HtlcStands
-from protocol.router.items import Limit, Route
+from protocol.router.messages import Limit, Route
 from protocol.segment import Segment
 from protocol.values import Value
 
 # ---- invoices, and what is received -------------------------------------------------------------
 
 
-class InvoiceRow(Value, frozen=True, kw_only=True):
+class InvoiceRow(Value, frozen=True, kw_only=True, tag="invoice_row"):
     """An invoice, ours to be paid; also one that a keysend payment made up.
 
     `ask` is the question that made it: asked again after a restart, it gets the same answer.
@@ -44,13 +42,13 @@ class InvoiceRow(Value, frozen=True, kw_only=True):
     received_msat: int | None = None
 
 
-class Label(Value, frozen=True, kw_only=True):
+class Label(Value, frozen=True, kw_only=True, tag="label"):
     """The label of an invoice."""
 
     label: str
 
 
-class Counters(Value, frozen=True, kw_only=True):
+class Counters(Value, frozen=True, kw_only=True, tag="counters"):
     """Last used numbers; none is ever given twice. `first_paid`: of a snapshot
     that was made anew, the first pay_index that it gave. `fees_msat`: earned by relaying."""
 
@@ -63,7 +61,7 @@ class Counters(Value, frozen=True, kw_only=True):
     fees_msat: int = 0
 
 
-class Part(Value, frozen=True, kw_only=True):
+class ReceivedPart(Value, frozen=True, kw_only=True, tag="received_part"):
     """One HTLC of theirs; `forward_msat` is what its onion said, `amount_msat` what it carries."""
 
     channel_id: bytes
@@ -74,17 +72,17 @@ class Part(Value, frozen=True, kw_only=True):
     forward_msat: int = 0
 
 
-class PartSet(Value, frozen=True, kw_only=True):
+class PartSet(Value, frozen=True, kw_only=True, tag="part_set"):
     """Parts that do not yet make up the whole; or, `whole`, that wait
     for the user's word."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ReceivedPart, ...]
     total_msat: int
     since: float
     whole: bool = False
 
 
-class ClaimRow(Value, frozen=True, kw_only=True):
+class ClaimRow(Value, frozen=True, kw_only=True, tag="claim_row"):
     """The preimage may leave; `waiting` channels do not have it yet."""
 
     payment_id: bytes
@@ -95,13 +93,26 @@ class ClaimRow(Value, frozen=True, kw_only=True):
     waiting: tuple[bytes, ...]
 
 
-class Early(Value, frozen=True, kw_only=True):
-    """An HTLC that arrived before the height was known."""
+class EarlyHtlc(Value, frozen=True, kw_only=True, tag="early_htlc"):
+    """An HTLC that arrived before the height was known (`HtlcArrived`)."""
 
-    item: HtlcArrived
+    amount_msat: int
+    payment_hash: bytes
+    cltv_expiry: int
+    onion: bytes
+    dusty: bool = False
 
 
-class Begun(Value, frozen=True, kw_only=True):
+class Standing(Value, frozen=True, kw_only=True, tag="standing"):
+    """An HTLC of ours, or the wish for one, that was there before the loss (`HtlcStands`)."""
+
+    origin: str
+    channel_id: bytes
+    amount_msat: int
+    cltv_expiry: int
+
+
+class Begun(Value, frozen=True, kw_only=True, tag="begun"):
     """This snapshot has asked the monitors what stands, and these have answered;
     `whole`: all have. Until then nothing that arrives is judged, and nothing is sent."""
 
@@ -111,7 +122,7 @@ class Begun(Value, frozen=True, kw_only=True):
     whole: bool = False
 
 
-class Event(Value, frozen=True, kw_only=True):
+class Event(Value, frozen=True, kw_only=True, tag="event"):
     """Something that users wait for, written with its cause."""
 
     index: int
@@ -123,7 +134,7 @@ class Event(Value, frozen=True, kw_only=True):
 # ---- what is sent -------------------------------------------------------------------------------
 
 
-class Payment(Value, frozen=True, kw_only=True):
+class Payment(Value, frozen=True, kw_only=True, tag="payment"):
     """A payment of ours. It is written before the first HTLC is offered.
 
     `live`: numbers of the parts that are under way. `limits` and `without`: what its failures have
@@ -172,7 +183,7 @@ class Payment(Value, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Sent(Value, frozen=True, kw_only=True):
+class SentPart(Value, frozen=True, kw_only=True, tag="sent_part"):
     """One HTLC of ours, or its wish.
 
     `session_key` (32 bytes) is its onion's. `failed_at`: the hop that failed it, counted from 0,
@@ -204,7 +215,7 @@ class Sent(Value, frozen=True, kw_only=True):
         return self.payment_hash, self.groupid, self.partid
 
 
-class ChannelRow(Value, frozen=True, kw_only=True):
+class ChannelRow(Value, frozen=True, kw_only=True, tag="channel_row"):
     """A channel over which HTLCs may go. `hidden`: it is not to be
     named by its place (option_scid_alias)."""
 
@@ -213,7 +224,7 @@ class ChannelRow(Value, frozen=True, kw_only=True):
     hidden: bool = False
 
 
-class Keysend(Value, frozen=True, kw_only=True):
+class Keysend(Value, frozen=True, kw_only=True, tag="keysend"):
     """Which payment a keysend question started."""
 
     payment_hash: bytes
@@ -222,16 +233,21 @@ class Keysend(Value, frozen=True, kw_only=True):
 # ---- what is relayed ----------------------------------------------------------------------------
 
 
-class TermsRow(Value, frozen=True, kw_only=True):
-    """What we ask for relaying over it; until `until` what we asked
-    before will do too, for not everybody can have heard."""
+class TermsRow(Value, frozen=True, kw_only=True, tag="terms_row"):
+    """What is asked for relaying over it (`OwnTerms`); until `until` what we asked before will do
+    too, for not everybody can have heard."""
 
-    now: OwnTerms
+    scid: bytes
+    called: bytes
+    peer: bytes
+    public: bool
+    ours: Policy
+    theirs: Policy | None
     before: Policy | None = None
     until: float = 0.0
 
 
-class Forward(Value, frozen=True, kw_only=True):
+class Forward(Value, frozen=True, kw_only=True, tag="forward"):
     """An HTLC that came in and goes on: written before it is offered on.
 
     `status`: offered, settled, failed (downstream), local_failed (here). `channel_id`: where it was
@@ -239,7 +255,7 @@ class Forward(Value, frozen=True, kw_only=True):
     `onion` (1366 bytes) is dropped at the end.
     """
 
-    part: Part
+    part: ReceivedPart
     payment_hash: bytes
     index: int
     wanted: bytes
@@ -270,7 +286,7 @@ class Forward(Value, frozen=True, kw_only=True):
         return self.part.amount_msat - self.out_msat
 
 
-class Owed(Value, frozen=True, kw_only=True):
+class Owed(Value, frozen=True, kw_only=True, tag="owed"):
     """Of an HTLC that came in: its preimage is on the way to its
     monitor. The HTLC named here, downstream, is held until it is there."""
 
@@ -282,21 +298,21 @@ class Owed(Value, frozen=True, kw_only=True):
 
 INVOICES = Segment("invoice", InvoiceRow)  # by label; the label of an invoice
 LABELS = Segment("hash", Label, by=(bytes,))  # by payment hash,
-PAID = Segment("paid", Label, by=(int,), version=2)  # by pay_index,
+PAID = Segment("paid", Label, by=(int,))  # by pay_index,
 CLAIMED = Segment("claimed", Label, by=(bytes,))  # and by the payment id of the set that paid it
 COUNTERS = Segment("counters", Counters, by=())
 SETS = Segment("set", PartSet, by=(bytes,))  # by payment hash
 CLAIMS = Segment("claim", ClaimRow, by=(bytes,))  # by payment id
 PAYMENTS = Segment("payment", Payment, by=(bytes,))  # by payment hash
-PARTS = Segment("part", Sent, by=(bytes, int, int))  # by payment hash, group and part
+PARTS = Segment("part", SentPart, by=(bytes, int, int))  # by payment hash, group and part
 FORWARDS = Segment("forward", Forward, by=(bytes, int))  # by the HTLC that came in, as are
 OWED = Segment("owed", Owed, by=(bytes, int))
-STANDING = Segment("standing", HtlcStands, by=(bytes, int))  # what stands of one relayed before
-EARLY = Segment("early", Early, by=(bytes, int))
+STANDING = Segment("standing", Standing, by=(bytes, int))  # what stands of one relayed before
+EARLY = Segment("early", EarlyHtlc, by=(bytes, int))
 CHANNELS = Segment("channel", ChannelRow, by=(bytes,))  # by channel id
 TERMS = Segment("terms", TermsRow, by=(bytes,))  # by channel id
 BEGUN = Segment("begun", Begun, by=())
-EVENTS = Segment("event", Event, by=(int,), version=2)  # by index, as is `PAID`: 16 digits once
+EVENTS = Segment("event", Event, by=(int,))  # by index, as is `PAID`: 16 digits once
 KEYSENDS = Segment("keysend", Keysend)  # by the question's id
 
 KEEPS = (

@@ -8,12 +8,12 @@ again, until the time, the fee or the hope is used up.
 
 from __future__ import annotations
 
-from protocol.chain.items import TIP
-from protocol.channel.items import OVER, WITHDRAWN
+from protocol.chain.messages import TIP
+from protocol.channel.messages import OVER, WITHDRAWN
 from protocol.gossip.announce import direction
 from protocol.machine import Moment, Step
-from protocol.monitor.items import HtlcEnded, HtlcRefused
-from protocol.payments import blame, events, parts, waiters
+from protocol.monitor.messages import HtlcEnded, HtlcRefused
+from protocol.payments import blame, events, sent_parts, waiters
 from protocol.payments.channels import channels_to, count
 from protocol.payments.rows import (
     CHANNELS,
@@ -23,9 +23,9 @@ from protocol.payments.rows import (
     PENDING,
     QUESTIONS,
     Payment,
-    Sent,
+    SentPart,
 )
-from protocol.router.items import FindRoutes, Hop, Limit, Route, RoutesFound
+from protocol.router.messages import FindRoutes, Hop, Limit, Route, RoutesFound
 
 RETRY_SECONDS, MAX_RETRY_SECONDS, DEFAULT_RETRY_FOR = 0.2, 5.0, 60
 DIRECT_SECONDS, ASK_AGAIN_SECONDS = 2.0, 10.0
@@ -37,7 +37,7 @@ MOST_TRIES = 200
 
 def go_on(step: Step, us: bytes, row: Payment, at: Moment) -> None:
     """Whatever is not under way is brought on its way, or the payment ends."""
-    missing = row.amount_msat - parts.flying_msat(step, row)
+    missing = row.amount_msat - sent_parts.flying_msat(step, row)
     if row.status != "pending" or missing <= 0:
         put(step, row)
     elif row.manual or row.doomed or at.unix_seconds >= row.deadline or row.last_part >= MOST_TRIES:
@@ -76,7 +76,7 @@ def _find(step: Step, row: Payment, missing: int, at: Moment) -> None:
     number = (QUESTIONS.get(step) or 0) + 1
     QUESTIONS.put(step, number)
     FINDING.put(step, number, row.payment_hash)
-    live = parts.living(step, row)
+    live = sent_parts.living(step, row)
     fees = sum(part.route.sent_msat - part.route.amount_msat for part in live)
     flying = [hop for part in live for hop in part.route.hops[1:]]
     question = FindRoutes(
@@ -86,14 +86,14 @@ def _find(step: Step, row: Payment, missing: int, at: Moment) -> None:
         amount_msat=missing,
         most_fee_msat=max(0, row.most_fee_msat - fees),
         final_cltv=row.final_cltv,
-        most_delay=row.most_delay - parts.EXTRA_CLTV,
+        most_delay=row.most_delay - sent_parts.EXTRA_CLTV,
         most_parts=max(1, row.most_parts - len(live)),
         limits=row.limits,
         flying=tuple(limit_of(hop) for hop in flying),
         without=row.without,
         hints=row.hints,
     )
-    step.say("peers", question)
+    step.tell("peers", question)
     step.wake(min(row.deadline, at.unix_seconds + ASK_AGAIN_SECONDS))
 
 
@@ -107,7 +107,7 @@ def found(step: Step, us: bytes, item: RoutesFound, at: Moment) -> None:
     if row is None or FINDING.get(step, item.payment) != item.number:
         return
     FINDING.drop(step, item.payment)
-    missing = row.amount_msat - parts.flying_msat(step, row)
+    missing = row.amount_msat - sent_parts.flying_msat(step, row)
     if row.status != "pending" or missing <= 0:
         return
     if item.routes and sum(route.amount_msat for route in item.routes) == missing:
@@ -132,7 +132,7 @@ def _later(step: Step, row: Payment, at: Moment) -> None:
 def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
     for route in routes:
         try:
-            row = parts.offer(step, row, route, at)
+            row = sent_parts.offer(step, row, route, at)
         except ValueError:  # more hops than an onion holds
             avoid = tuple(limit_of(hop).but(amount_msat=0) for hop in route.hops[-2:-1])
             row = row.but(limits=(*row.limits, *avoid), doomed=row.doomed or not avoid)
@@ -160,10 +160,10 @@ def put(step: Step, row: Payment) -> None:
 
 def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
     """It was never offered: our channel could not take it."""
-    part = parts.of(step, item.origin)
+    part = sent_parts.of(step, item.origin)
     if part is None or part.status != "pending":
         return
-    row = parts.failed(step, part, at, 204, item.reason)
+    row = sent_parts.failed(step, part, at, 204, item.reason)
     first = part.route.hops[0]
     if item.reason == OVER:
         pass  # the same way is as good as it was
@@ -180,7 +180,7 @@ def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
 
 
 def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
-    part = parts.of(step, item.origin)
+    part = sent_parts.of(step, item.origin)
     if part is not None and part.route.channel_id != item.channel_id:
         part = None  # of a snapshot that was lost: another part had this name
     if item.preimage is not None:
@@ -190,9 +190,9 @@ def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
     if part is None or part.status != "pending":
         return
     verdict = blame.read(part, item)
-    row = parts.failed(step, part, at, verdict.code, verdict.text, verdict)
+    row = sent_parts.failed(step, part, at, verdict.code, verdict.text, verdict)
     if verdict.learned is not None:
-        step.say("router", verdict.learned)
+        step.tell("router", verdict.learned)
     waiters.part_done(step, PARTS.need(step, *part.place), row)
     if row.status != "pending":
         put(step, row)
@@ -207,12 +207,12 @@ def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
     go_on(step, us, row, at)
 
 
-def _fulfilled(step: Step, item: HtlcEnded, part: Sent | None, at: Moment) -> None:
+def _fulfilled(step: Step, item: HtlcEnded, part: SentPart | None, at: Moment) -> None:
     row = PAYMENTS.get(step, bytes.fromhex(item.origin.partition("/")[0]))
     if row is None:
         return  # the snapshot that knew it was lost
     if part is not None and part.status != "complete":
-        row = parts.fulfilled(step, part, at)
+        row = sent_parts.fulfilled(step, part, at)
     if row.status != "complete":
         row = row.but(
             status="complete",
@@ -271,13 +271,13 @@ def on_clock(step: Step, us: bytes, at: Moment) -> None:
 def _withdraw(step: Step, row: Payment, at: Moment) -> None:
     """A peer that is away would hold a part for ever; with other channels there are other ways."""
     over = at.unix_seconds >= row.deadline
-    for part in parts.living(step, row) if not row.manual or over else []:
+    for part in sent_parts.living(step, row) if not row.manual or over else []:
         direct = len(part.route.hops) == 1 and count(step) > 1
         due = min(row.deadline, part.since + DIRECT_SECONDS) if direct else row.deadline
         if part.withdrawn:
             continue
         if at.unix_seconds >= due:
-            parts.withdraw(step, part)
+            sent_parts.withdraw(step, part)
         else:
             step.wake(due)
 

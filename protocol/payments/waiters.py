@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.machine import Ask, Step
-from protocol.payments import view
-from protocol.payments.rows import InvoiceRow, PartSet, Payment, Sent
+from protocol.payments import rpc
+from protocol.payments.rows import InvoiceRow, PartSet, Payment, SentPart
 from protocol.segment import Segment
 from protocol.values import Value
 
@@ -54,13 +54,13 @@ def take(step: Step, topic: str, of: bytes = b"") -> list[Ask]:
 
 def invoice_paid(step: Step, row: InvoiceRow) -> None:
     for ask in take(step, INVOICE, row.payment_hash) + take(step, ANY_INVOICE):
-        answer(step, ask, view.invoice(row, 0))
+        answer(step, ask, rpc.invoice(row, 0))
 
 
 def invoice_held(step: Step, row: InvoiceRow, waiting: PartSet) -> None:
     """The whole payment is there, and waits for the user's word."""
     for ask in take(step, HELD, row.payment_hash):
-        answer(step, ask, view.held(row, waiting.but(whole=True)))
+        answer(step, ask, rpc.held(row, waiting.but(whole=True)))
 
 
 def invoice_deleted(step: Step, row: InvoiceRow) -> None:
@@ -75,32 +75,32 @@ def payment_done(step: Step, row: Payment) -> None:
 
 def payment_result(step: Step, ask: Ask, row: Payment) -> None:
     if row.status == "complete":
-        shape = view.xpay if ask.method == "xpay" else view.pay
+        shape = rpc.xpay if ask.method == "xpay" else rpc.pay
         answer(step, ask, shape(row))
     else:
         refuse(step, ask, row.code or 210, row.reason)
 
 
-def part(step: Step, sent: Sent, ask: Ask, until: float | None) -> None:
+def part(step: Step, sent: SentPart, ask: Ask, until: float | None) -> None:
     """Wait for one part of a payment."""
     text = "Timed out while waiting"
     wait(step, _part(sent), sent.payment_hash, ask, until, code=200, text=text)
 
 
-def _part(sent: Sent) -> str:
+def _part(sent: SentPart) -> str:
     return f"{PART} {sent.groupid} {sent.partid}"
 
 
-def part_done(step: Step, part: Sent, row: Payment) -> None:
+def part_done(step: Step, part: SentPart, row: Payment) -> None:
     for ask in take(step, _part(part), part.payment_hash):
         part_result(step, ask, part, row)
 
 
-def part_result(step: Step, ask: Ask, part: Sent, row: Payment) -> None:
+def part_result(step: Step, ask: Ask, part: SentPart, row: Payment) -> None:
     if part.status == "complete":
-        answer(step, ask, view.listsendpays(part, row))
+        answer(step, ask, rpc.listsendpays(part, row))
     else:
-        refuse(step, ask, part.code or 204, part.reason, view.failed_part(part, row))
+        refuse(step, ask, part.code or 204, part.reason, rpc.failed_part(part, row))
 
 
 def abandoned(step: Step, number: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.chain.items import TIP
-from protocol.channel.live import Live, Turn
+from protocol.chain.messages import TIP
+from protocol.channel.headroom import Headroom
+from protocol.channel.living import Live, Turn
 from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.machine import Step
-from protocol.peer.items import Write
+from protocol.peer.port import Write
 from protocol.peer.rows import LIVES, TOUCHED
+from protocol.router.messages import Capacity, FindRoutes
+from protocol.scid import alias_of
 
 
 class Channels:
@@ -31,7 +34,7 @@ class Channels:
         for event in events:
             event(turn)
         for item in turn.to_monitor:
-            step.say("monitors", item)
+            step.tell("monitors", item)
         node = row.channel.setup.peer
         for message in turn.to_peer:
             step.do(Write(node_id=node, message=message.encode()))
@@ -49,3 +52,25 @@ class Channels:
 
     def of_peer(self, step: Step, node: bytes) -> list[Live]:
         return [row for row in LIVES.below(step).values() if row.channel.setup.peer == node]
+
+
+# ---- what each of our channels can take now, for who looks for routes ----------------------------
+
+
+def fill_in(step: Step, question: FindRoutes) -> None:
+    """On its way from payments to the router."""
+    rows = LIVES.below(step).values()
+    capacities = tuple(_capacity(row) for row in rows if row.channel.core.usable)
+    step.tell("router", question.but(capacities=capacities))
+
+
+def _capacity(row: Live) -> Capacity:
+    channel = row.channel
+    return Capacity(
+        channel_id=channel.id,
+        scid=channel.core.scid or alias_of(channel.id),
+        peer=channel.setup.peer,
+        spendable_msat=Headroom(channel).spendable_msat,
+        minimum_msat=max(1, channel.setup.theirs.htlc_minimum_msat),
+        ready=row.established,
+    )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from protocol import features
-from protocol.channel import live, reestablish
+from protocol.channel import living, reestablish
 from protocol.errors import Malformed
-from protocol.funding.items import IsThere, PeerLost, There
+from protocol.funding.messages import IsConnected, PeerLost, PeerState
 from protocol.gossip.asking import news_from
-from protocol.gossip.items import PeerDown, PeerUp
+from protocol.gossip.messages import PeerDown, PeerUp
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor.items import Addresses, PeerAddress
-from protocol.opening import CHAIN_HASH
+from protocol.monitor.messages import Addresses, PeerAddress
+from protocol.networks import CHAIN_HASH
 from protocol.peer.channels import Channels
-from protocol.peer.items import Connected, Dial, Hangup, Listen, Write
+from protocol.peer.port import Connected, Dial, Hangup, Listen, Write
 from protocol.peer.rows import ADOPTED, EARLY, LISTENING, LIVES, PEERS, TARGETS, Peer, Target
 from protocol.wire import setup
 from protocol.wire.message import Message
@@ -105,9 +105,9 @@ class Connections:
             if early.peer == node:
                 EARLY.drop(step, *key)
         for row in self.channels.of_peer(step, node):
-            self.channels.turn(step, row, live.disconnected)
-        step.say("funding", PeerLost(peer=node))
-        step.say("gossiper", PeerDown(peer=node))
+            self.channels.turn(step, row, living.disconnected)
+        step.tell("funding", PeerLost(peer=node))
+        step.tell("gossiper", PeerDown(peer=node))
 
     def disconnected(self, step: Step, node: bytes, reason: str, at: Moment) -> None:
         if PEERS.get(step, node) is not None:
@@ -170,7 +170,7 @@ class Connections:
         PEERS.put(step, peer, peer.node_id)
         target = TARGETS.get(step, peer.node_id)
         if not peer.inbound:
-            step.say("monitors", _address(peer))
+            step.tell("monitors", _address(peer))
             target = target or Target(node_id=peer.node_id, host=peer.host, port=peer.port)
         if target is not None:
             for ask in target.asks:
@@ -182,7 +182,7 @@ class Connections:
             # in front of everything about the channels: some say their policy once, as soon as the
             # channel is announced, and not to who has not asked for gossip before
             self.write(step, peer.node_id, news_from(chain, at.unix_seconds))
-        step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features, asked=asked))
+        step.tell("gossiper", PeerUp(peer=peer.node_id, features=peer.features, asked=asked))
         for row in rows:
             self.channels.turn(step, row.but(features=theirs), reestablish.on_connected)
 
@@ -190,7 +190,7 @@ class Connections:
         """Where those answered whom we dialled: the monitors may have lost it."""
         for peer in PEERS.below(step).values():
             if peer.ready and not peer.inbound:
-                step.say("monitors", _address(peer))
+                step.tell("monitors", _address(peer))
 
     def negotiating(self, step: Step, peer: Peer, temporary_id: bytes) -> None:
         if temporary_id not in peer.negotiations:
@@ -246,17 +246,17 @@ class Connections:
         step.do(Hangup(node_id=node))
         step.answer(ask.id, {})
 
-    def is_there(self, step: Step, item: IsThere) -> None:
+    def is_there(self, step: Step, item: IsConnected) -> None:
         """Funding wants to open a channel with this peer."""
-        answer = There(peer=item.peer, purpose=item.purpose, place=item.place)
+        answer = PeerState(peer=item.peer, purpose=item.purpose, place=item.place)
         peer = PEERS.get(step, item.peer)
         if peer is None or not peer.ready:
             text = "the peer is not connected: connect first"
-            step.say("funding", answer.but(absent=text))
+            step.tell("funding", answer.but(absent=text))
             return
         if not peer.inbound:
             self.want(step, peer.node_id, peer.host, peer.port)
-        step.say("funding", answer.but(features=peer.features, address=peer.address))
+        step.tell("funding", answer.but(features=peer.features, address=peer.address))
 
 
 def _address(peer: Peer) -> PeerAddress:

@@ -1,7 +1,7 @@
 """The peers: connections, init, ping, and the channels of each (`protocol/channel`).
 
 Owns: nothing durable. Hears: its port (connections and their messages), monitors (channels are
-born from them), funding, chain, the API. Tells: monitors (updates), funding (opening messages).
+born from them), funding, chain, the API. Delivers: monitors (updates), funding (opening messages).
 Nothing is dialled or accepted before the monitors have given all channels.
 """
 
@@ -11,13 +11,20 @@ from collections.abc import Callable
 from typing import assert_never
 
 from protocol import machine as contract
-from protocol.chain.items import TIP, Tip
-from protocol.channel import items, live, machine, reestablish
-from protocol.channel.live import Live, Turn
+from protocol.chain.messages import TIP, Tip
+from protocol.channel import living, machine, messages, reestablish
+from protocol.channel.living import Live, Turn
 from protocol.crypto.keys import NodeKey
 from protocol.errors import Malformed, PeerFault
-from protocol.funding.items import FromPeer, IsThere, PeerLost, ToPeer, TryLater, UnknownChannel
-from protocol.gossip.items import (
+from protocol.funding.messages import (
+    FromPeer,
+    IsConnected,
+    PeerLost,
+    ToPeer,
+    TryLater,
+    UnknownChannel,
+)
+from protocol.gossip.messages import (
     Complain,
     Digested,
     FromWire,
@@ -27,14 +34,14 @@ from protocol.gossip.items import (
     WireDrained,
 )
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor.items import Addresses, PeerAddress, Reborn
-from protocol.opening import CHAIN_HASH
-from protocol.peer import rooms
+from protocol.monitor.messages import Addresses, PeerAddress, Reborn
+from protocol.networks import CHAIN_HASH
+from protocol.peer import channels
 from protocol.peer.channels import Channels
 from protocol.peer.connections import TICK_SECONDS, Connections
-from protocol.peer.items import Connected, Disconnected, Drained, Hold, Received, WhenDrained, Write
+from protocol.peer.port import Connected, Disconnected, Drained, Hold, Received, WhenDrained, Write
 from protocol.peer.rows import DEFECTS, EARLY, LIVES, PEERS, TARGETS, TOUCHED, UNBORN, Early, Peer
-from protocol.router.items import FindRoutes
+from protocol.router.messages import FindRoutes
 from protocol.wire import registry, setup
 from protocol.wire.gossip import GossipTimestampFilter
 from protocol.wire.message import Message
@@ -46,10 +53,10 @@ MAX_DEFECTS = 3
 MAX_UNDIGESTED, MAX_FILTER = 128 << 10, 200
 
 Heard = (
-    items.Born | items.Ended | items.Durable | items.Offer | items.Settle | items.Held
-    | items.Unheld | items.CloseRequest | items.FundingLocked | items.FundingBuried | Addresses
-    | PeerAddress | ToPeer | IsThere | TryLater | ToWire | Digested | Reconnect | Complain
-    | FindRoutes | Tip | Ask | items.Rests
+    messages.Born | messages.Ended | messages.Durable | messages.AddHtlc | messages.ResolveHtlc
+    | messages.Held | messages.Unheld | messages.CloseRequest | messages.FundingConfirmed
+    | messages.FundingBuried | Addresses | PeerAddress | ToPeer | IsConnected | TryLater | ToWire
+    | Digested | Reconnect | Complain | FindRoutes | Tip | Ask | messages.Rests
 )  # fmt: skip
 Report = Connected | Received | Disconnected | Drained
 
@@ -83,17 +90,17 @@ class Machine(contract.Machine):
             step.wake(at.unix_seconds + TICK_SECONDS)
         elif name == "monitors":
             for row in LIVES.below(step).values():
-                self.channels.turn(step, row, live.monitor_restarted)
+                self.channels.turn(step, row, living.monitor_restarted)
             for (channel_id,) in UNBORN.below(step):
-                step.say("monitors", Reborn(channel_id=channel_id))
+                step.tell("monitors", Reborn(channel_id=channel_id))
             self.connections.say_addresses(step)
         elif name == "gossiper":
             for peer in PEERS.below(step).values():
                 self._digested(step, peer.node_id, peer.undigested)
                 if peer.ready:
-                    step.say("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
+                    step.tell("gossiper", PeerUp(peer=peer.node_id, features=peer.features))
                     if peer.filter:
-                        step.say("gossiper", FromWire(peer=peer.node_id, message=peer.filter))
+                        step.tell("gossiper", FromWire(peer=peer.node_id, message=peer.filter))
         elif name == "funding":
             # its negotiations are forgotten: a new connection tells the peers so
             for peer in PEERS.below(step).values():
@@ -108,17 +115,18 @@ class Machine(contract.Machine):
                 self.connections.connected(step, item, at)
             case Disconnected():
                 self.connections.disconnected(step, item.node_id, item.reason, at)
-            case items.Born():
+            case messages.Born():
                 self._born(step, item, at)
-            case items.Ended():
+            case messages.Ended():
                 LIVES.drop(step, item.channel_id)
                 UNBORN.drop(step, item.channel_id)
                 DEFECTS.drop(step, item.channel_id)
-            case items.Rests():
+            case messages.Rests():
                 self._rests(step, item.channel_id, at)
             case (
-                items.Durable() | items.Offer() | items.Settle() | items.Held() | items.Unheld()
-                | items.CloseRequest() | items.FundingLocked() | items.FundingBuried()
+                messages.Durable() | messages.AddHtlc() | messages.ResolveHtlc() | messages.Held()
+                | messages.Unheld() | messages.CloseRequest() | messages.FundingConfirmed()
+                | messages.FundingBuried()
             ):  # fmt: skip
                 row = LIVES.get(step, item.channel_id)
                 if row is not None:
@@ -130,16 +138,16 @@ class Machine(contract.Machine):
                 self.connections.known(step, item)
             case ToPeer():
                 self._to_peer(step, item)
-            case IsThere():
+            case IsConnected():
                 self.connections.is_there(step, item)
             case TryLater():
                 self._hang_up(step, item.peer, at, "the channel is not here yet")
             case ToWire() | Digested() | Reconnect() | Complain():
                 self._for_gossip(step, item, at)
             case Drained():
-                step.say("gossiper", WireDrained(peer=item.node_id))
+                step.tell("gossiper", WireDrained(peer=item.node_id))
             case FindRoutes():
-                rooms.fill_in(step, item)
+                channels.fill_in(step, item)
             case Tip():
                 self._tip(step, item)
             case Ask():
@@ -156,7 +164,7 @@ class Machine(contract.Machine):
         if row is not None:
             self._hang_up(step, row.channel.setup.peer, at, "a defect of ours: the channel rests")
 
-    def _born(self, step: Step, item: items.Born, at: Moment) -> None:
+    def _born(self, step: Step, item: messages.Born, at: Moment) -> None:
         cid, node = item.channel.id, item.channel.setup.peer
         UNBORN.drop(step, cid)
         row = LIVES.get(step, cid)
@@ -165,7 +173,7 @@ class Machine(contract.Machine):
             self._unheld(step, item.channel.id, at)
             return
         peer = PEERS.get(step, node)
-        row = live.born(item)
+        row = living.born(item)
         events: list[Callable[[Turn], None]] = [lambda turn: machine.hear_facts(turn, item)]
         if peer is not None and peer.ready:
             row = row.but(features=peer.features)
@@ -228,7 +236,7 @@ class Machine(contract.Machine):
         if held and not peer.held:
             step.do(Hold(node_id=peer.node_id, held=True))
         PEERS.put(step, peer.but(undigested=size, held=held), peer.node_id)
-        step.say("gossiper", FromWire(peer=peer.node_id, message=message))
+        step.tell("gossiper", FromWire(peer=peer.node_id, message=message))
 
     def _digested(self, step: Step, node: bytes, size: int) -> None:
         peer = PEERS.get(step, node)
@@ -261,7 +269,7 @@ class Machine(contract.Machine):
         elif message.TYPE in _OPENING:
             if isinstance(message, OpenChannel):
                 self.connections.negotiating(step, peer, message.temporary_channel_id)
-            step.say("funding", _from(peer, raw))
+            step.tell("funding", _from(peer, raw))
         elif message.TYPE in _SESSION:
             self._session(step, peer, message, raw)
         else:
@@ -291,9 +299,9 @@ class Machine(contract.Machine):
         for row in hit:
             self.channels.turn(step, row, lambda turn: machine.hear_peer(turn, message))
         if message.channel_id == setup.ALL_CHANNELS:
-            step.say("funding", PeerLost(peer=peer.node_id, refused=True))
+            step.tell("funding", PeerLost(peer=peer.node_id, refused=True))
         elif not hit:
-            step.say("funding", _from(peer, raw))
+            step.tell("funding", _from(peer, raw))
 
     def _channel_message(self, step: Step, peer: Peer, message: Message, at: Moment) -> None:
         channel_id: bytes = getattr(message, "channel_id", b"")
@@ -308,7 +316,7 @@ class Machine(contract.Machine):
             if peer.negotiations or UNBORN.get(step, channel_id) is not None:
                 self.connections.hang_up(step, peer, at, "the channel is not here yet")
                 return
-            step.say("funding", UnknownChannel(peer=peer.node_id, channel_id=channel_id))
+            step.tell("funding", UnknownChannel(peer=peer.node_id, channel_id=channel_id))
             return
         self._turn(step, at, row, lambda turn: self._hear(turn, message))
 
@@ -348,7 +356,7 @@ class Machine(contract.Machine):
         LIVES.drop(step, cid)
         if times < MAX_DEFECTS:
             UNBORN.put(step, True, cid)
-            step.say("monitors", Reborn(channel_id=row.channel.id))
+            step.tell("monitors", Reborn(channel_id=row.channel.id))
         else:
             text = "rests until the node starts again: please report the defect"
             step.log(f"channel={cid.hex()} {text}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from protocol.channel.live import Live
+from protocol.channel.living import Live
 from protocol.features import Features
-from protocol.monitor.items import Addresses
+from protocol.monitor.messages import Addresses
 from protocol.segment import Segment
 from protocol.values import Value
 from protocol.wire.opening import ChannelReady

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from protocol.channel.state import scid_from_text
 from protocol.gossip.announce import Policy
-from protocol.router.items import Hop, Room
+from protocol.router.messages import Capacity, Hop
+from protocol.scid import scid_from_text
 
 BLOCKS_PER_YEAR = 52_596
 MAX_HOPS, ATTEMPTS = 20, 20
@@ -252,7 +252,7 @@ class Graph:
             delay=delay,
         )
 
-    def rooms(self, node_id: bytes) -> tuple[Room, ...]:
+    def capacities(self, node_id: bytes) -> tuple[Capacity, ...]:
         """The channels of any node, as full as they may be: what its routes begin with."""
         order, number = self.ordered(), self._nodes.get(node_id)
         edges = order.edges[order.froms == number] if number is not None else ()
@@ -261,7 +261,7 @@ class Graph:
             terms = self.terms(edge)
             hop = self.hop(edge, 0, 0)
             found.append(
-                Room(
+                Capacity(
                     channel_id=hop.scid,
                     scid=hop.scid,
                     peer=hop.node_id,

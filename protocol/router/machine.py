@@ -2,7 +2,7 @@
 
 Owns: its copy of the graph and what payments taught it, written now and then. Hears: gossiper
 (`News`, `UpToDate`), peers (`FindRoutes`, with what our channels can take), payments (`Learned`),
-the API. Says: gossiper (`Since`), payments (`RoutesFound`).
+the API. Tells: gossiper (`Since`), payments (`RoutesFound`).
 The copy on disk may be older than the gossiper's: at every start the gossiper is asked for what has
 changed since, so that it need not be written with every update.
 """
@@ -13,9 +13,8 @@ import math
 from typing import Any, assert_never
 
 from protocol import machine as contract
-from protocol.channel.state import scid_text
 from protocol.errors import Refusal
-from protocol.gossip.items import (
+from protocol.gossip.messages import (
     Change,
     ChannelGone,
     ChannelIs,
@@ -28,8 +27,8 @@ from protocol.gossip.items import (
 from protocol.machine import Ask, Moment, Step
 from protocol.router import pages, paths
 from protocol.router.graph import Graph, NoRoute, Request, excluded
-from protocol.router.items import FindRoutes, Hop, Learned, Route
-from protocol.router.lore import remembered
+from protocol.router.liquidity import remembered
+from protocol.router.messages import FindRoutes, Hop, Learned, Route
 from protocol.router.rows import (
     GATHERED,
     GRAPH,
@@ -45,6 +44,7 @@ from protocol.router.rows import (
     Known,
     Waiting,
 )
+from protocol.scid import scid_text
 
 SAVE_SECONDS, FIRST_SAVE_SECONDS, TEACH_SECONDS = 600.0, 5.0, 30.0
 APPLY_AT = 5_000
@@ -71,7 +71,7 @@ class Machine(contract.Machine):
             KNOWLEDGE.put(step, remembered(LORE.get(step)))
         elif name == "gossiper":
             known = KNOWN.get(step) or Known(epoch=bytes(8), serial=0, pages=0)
-            step.say("gossiper", Since(epoch=known.epoch, serial=known.serial))
+            step.tell("gossiper", Since(epoch=known.epoch, serial=known.serial))
 
     def wake(self, step: Step, at: Moment) -> None:
         due = SAVE_AT.get(step)
@@ -97,7 +97,7 @@ class Machine(contract.Machine):
                 self._up_to_date(step, item, at)
             case FindRoutes():
                 graph, lore = self._apply(step), KNOWLEDGE.need(step)
-                step.say("payments", paths.find(graph, self.node_id, item, lore, at.unix_seconds))
+                step.tell("payments", paths.find(graph, self.node_id, item, lore, at.unix_seconds))
             case Learned():
                 self._learn(step, item, at)
             case Ask():
@@ -189,7 +189,7 @@ class Machine(contract.Machine):
             final_cltv=params["final_cltv"],
             most_delay=params.get("maxdelay", 2016),
             most_parts=1 if one else min(params.get("maxparts", 100), 100),
-            rooms=graph.rooms(source),
+            capacities=graph.capacities(source),
         )
         found = paths.find(graph, source, wanted, KNOWLEDGE.need(step), at.unix_seconds)
         if not found.routes:

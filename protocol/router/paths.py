@@ -3,7 +3,7 @@
 The cost of an edge is its fee, what locked money costs, and a penalty for the chance that it does
 not carry the amount: unknown liquidity is taken as uniform between what is known to pass and what
 is known not to (Pickhardt and Richter, 2021). The whole amount is tried first; where no path
-carries it, or only an unlikely one, parts are halved, and each part takes away the room of those
+carries it, or only an unlikely one, parts are halved, and each part takes away capacity of those
 before it.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 from protocol.gossip.announce import direction
 from protocol.invoice import RouteHop
 from protocol.router.graph import BLOCKS_PER_YEAR, Graph, Order
-from protocol.router.items import FindRoutes, Hop, Limit, Room, Route, RoutesFound
-from protocol.router.lore import Bounds, Knowledge
+from protocol.router.liquidity import Bounds, Knowledge
+from protocol.router.messages import Capacity, FindRoutes, Hop, Limit, Route, RoutesFound
 
 RISK_PER_CENT = 10.0
 PENALTY_BASE_MSAT, PENALTY_PPM = 500.0, 2_000.0
@@ -63,9 +63,9 @@ def find(graph: Graph, us: bytes, ask: FindRoutes, known: Knowledge, now: float)
 
 
 def _check_funds(ask: FindRoutes) -> None:
-    ready = sum(room.spendable_msat for room in ask.rooms if room.ready)
+    ready = sum(capacity.spendable_msat for capacity in ask.capacities if capacity.ready)
     if ready < ask.amount_msat:
-        more = sum(room.spendable_msat for room in ask.rooms)
+        more = sum(capacity.spendable_msat for capacity in ask.capacities)
         text = f"our channels can send {ready} msat now"
         raise Nothing(text, hopeless=more < ask.amount_msat)
 
@@ -94,7 +94,7 @@ def _best(graph: Graph, us: bytes, ask: FindRoutes, bounds: Bounds) -> Plan:
 
 
 class _Search:
-    """One way to split: every part that is found takes room from the next."""
+    """One way to split: every part that is found takes capacity from the next."""
 
     def __init__(self, graph: Graph, us: bytes, ask: FindRoutes, bounds: Bounds) -> None:
         self.graph, self.us, self.ask = graph, us, ask
@@ -106,7 +106,9 @@ class _Search:
         self.rates = self.column["ppm"] / 1_000_000
         self.closed = self._closed()
         self.hinted: dict[tuple[bytes, int], int] = {}  # what is known of the hints' channels
-        self.rooms = {room.channel_id: room for room in ask.rooms if room.ready}
+        self.capacities = {
+            capacity.channel_id: capacity for capacity in ask.capacities if capacity.ready
+        }
         for limit in ask.flying:
             self._occupy(limit.scid, limit.direction, limit.amount_msat)
         for limit in ask.limits:
@@ -134,10 +136,10 @@ class _Search:
         self.hinted[way] = min(self.hinted.get(way, limit.amount_msat), limit.amount_msat)
         if at is not None:
             self.caps[at] = min(self.caps[at], limit.amount_msat)
-        for cid, room in self.rooms.items():
-            if room.scid == limit.scid and direction(self.us, room.peer) == limit.direction:
-                least = min(room.spendable_msat, limit.amount_msat)
-                self.rooms[cid] = room.but(spendable_msat=least)
+        for cid, capacity in self.capacities.items():
+            if capacity.scid == limit.scid and direction(self.us, capacity.peer) == limit.direction:
+                least = min(capacity.spendable_msat, limit.amount_msat)
+                self.capacities[cid] = capacity.but(spendable_msat=least)
 
     # ---- parts ----
 
@@ -165,9 +167,9 @@ class _Search:
         return Plan(tuple(routes), likely)
 
     def _take(self, route: Route) -> None:
-        room = self.rooms[route.channel_id]
-        left = room.spendable_msat - route.sent_msat
-        self.rooms[route.channel_id] = room.but(spendable_msat=left)
+        capacity = self.capacities[route.channel_id]
+        left = capacity.spendable_msat - route.sent_msat
+        self.capacities[route.channel_id] = capacity.but(spendable_msat=left)
         for hop in route.hops[1:]:
             self._occupy(hop.scid, hop.direction, hop.amount_msat)
             if (hop.scid, hop.direction) in self.hinted:
@@ -193,7 +195,7 @@ class _Search:
         return route
 
     def _is_public(self) -> bool:
-        peers = {room.peer for room in self.rooms.values()}
+        peers = {capacity.peer for capacity in self.capacities.values()}
         return self.graph.node(self.ask.target) is not None or self.ask.target in peers
 
     def _to(self, hint: tuple[RouteHop, ...], amount_msat: int) -> Route:
@@ -216,15 +218,17 @@ class _Search:
         weights = self._weights(entering)
         target = self.graph.node(entry)
         for _ in range(ATTEMPTS):
-            room, edges = self._path(weights, entry, target, entering)
-            hops, misfit = self._priced(room, edges, entry, entering, delay)
+            capacity, edges = self._path(weights, entry, target, entering)
+            hops, misfit = self._priced(capacity, edges, entry, entering, delay)
             if misfit is None:
                 if len(hops) + len(tail) > MAX_HOPS:
                     raise Nothing("the route has too many hops", hopeless=True)
                 if hops[0].delay > self.ask.most_delay:
                     raise Nothing("the route would lock the money for too long", hopeless=True)
                 passing = self._chance(edges, hops)
-                return Route(channel_id=room.channel_id, hops=(*hops, *tail), probability=passing)
+                return Route(
+                    channel_id=capacity.channel_id, hops=(*hops, *tail), probability=passing
+                )
             weights[misfit] = np.inf
         raise Nothing("no path carries the amount")
 
@@ -246,28 +250,36 @@ class _Search:
 
     def _path(
         self, weights: Any, entry: bytes, target: int | None, amount: int
-    ) -> tuple[Room, list[int]]:
+    ) -> tuple[Capacity, list[int]]:
         """Over which of our channels, and the edges behind it."""
-        rooms = [room for room in self.rooms.values() if room.peer not in self.ask.without]
-        able = [room for room in rooms if room.minimum_msat <= amount <= room.spendable_msat]
+        capacities = [
+            capacity
+            for capacity in self.capacities.values()
+            if capacity.peer not in self.ask.without
+        ]
+        able = [
+            capacity
+            for capacity in capacities
+            if capacity.minimum_msat <= amount <= capacity.spendable_msat
+        ]
         if not able:
             raise Nothing("none of our channels can send that much in one part")
-        direct = [room for room in able if room.peer == entry]
+        direct = [capacity for capacity in able if capacity.peer == entry]
         if direct:
-            return max(direct, key=lambda room: room.spendable_msat), []
+            return max(direct, key=lambda capacity: capacity.spendable_msat), []
         if target is None:
             raise Nothing("the payee has no channel that we know of", hopeless=True)
         distance, following = self.order.towards(weights, target)
-        places = [(room, self.graph.node(room.peer)) for room in able]
-        reach = [(float(distance[at]), room, at) for room, at in places if at is not None]
+        places = [(capacity, self.graph.node(capacity.peer)) for capacity in able]
+        reach = [(float(distance[at]), capacity, at) for capacity, at in places if at is not None]
         reach = [one for one in reach if math.isfinite(one[0])]
         if not reach:
             raise Nothing("no path with enough capacity is known", hopeless=True)
-        _, room, at = min(reach, key=lambda one: (one[0], -one[1].spendable_msat))
-        return room, self.order.edges_along(weights, following, at, target)
+        _, capacity, at = min(reach, key=lambda one: (one[0], -one[1].spendable_msat))
+        return capacity, self.order.edges_along(weights, following, at, target)
 
     def _priced(
-        self, room: Room, edges: list[int], entry: bytes, amount: int, delay: int
+        self, capacity: Capacity, edges: list[int], entry: bytes, amount: int, delay: int
     ) -> tuple[list[Hop], int | None]:
         """Exact amounts from the far end; or the position of an edge that they do not fit."""
         hops: list[Hop] = []
@@ -278,12 +290,12 @@ class _Search:
             hops.append(self.graph.hop(edge, amount, delay))
             amount += _fee(terms["base"], terms["ppm"], amount)
             delay += terms["delta"]
-        if amount > room.spendable_msat:
+        if amount > capacity.spendable_msat:
             raise Nothing("our channel cannot send the fees too")
         first = Hop(
-            scid=room.scid,
-            direction=direction(self.us, room.peer),
-            node_id=room.peer,
+            scid=capacity.scid,
+            direction=direction(self.us, capacity.peer),
+            node_id=capacity.peer,
             amount_msat=amount,
             delay=delay,
         )

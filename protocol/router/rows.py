@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from protocol.gossip.items import Change
+from protocol.gossip.messages import Change
 from protocol.router.graph import Graph
-from protocol.router.lore import Knowledge, Lore
+from protocol.router.liquidity import Knowledge, Lore
 from protocol.segment import Segment
 from protocol.values import Value
 
 
-class Known(Value, frozen=True, kw_only=True):
+class Known(Value, frozen=True, kw_only=True, tag="known"):
     """How much of the gossiper's graph the pages hold (see `gossip.items.Since`)."""
 
     epoch: bytes
@@ -17,7 +17,7 @@ class Known(Value, frozen=True, kw_only=True):
     pages: int
 
 
-class Page(Value, frozen=True, kw_only=True):
+class Page(Value, frozen=True, kw_only=True, tag="page"):
     """Some thousand channels as arrays, little-endian.
 
     scids 8 bytes each; ends 66 each; columns in the order of `graph.COLUMNS`, two int64 a channel.

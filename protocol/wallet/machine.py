@@ -2,7 +2,7 @@
 
 Owns: which indices were revealed, our transactions, what is reserved for an opening.
 Hears: `NewScript`, `ReserveCoins`, `ReleaseCoins`, `Reservations`, `SentCoins`; blocks from chain.
-Tells: nothing durable; says `ScriptIs`, `CoinsReserved`, `CoinsRefused`.
+Delivers: nothing durable; tells `ScriptIs`, `CoinsReserved`, `CoinsRefused`.
 Its port is the library that holds keys and selects coins; it is rebuilt from the rows.
 """
 
@@ -12,28 +12,30 @@ from typing import Any, assert_never
 
 from protocol import machine as contract
 from protocol.bitcoin.transaction import display, parse
-from protocol.chain.items import TIP, LostBlock, NewBlock, NextBlock, Tip
+from protocol.chain.messages import TIP, LostBlock, NewBlock, NextBlock, Tip
 from protocol.machine import Ask, Moment, Step
 from protocol.segment import Segment
-from protocol.wallet.items import (
+from protocol.wallet.messages import (
     FOR_GOOD,
-    Adopt,
-    Build,
-    Built,
     CoinsRefused,
     CoinsReserved,
-    Examine,
-    Examined,
-    ListOutputs,
     NewScript,
-    Outputs,
     ReleaseCoins,
     Reservations,
     ReserveCoins,
-    Reveal,
-    Revealed,
     ScriptIs,
     SentCoins,
+)
+from protocol.wallet.port import (
+    Adopt,
+    Build,
+    Built,
+    Examine,
+    Examined,
+    ListOutputs,
+    Outputs,
+    Reveal,
+    Revealed,
 )
 from protocol.wallet.rows import (
     BLOCKS,
@@ -133,7 +135,7 @@ class Machine(contract.Machine):
     def _new_script(self, step: Step, sender: str, item: NewScript) -> None:
         known = SCRIPTS.get(step, item.purpose)
         if known is not None:
-            step.say(sender, ScriptIs(purpose=item.purpose, script=known.script))
+            step.tell(sender, ScriptIs(purpose=item.purpose, script=known.script))
         elif SCRIPT_WANTED.get(step, item.purpose) is None:
             SCRIPT_WANTED.put(step, sender, item.purpose)
             step.do(Reveal(purpose=item.purpose))
@@ -145,7 +147,7 @@ class Machine(contract.Machine):
             return
         SCRIPTS.put(step, OwnScript(script=item.script), item.purpose)
         asker = SCRIPT_WANTED.need(step, item.purpose)
-        step.say(asker, ScriptIs(purpose=item.purpose, script=item.script))
+        step.tell(asker, ScriptIs(purpose=item.purpose, script=item.script))
         SCRIPT_WANTED.drop(step, item.purpose)
 
     def _indices(self, step: Step, external: int, internal: int) -> None:
@@ -169,7 +171,7 @@ class Machine(contract.Machine):
             return
         known = RESERVATIONS.get(step, item.purpose)
         if known is not None:
-            step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
+            step.tell("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
         else:
             self._adopt_news(step)
             BUILDING.put(step, item, item.purpose)
@@ -180,7 +182,7 @@ class Machine(contract.Machine):
         known = RESERVATIONS.get(step, item.purpose)
         if known is not None:  # asked twice in one batch: the first is the one that counts
             STALE.put(step, True)
-            step.say("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
+            step.tell("funding", CoinsReserved(purpose=item.purpose, raw=known.raw))
             return
         request = BUILDING.get(step, item.purpose)
         BUILDING.drop(step, item.purpose)
@@ -190,10 +192,10 @@ class Machine(contract.Machine):
             self._reserve(step, request)
             return
         if item.raw is None:
-            step.say("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
+            step.tell("funding", CoinsRefused(purpose=item.purpose, reason=item.reason))
             return
         RESERVATIONS.put(step, Reservation(raw=item.raw), item.purpose)
-        step.say("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
+        step.tell("funding", CoinsReserved(purpose=item.purpose, raw=item.raw))
 
     @staticmethod
     def _overlaps(step: Step, raw: bytes) -> bool:
@@ -226,7 +228,7 @@ class Machine(contract.Machine):
 
     def _ask_next(self, step: Step) -> None:
         position = POSITION.get(step) or NOWHERE
-        step.say("chain", NextBlock(height=position.height, hash=position.hash))
+        step.tell("chain", NextBlock(height=position.height, hash=position.hash))
 
     def _examined(self, step: Step, item: Examined) -> None:
         position = POSITION.get(step) or NOWHERE

@@ -6,7 +6,7 @@ from protocol.segment import Segment
 from protocol.values import Value
 
 
-class WalletTx(Value, frozen=True, kw_only=True):
+class WalletTx(Value, frozen=True, kw_only=True, tag="wallet_tx"):
     """A transaction of ours; unconfirmed while `height` is None."""
 
     raw: bytes
@@ -15,14 +15,14 @@ class WalletTx(Value, frozen=True, kw_only=True):
     time: int = 0
 
 
-class WalletBlock(Value, frozen=True, kw_only=True):
+class WalletBlock(Value, frozen=True, kw_only=True, tag="wallet_block"):
     """A block with transactions of ours, or the newest one."""
 
     height: int
     hash: bytes
 
 
-class Position(Value, frozen=True, kw_only=True):
+class Position(Value, frozen=True, kw_only=True, tag="position"):
     """The newest block that was examined, and the revealed indices."""
 
     height: int
@@ -31,13 +31,13 @@ class Position(Value, frozen=True, kw_only=True):
     internal: int
 
 
-class Reservation(Value, frozen=True, kw_only=True):
+class Reservation(Value, frozen=True, kw_only=True, tag="reservation"):
     """The transaction that was made for a purpose; its coins are nobody else's."""
 
     raw: bytes
 
 
-class OwnScript(Value, frozen=True, kw_only=True):
+class OwnScript(Value, frozen=True, kw_only=True, tag="own_script"):
     """The script that was revealed for a purpose."""
 
     script: bytes

@@ -12,12 +12,12 @@ from actors.testkit.node import sentences
 from actors.testkit.node.stories import tale
 from actors.tree import NODE
 from protocol.channel import machine as channel_machine
-from protocol.funding.items import PeerLost
+from protocol.funding.messages import PeerLost
 from protocol.funding.rows import KEYS, KeyIndex
 from protocol.machine import Answer, Ask, Log, Moment, Quarantined, Step
 from protocol.peer.machine import MAX_DEFECTS
 from protocol.segment import Segment
-from protocol.wallet.items import SentCoins
+from protocol.wallet.messages import SentCoins
 from storage.memory import Disk, MemoryStore
 
 
@@ -128,17 +128,19 @@ class Clumsy(Fragile):
 
     def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         KEYS.put(step, KeyIndex(next=7))
-        step.tell("wallet", SentCoins(purpose="9"))
+        step.deliver("wallet", SentCoins(purpose="9"))
         if item.method == "row":
             NOT_KEPT.put(step, KeyIndex(next=1))
         elif item.method == "told":
-            step.tell("wallet", SentCoins(purpose="\ud800"))
+            step.deliver("wallet", SentCoins(purpose="\ud800"))
         elif item.method == "to nobody":
-            step.tell("walet", SentCoins(purpose="9"))
+            step.deliver("walet", SentCoins(purpose="9"))
         elif item.method == "not heard":
-            step.say("wallet", PeerLost(peer=b"9"))
+            step.tell("wallet", PeerLost(peer=b"9"))
         elif item.method == "addressed":
-            step.tell("monitors", Ask(id="funding/1", method="m", params={"channel_id": "no hex"}))
+            step.deliver(
+                "monitors", Ask(id="funding/1", method="m", params={"channel_id": "no hex"})
+            )
 
 
 @pytest.mark.parametrize("what", ["row", "told", "addressed", "to nobody", "not heard"])

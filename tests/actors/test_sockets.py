@@ -12,7 +12,7 @@ from actors.engine.sockets import Pipe
 from actors.ports.api import ApiPort
 from actors.ports.api import Client as ApiClient
 from actors.ports.peers import Connection, PeersPort
-from protocol.api.machine import HungUp
+from protocol.api.port import HungUp
 
 MEGABYTE = bytes(1 << 20)
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from daruma.client import RpcError as Refused
 from daruma.playground import ChainNode, NodeProcess, until
-from protocol.channel.state import scid_text
 from protocol.crypto import secp
+from protocol.scid import scid_text
 from protocol.wire import gossip
 from tests.bench.network import Gossip, node_secret, prepare
 from tests.bench.payments import percentile

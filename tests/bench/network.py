@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import Transaction, TxOut
-from protocol.channel import scripts
+from protocol.channel import proof, scripts
+from protocol.channel.proof import Side
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.gossip import announce
-from protocol.gossip.announce import Policy, Side
-from protocol.opening import CHAIN_HASH
+from protocol.gossip.announce import Policy
+from protocol.networks import CHAIN_HASH
 from protocol.wire.gossip import NodeAnnouncement
 
 REGTEST = bytes.fromhex(CHAIN_HASH["regtest"])
@@ -175,9 +176,9 @@ def _of_channel(
         Side(node_id=key(node), funding_key=secp.public_key(funding))
         for node, funding in zip((one, two), fundings, strict=True)
     ]
-    bare = announce.unsigned(REGTEST, channel.scid, *sides)
-    halves = [announce.sign_half(bare, *pair) for pair in zip(secrets, fundings, strict=True)]
-    raw = announce.whole(bare, sides[0], *halves)
+    bare = proof.unsigned(REGTEST, channel.scid, *sides)
+    halves = [proof.sign_half(bare, *pair) for pair in zip(secrets, fundings, strict=True)]
+    raw = proof.whole(bare, sides[0], *halves)
     updates = []
     for which in (0, 1):
         way = announce.direction(sides[which].node_id, sides[1 - which].node_id)

@@ -18,8 +18,8 @@ import tracemalloc
 
 from protocol.router import paths
 from protocol.router.graph import Graph, NoRoute, Request
-from protocol.router.items import FindRoutes
-from protocol.router.lore import Knowledge
+from protocol.router.liquidity import Knowledge
+from protocol.router.messages import FindRoutes
 from tests.bench.network import policy
 from tests.bench.payments import percentile
 
@@ -61,7 +61,7 @@ def of_payments(graph: Graph, nodes: list[int], pairs: int, parts: int) -> dict[
             question = FindRoutes(
                 payment=b"", number=0, target=two, amount_msat=amount,
                 most_fee_msat=max(5_000, amount // 100), final_cltv=40, most_delay=2016,
-                most_parts=parts, rooms=graph.rooms(one),
+                most_parts=parts, capacities=graph.capacities(one),
             )  # fmt: skip
             began = time.perf_counter()
             answer = paths.find(graph, one, question, Knowledge(), 0.0)

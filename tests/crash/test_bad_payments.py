@@ -8,15 +8,15 @@ import pytest
 
 from actors.testkit.node import World, sentences
 from actors.testkit.node.stories import diamond
-from protocol.channel.items import Offer, Settle
-from protocol.crypto import secp, sphinx
+from protocol.channel.messages import AddHtlc, ResolveHtlc
+from protocol.crypto import secp
 from protocol.crypto.hashes import derive, sha256
 from protocol.invoice import decode
-from protocol.machine import Moment, Step, Tell
-from protocol.monitor.items import HtlcArrived
+from protocol.machine import Deliver, Moment, Step
+from protocol.monitor.messages import HtlcArrived
+from protocol.onion import failures, payload, sphinx
+from protocol.onion.payload import HopPayload
 from protocol.payments import receive
-from protocol.wire import failures, payload
-from protocol.wire.payload import HopPayload
 
 AMOUNT, SESSION = 50_000_000, bytes([7]) * 32
 CHANNEL = bytes([1]) * 32
@@ -55,7 +55,7 @@ class Receiver:
             cltv_expiry=self.height + 30,
             short_channel_id=self.bob.row("payments", f"channel/{self._to_carol()}").scid,
         )
-        assert of_carol.now.ours.fee_base_msat < 10_000
+        assert of_carol.ours.fee_base_msat < 10_000
         return hop.but(**changes)
 
     def _peer(self, cid: str) -> bytes:
@@ -92,15 +92,15 @@ class Receiver:
             at = Moment(unix_seconds=self.world.now, entropy=bytes(32))
             receive.arrived(step, self.secret, item, at)
             rows.apply(step.changes)
-            told += [effect.item for effect in step.effects if isinstance(effect, Tell)]
+            told += [effect.item for effect in step.effects if isinstance(effect, Deliver)]
         return told
 
     def failure(self, item: HtlcArrived) -> str:
         (settle,) = self.hear(item)
-        assert isinstance(settle, Settle) and settle.preimage is None
+        assert isinstance(settle, ResolveHtlc) and settle.preimage is None
         return self.read(settle)
 
-    def read(self, settle: Settle) -> str:
+    def read(self, settle: ResolveHtlc) -> str:
         if settle.malformed is not None:
             digest, code = settle.malformed
             return f"malformed {code:#x} {len(digest)}"
@@ -242,5 +242,5 @@ def test_a_relay_without_the_blocks_that_are_asked_for(bob: Receiver) -> None:
 def test_a_relay_that_fits_is_offered(bob: Receiver) -> None:
     (offer,) = bob.hear(bob.item(bob.onward()))
 
-    assert isinstance(offer, Offer)
+    assert isinstance(offer, AddHtlc)
     assert offer.amount_msat == AMOUNT - 10_000

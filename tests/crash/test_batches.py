@@ -7,7 +7,7 @@ from actors.testkit.node.stories import tale
 from actors.testkit.node.world import World
 from actors.testkit.points import step_until
 from actors.tree import NODE
-from protocol.funding.items import FromPeer
+from protocol.funding.messages import FromPeer
 from protocol.wire.opening import AcceptChannel
 
 

@@ -11,14 +11,14 @@ import pytest
 from actors.testkit.explore import explore
 from actors.testkit.node import sentences, subsets
 from actors.testkit.node.stories import diamond
-from protocol.channel.items import claim_hold
+from protocol.channel.messages import claim_hold
 from protocol.machine import Step
 from protocol.monitor import claims as monitor_claims
-from protocol.monitor.items import Claim, ClaimKept, Release
+from protocol.monitor.messages import Claim, ClaimKept, Release
 from protocol.monitor.rows import HTLCS
 from protocol.payments import claims as payment_claims
-from protocol.payments import parts
-from protocol.router.items import Hop, Route
+from protocol.payments import sent_parts
+from protocol.router.messages import Hop, Route
 from tests.conftest import Covered
 from tests.kit.claiming import Claiming, spending
 
@@ -355,7 +355,7 @@ def _another_part(run: Claiming, cid: str) -> None:
 
     def order(step: Step, at: object) -> None:
         second = row.but(groupid=9, live=())
-        parts.offer(step, second, route, at, 1)  # type: ignore[arg-type]
+        sent_parts.offer(step, second, route, at, 1)  # type: ignore[arg-type]
 
     driver._run(order)
     run.world._flush(run.alice, "payments")

@@ -11,7 +11,7 @@ from actors.testkit.node.stories import diamond, tale
 from actors.testkit.node.world import Link
 from actors.testkit.points import step_until
 from actors.tree import NODE
-from protocol.channel.items import Offer, Update
+from protocol.channel.messages import AddHtlc, Update
 
 QUESTION = "pay in time"
 
@@ -56,7 +56,7 @@ def test_a_withdrawal_on_its_way_survives_a_kill(victim: str) -> None:
 
     def withdrawn(world: World) -> bool:
         item = _under_way(world, ("alice", "monitors", "peers"))
-        return isinstance(item, Offer) and item.withdrawn
+        return isinstance(item, AddHtlc) and item.withdrawn
 
     step_until(world, withdrawn)
     world.kill(world.nodes["alice"], victim)

@@ -8,7 +8,7 @@ from actors.testkit.node import sentences
 from actors.testkit.points import step_until
 from actors.tree import NODE
 from protocol.bitcoin.transaction import TxOut, parse, serialize
-from protocol.chain.items import TxConfirmed
+from protocol.chain.messages import TxConfirmed
 from tests.crash.test_funding_rows import _begun
 
 

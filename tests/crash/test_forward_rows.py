@@ -7,8 +7,8 @@ import pytest
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond
 from protocol.channel import stages
-from protocol.channel.items import FORWARD
-from protocol.monitor.items import HtlcEnded
+from protocol.channel.messages import FORWARD
+from protocol.monitor.messages import HtlcEnded
 from tests.kit.claiming import Relaying, spending
 
 VICTIMS = pytest.mark.parametrize("victim", ["*", "payments", "monitors-1", "monitors-2", "peers"])

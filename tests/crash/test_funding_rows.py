@@ -11,7 +11,7 @@ from actors.testkit.node.stories import tale
 from actors.testkit.node.wires import on_wire
 from actors.testkit.points import at_commit, step_until
 from actors.tree import NODE
-from protocol.monitor.items import PeerAddress
+from protocol.monitor.messages import PeerAddress
 
 OPEN, ACCEPT, CREATED, SIGNED = 32, 33, 34, 35
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from actors.testkit.node import World, sentences
 from actors.testkit.node.stories import tale
-from protocol.api import shapes
-from protocol.monitor.view import FORGOTTEN_DEPTH
+from protocol.api import rpc
+from protocol.monitor.rpc import FORGOTTEN_DEPTH
 
 STATES = ("CHANNELD_AWAITING_LOCKIN", "CHANNELD_NORMAL", "CLOSINGD_COMPLETE", "ONCHAIN")
 # what a wallet's node manager reads of each row, in whatever state
@@ -37,13 +37,13 @@ def _rows(world: World, name: str) -> list[dict[str, Any]]:
         sentences.ask(node, "gossiper", "listpolicies"),
     ]
     found: list[dict[str, Any]]
-    found = shapes.listpeerchannels({"~node_id": node.id.hex()}, answers)["channels"]
+    found = rpc.listpeerchannels({"~node_id": node.id.hex()}, answers)["channels"]
     return found
 
 
 def _closed(world: World, name: str) -> list[dict[str, Any]]:
     answer = sentences.ask(world.nodes[name], "monitors", "listclosedchannels")
-    found: list[dict[str, Any]] = shapes.listclosedchannels({}, [answer])["closedchannels"]
+    found: list[dict[str, Any]] = rpc.listclosedchannels({}, [answer])["closedchannels"]
     return found
 
 

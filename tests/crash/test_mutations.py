@@ -19,7 +19,7 @@ from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond, public, tale
 from protocol.channel import machine as channel_machine
 from protocol.channel import reestablish
-from protocol.gossip import own
+from protocol.gossip import own_channels
 from protocol.monitor import claims as monitor_claims
 from protocol.monitor import machine as monitor_machine
 from protocol.monitor.rows import CORES
@@ -104,20 +104,20 @@ def test_6_without_looking_again_what_was_held_stays_held(monkeypatch: Patch) ->
 
 def test_7_without_half_proofs_on_disk_nothing_is_announced(monkeypatch: Patch) -> None:
     """The monitor forgets the peer's half with every update."""
-    write = monitor_machine.truth.write
+    write = monitor_machine.snapshot.write
 
     def forgets(step: Any, cid: bytes, update: Any) -> None:
         write(step, cid, update)
         CORES.put(step, CORES.need(step, cid).but(their_half=None), cid)
 
-    monkeypatch.setattr(monitor_machine.truth, "write", forgets)
+    monkeypatch.setattr(monitor_machine.snapshot, "write", forgets)
     assert _fails(lambda: explore(public.story(), enough=1))
 
 
 def test_8_without_the_cross_check_a_lost_proof_stays_lost(monkeypatch: Patch) -> None:
     """Whatever stands in the graph of an own channel is believed to be right."""
     world = gossip_rows._announced()
-    monkeypatch.setattr(own, "_is_right", lambda step, scid, funding: True)
+    monkeypatch.setattr(own_channels, "_is_right", lambda step, scid, funding: True)
     gossip_rows._lose(world, "alice", "said/")
 
     with pytest.raises(AssertionError):
@@ -128,14 +128,14 @@ def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
     monkeypatch: Patch,
 ) -> None:
     """The mark is lost with every restart: the channel is never usable again."""
-    born = monitor_machine.truth.born
+    born = monitor_machine.snapshot.born
 
     def forgets(step: Any, cid: bytes, watch: Any) -> Any:
         found = born(step, cid, watch)
         core = found.channel.core.but(ready_sent=False)
         return found.but(channel=found.channel.but(core=core), locked=None)
 
-    monkeypatch.setattr(monitor_machine.truth, "born", forgets)
+    monkeypatch.setattr(monitor_machine.snapshot, "born", forgets)
     assert _fails(lambda: explore(tale.story(), shares=EVERY, enough=1))
 
 

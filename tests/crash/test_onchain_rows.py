@@ -13,11 +13,11 @@ from actors.testkit.explore import explore
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond
 from protocol.bitcoin.transaction import display, parse, serialize
-from protocol.chain.items import TxReorged
-from protocol.channel.items import FORWARD
+from protocol.chain.messages import TxReorged
+from protocol.channel.messages import FORWARD
 from protocol.machine import Step
 from protocol.monitor import onchain
-from protocol.monitor.items import HtlcEnded
+from protocol.monitor.messages import HtlcEnded
 from protocol.monitor.rows import CLOSINGS, TAKEN, Closing, TakenOutput
 from tests.conftest import Covered
 from tests.kit import enforcing

@@ -11,16 +11,16 @@ from actors.testkit.node import Node, World, sentences
 from actors.testkit.node.stories import several, tale
 from actors.testkit.node.wires import on_wire
 from actors.testkit.points import step_until
-from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, display, parse
 from protocol.chain.port import Tried
-from protocol.channel.items import FundingLocked
+from protocol.channel.messages import ChannelEnded, FundingConfirmed
 from protocol.channel.state import channel_id
 from protocol.crypto.keys import ChannelSecrets
+from protocol.funding import establishment
+from protocol.funding.policy import OpeningPolicy
 from protocol.machine import Ask
-from protocol.monitor.items import ChannelEnded, ForgetUnfunded, Guard
-from protocol.opening import Policy
-from protocol.wallet.items import ReleaseCoins, ReserveCoins
+from protocol.monitor.messages import ForgetUnfunded, Guard
+from protocol.wallet.messages import ReleaseCoins, ReserveCoins
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned
 from tests.conftest import Covered
@@ -33,10 +33,10 @@ ATTACKER = ChannelSecrets(b"a" * 32, 1)
 
 def _fake(world: World, sender: str, receiver: str, number: int = 0) -> Any:
     """open_channel of the attacker, accepted; -> what makes its funding_created."""
-    asked = opening.open_channel(
+    asked = establishment.open_channel(
         network="regtest", temporary_id=bytes([number]) * 32, amount_sat=100_000, push_msat=0,
         feerate_per_kw=1000, kind=frozenset({12, 22}), announce=False,
-        party=opening.our_party(Policy(), ATTACKER, 100_000),
+        party=establishment.our_party(OpeningPolicy(), ATTACKER, 100_000),
         first_point=ATTACKER.commitment_point(0), upfront=b"",
     )  # fmt: skip
     say(world, sender, receiver, asked)
@@ -46,15 +46,16 @@ def _fake(world: World, sender: str, receiver: str, number: int = 0) -> Any:
     peer = world.nodes[sender].id
 
     def created(funding: Outpoint) -> FundingCreated:
-        channel = opening.first_channel(
+        channel = establishment.first_channel(
             opened=asked, accepted=accepted, funding=funding, we_opened=True, peer=peer,
-            key_index=1, ours=opening.our_party(Policy(), ATTACKER, 100_000), minimum_depth=1,
+            key_index=1, minimum_depth=1,
+            ours=establishment.our_party(OpeningPolicy(), ATTACKER, 100_000),
         )  # fmt: skip
         return FundingCreated(
             temporary_channel_id=asked.temporary_channel_id,
             funding_txid=funding.txid,
             funding_output_index=funding.vout,
-            signature=opening.sign_first(channel, ATTACKER),
+            signature=establishment.sign_first(channel, ATTACKER),
         )
 
     return created
@@ -300,7 +301,7 @@ def test_a_monitor_keeps_the_channel_that_it_has_whatever_a_second_opening_wants
 
     monitor.hear("funding", 0, Guard(channel=whole.but(setup=second), since=0))
     monitor.hear("funding", 0, ForgetUnfunded(channel_id=whole.id, key_index=77))
-    locked = FundingLocked(channel_id=whole.id, key_index=77, scid=bytes(8))
+    locked = FundingConfirmed(channel_id=whole.id, key_index=77, scid=bytes(8))
     monitor.hear("funding", 0, locked)
     while monitor.busy:
         monitor.flush()
@@ -339,7 +340,7 @@ def test_a_defect_in_one_opening_ends_it_and_no_other(monkeypatch: pytest.Monkey
     def fails(*_: Any) -> None:
         raise AssertionError("a defect")
 
-    monkeypatch.setattr(opening, "check_first", fails)
+    monkeypatch.setattr(establishment, "check_first", fails)
     say(world, "bob", "alice", created(Outpoint(b"\x11" * 32, 0)))
     world.settle()
 

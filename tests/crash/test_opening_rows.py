@@ -9,7 +9,7 @@ import pytest
 from actors.testkit.node import World, sentences
 from actors.testkit.node.stories import public, several, tale
 from actors.testkit.points import at_commit, step_until
-from protocol.channel.state import alias_of, is_alias
+from protocol.scid import alias_of, is_alias
 from protocol.wire.gossip import AnnouncementSignatures
 from tests.kit.wires import say
 

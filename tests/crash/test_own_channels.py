@@ -9,9 +9,9 @@ import pytest
 from actors.testkit.node import World, sentences
 from actors.testkit.node.stories import diamond, public, tale
 from protocol.gossip import announce as gossip
-from protocol.gossip import own as gossip_own
-from protocol.gossip import terms
-from protocol.gossip.items import FromWire
+from protocol.gossip import own_channels as gossip_own
+from protocol.gossip import policies
+from protocol.gossip.messages import FromWire, OwnChannel
 from protocol.wire.gossip import DISABLED, ChannelUpdate
 
 VICTIMS = pytest.mark.parametrize("victim", ["*", "gossiper"])
@@ -114,7 +114,7 @@ def test_the_peer_of_a_private_channel_is_told_of_our_policy_and_nobody_else(vic
         assert not node.rows("gossiper", "edge")
     shown = sentences.ask(bob, "gossiper", "listpolicies")[cid]["updates"]
     assert shown["remote"]["fee_base_msat"] == 9
-    assert shown["local"]["fee_base_msat"] == terms.BASE_MSAT
+    assert shown["local"]["fee_base_msat"] == policies.BASE_MSAT
 
 
 @VICTIMS
@@ -159,7 +159,7 @@ def test_a_policy_that_comes_before_our_own_monitors_know_the_channel_is_not_los
     sentences.confirm(world, alice)
     sentences.until(world, lambda: bob.row("gossiper", f"own/{cid}"), "bob's gossiper knows it")
     sentences.until(world, lambda: _theirs(bob, cid), "and alice's policy")
-    facts = bob.row("gossiper", f"own/{cid}").facts
+    facts = bob.row("gossiper", f"own/{cid}").facts.into(OwnChannel)
     raw = announce_update(alice, facts.scid)
 
     disk = bob.disks["gossiper"]

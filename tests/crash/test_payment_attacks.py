@@ -10,11 +10,12 @@ from actors.engine.table import Table
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond
 from actors.testkit.node.world import World
-from protocol.channel.items import FORWARD
+from protocol.channel.messages import FORWARD
 from protocol.invoice import Invoice, InvoiceError, RouteHop, decode, encode
 from protocol.machine import Moment, Step
-from protocol.monitor.items import HtlcStands
+from protocol.monitor.messages import HtlcStands
 from protocol.payments import rebuild
+from protocol.payments.rows import Standing
 from tests.kit.claiming import Claiming, Relaying
 
 
@@ -66,7 +67,7 @@ def test_of_several_tries_that_stand_the_last_one_lives() -> None:
         rows.apply(step.changes)
 
     (kept,) = rows.shown("standing").values()
-    assert kept == tries[-1]
+    assert kept == tries[-1].into(Standing)
 
 
 def test_parts_of_a_claim_are_not_failed_before_the_claim_is_known_again() -> None:

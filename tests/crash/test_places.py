@@ -8,7 +8,7 @@ from actors.testkit.node import Node, World, sentences
 from actors.testkit.node.stories import tale
 from protocol.crypto import secp
 from protocol.machine import Answer
-from protocol.peer.items import Connected
+from protocol.peer.port import Connected
 
 GUESTS = 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.testkit.node import Node, World, sentences
 from actors.testkit.node.stories import tale
-from protocol.monitor import truth
+from protocol.monitor import snapshot
 
 AMOUNT = 5_000_000
 
@@ -24,17 +24,17 @@ class Stumbling:
         self.bad = sentences.open_channel(self.alice, self.bob, 1_000_000)
         self.good = sentences.open_channel(self.alice, self.carol, 1_100_000)
         self.world.deadly = (ValueError,)
-        self.well, write = False, truth.write
+        self.well, write = False, snapshot.write
         ours = self.alice.row("monitors", f"setup/{self.bad}")
 
         def stumble(step: Any, cid: bytes, update: Any) -> None:
             # both ends run the same code: only alice stumbles
-            here = truth.SETUPS.need(step, cid) == ours
+            here = snapshot.SETUPS.need(step, cid) == ours
             if here and not self.well:
                 raise ValueError("a defect")
             write(step, cid, update)
 
-        patch.setattr(truth, "write", stumble)
+        patch.setattr(snapshot, "write", stumble)
 
     def letters(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = sentences.ask(self.alice, "monitors", "listdeadletters")

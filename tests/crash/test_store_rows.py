@@ -12,9 +12,8 @@ from actors.engine.host import Gap
 from actors.testkit.node import sentences, subsets
 from actors.testkit.node.stories import diamond
 from actors.testkit.node.world import World
-from protocol.channel.items import Durable, Held, Unheld, Update
+from protocol.channel.messages import ChannelUsable, Durable, Held, Unheld, Update
 from protocol.channel.state import check_successor
-from protocol.monitor.items import ChannelUsable
 from storage.errors import Fenced, Stale
 from storage.memory import MemoryStore
 from tests.conftest import Covered

@@ -7,13 +7,13 @@ from actors.testkit.node import Node, World, sentences
 from actors.testkit.node.stories import tale
 from actors.testkit.node.wires import on_wire
 from actors.testkit.points import step_until
-from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
-from protocol.chain.items import Unwatch, WatchSpend, WatchTx
 from protocol.chain.machine import Machine
+from protocol.chain.messages import Unwatch, WatchSpend, WatchTx
 from protocol.channel.state import channel_id
+from protocol.funding import establishment
+from protocol.funding.policy import OpeningPolicy
 from protocol.machine import Moment, Step
-from protocol.opening import Policy
 from tests.crash import test_opening_attacks as attacks
 from tests.kit import enforcing
 from tests.kit.wires import say, take
@@ -63,8 +63,8 @@ def _funded_by_the_spend(world: World, alice: Node, bob: Node, closed: bytes, vo
     sentences.connect(alice, bob)
     created = attacks._fake(world, "alice", "bob", 3)
     (negotiation,) = bob.rows("funding", "~nego").values()
-    ours = opening.our_party(Policy(), attacks.ATTACKER, 100_000)
-    script = opening.funding_script(ours, opening.their_party(negotiation.accepted))
+    ours = establishment.our_party(OpeningPolicy(), attacks.ATTACKER, 100_000)
+    script = establishment.funding_script(ours, establishment.their_party(negotiation.accepted))
     inputs = (TxIn(Outpoint(closed, vout), sequence=1), TxIn(next(iter(alice.purse.coins()))))
     outputs = (TxOut(49_000, b"\x00\x20" + bytes(32)), TxOut(100_000, script))
     spend = Transaction(inputs, outputs, locktime=htlc.cltv_expiry)

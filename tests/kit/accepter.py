@@ -6,12 +6,12 @@ import os
 from typing import Any
 
 from daruma.playground import NodeProcess
-from protocol import opening
 from protocol.bitcoin.transaction import Outpoint
 from protocol.channel.state import Channel
 from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT, Features
-from protocol.opening import Policy
+from protocol.funding import establishment
+from protocol.funding.policy import OpeningPolicy
 from protocol.wire.commitment import ChannelReestablish
 from protocol.wire.message import Message
 from protocol.wire.opening import ChannelReady, FundingCreated, FundingSigned, OpenChannel
@@ -54,8 +54,8 @@ class Accepter:
     def accept(self) -> None:
         """From open_channel to funding_signed."""
         asked: OpenChannel = self.hear(OpenChannel)
-        party = opening.our_party(Policy(), self.secrets, asked.funding_satoshis)
-        accepted = opening.accept_channel(
+        party = establishment.our_party(OpeningPolicy(), self.secrets, asked.funding_satoshis)
+        accepted = establishment.accept_channel(
             temporary_id=asked.temporary_channel_id,
             depth=1,
             kind=frozenset({12, 22}),
@@ -65,7 +65,7 @@ class Accepter:
         )
         self.line.say(accepted)
         created: FundingCreated = self.hear(FundingCreated)
-        channel = opening.first_channel(
+        channel = establishment.first_channel(
             opened=asked,
             accepted=accepted,
             funding=Outpoint(created.funding_txid, created.funding_output_index),
@@ -75,8 +75,8 @@ class Accepter:
             ours=party,
             minimum_depth=1,
         )
-        self.channel = opening.check_first(channel, self.secrets, created.signature)
-        signature = opening.sign_first(self.channel, self.secrets)
+        self.channel = establishment.check_first(channel, self.secrets, created.signature)
+        signature = establishment.sign_first(self.channel, self.secrets)
         self.line.say(FundingSigned(channel_id=self.channel.id, signature=signature))
 
     def reestablish(self) -> None:

@@ -17,14 +17,14 @@ from protocol.crypto import keys, secp
 from protocol.crypto.hashes import derive, sha256
 from protocol.crypto.keys import ChannelSecrets
 from protocol.machine import Step
-from protocol.monitor import truth
+from protocol.monitor import snapshot
 from tests.kit.claiming import Claiming, Relaying
 
 
 def channel(node: Node, cid: str) -> tuple[Channel, ChannelSecrets]:
     """As it stands on the disk of its monitor."""
     rows = node.drivers[node.keeper(cid)].rows
-    found = truth.channel(Step(rows), bytes.fromhex(cid))
+    found = snapshot.channel(Step(rows), bytes.fromhex(cid))
     assert found is not None
     return found, ChannelSecrets(derive(node.seed, "channels"), found.setup.key_index)
 

@@ -80,7 +80,7 @@ class Sender(Machine):
         number, how = item.params["number"], item.params["how"]
         if TOLD.get(step, number) is None:
             TOLD.put(step, Heard(how=how), number)
-            step.tell("frail", Blow(number=number, how=how))
+            step.deliver("frail", Blow(number=number, how=how))
         step.answer(item.id, {})
 
 

@@ -6,18 +6,19 @@ from typing import Any
 
 from actors.engine.table import Table
 from protocol.bitcoin import script
-from protocol.chain.items import Found, Output, Tip
-from protocol.channel import scripts
+from protocol.chain.messages import Output, OutputsFound, Tip
+from protocol.channel import proof, scripts
+from protocol.channel.proof import Side
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import NodeKey
 from protocol.gossip import announce, graph
-from protocol.gossip.announce import Policy, Side
-from protocol.gossip.items import Digested, FromWire, PeerUp, ToWire
+from protocol.gossip.announce import Policy
 from protocol.gossip.machine import Machine
+from protocol.gossip.messages import Digested, FromWire, PeerUp, ToWire
 from protocol.gossip.rows import EDGES, NEWS, RELAYS
 from protocol.gossip.rows import NODES as NODES_SEEN
-from protocol.machine import Do, Moment, Say, Step
+from protocol.machine import Do, Moment, Step, Tell
 from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 
 CHAIN, NOW, HEIGHT = bytes(32), 1_700_000_000, 1000
@@ -45,9 +46,9 @@ def channel(
     """A channel_announcement; `secrets` of both nodes, whose keys are also the funding keys."""
     secrets = SECRETS if secrets is None else secrets
     sides = [Side(node_id=key, funding_key=key) for key in map(secp.public_key, secrets)]
-    bare = announce.unsigned(chain_hash, scid, *sides).but(features=features)
-    halves = [announce.sign_half(bare, secret, secret) for secret in secrets]
-    return announce.whole(bare, sides[0], *halves)
+    bare = proof.unsigned(chain_hash, scid, *sides).but(features=features)
+    halves = [proof.sign_half(bare, secret, secret) for secret in secrets]
+    return proof.whole(bare, sides[0], *halves)
 
 
 def funding_script(raw: bytes) -> bytes:
@@ -90,7 +91,7 @@ class Listener:
             step = Step(self.rows)
             one(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
             self.rows.apply(step.changes)
-            said += [effect.item for effect in step.effects if isinstance(effect, Say | Do)]
+            said += [effect.item for effect in step.effects if isinstance(effect, Tell | Do)]
         return said
 
     def hear(self, item: Any, sender: str = "peers") -> list[Any]:
@@ -130,7 +131,7 @@ class Listener:
         """Chain answers a look-up: the output is as announced, or `other`."""
         known = {"script": funding_script(raw), "amount_sat": 10**6, "txid": sha256(scid)}
         output = Output(scid=scid, **{**known, **other})
-        return self.hear(Found(outputs=(output,)), "chain")
+        return self.hear(OutputsFound(outputs=(output,)), "chain")
 
     def said(self, scid: bytes, way: int | None = None) -> bytes | None:
         return graph.said(Step(self.rows), scid, way)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import deque
 
 from protocol.bitcoin.transaction import Outpoint
-from protocol.channel import commitments, live, machine, operation, reestablish, stages, state
-from protocol.channel.items import (
+from protocol.channel import commitments, living, machine, operation, reestablish, stages, state
+from protocol.channel.living import Live, Turn
+from protocol.channel.messages import (
+    AddHtlc,
     Born,
     CloseRequest,
     Durable,
-    FundingLocked,
+    FundingConfirmed,
     LearnedPreimage,
-    Offer,
-    Settle,
+    ResolveHtlc,
     Update,
 )
-from protocol.channel.live import Live, Turn
 from protocol.channel.state import Channel, Core, Fee, Party, Setup
 from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import ChannelSecrets, NodeKey
@@ -50,11 +50,11 @@ class End:
         self.secrets, self.node = secrets, node
         self.height: int | None = HEIGHT
         self.disk = channel
-        self.offers: dict[str, Offer] = {}
-        self.settles: dict[int, Settle] = {}
+        self.offers: dict[str, AddHtlc] = {}
+        self.settles: dict[int, ResolveHtlc] = {}
         self.preimages: dict[int, bytes] = {}
         self.refused: dict[str, str] = {}
-        self.live: Live = live.born(Born(channel=channel))
+        self.live: Live = living.born(Born(channel=channel))
         self.outbox: deque[bytes] = deque()
         self.write_allowed = True
         self.pending: list[Update] = []
@@ -88,7 +88,7 @@ class End:
         while self.pending:
             update = self.pending.pop(0)
             assert update.update_id == self.disk.core.update_id + 1
-            self.disk = live.apply(self.disk, update)
+            self.disk = living.apply(self.disk, update)
             for origin, reason, _ in update.refused:
                 self.offers.pop(origin, None)
                 self.refused[origin] = reason
@@ -111,7 +111,7 @@ class End:
     def crash(self) -> None:
         """The channel is born again from what is on disk."""
         self.pending.clear()
-        self.live = live.born(
+        self.live = living.born(
             Born(
                 channel=self.disk,
                 offers=tuple(self.offers.values()),
@@ -193,14 +193,16 @@ class Pair:
         for end in (self.alice, self.bob):
             end.outbox.clear()
             turn = Turn(end.live, end.secrets, end.node, end.height)
-            live.disconnected(turn)
+            living.disconnected(turn)
             end.live = turn.live
 
     def ready(self) -> None:
         """Connected, and the funding is deep enough."""
         self.connect()
         for end in (self.alice, self.bob):
-            end.tell(FundingLocked(channel_id=end.channel.id, key_index=1, scid=bytes(7) + b"\x01"))
+            end.tell(
+                FundingConfirmed(channel_id=end.channel.id, key_index=1, scid=bytes(7) + b"\x01")
+            )
         self.run()
 
     def step(self) -> bool:
@@ -217,7 +219,7 @@ class Pair:
 
     def offer(self, end: End, amount_msat: int, preimage: bytes = bytes(32), n: int = 0) -> str:
         origin = f"{'a' if end is self.alice else 'b'}{n}"
-        offer = Offer(
+        offer = AddHtlc(
             channel_id=end.channel.id,
             origin=origin,
             amount_msat=amount_msat,
@@ -231,7 +233,7 @@ class Pair:
         return origin
 
     def settle(self, end: End, htlc_id: int, **how: object) -> None:
-        settle = Settle(channel_id=end.channel.id, htlc_id=htlc_id).but(**how)
+        settle = ResolveHtlc(channel_id=end.channel.id, htlc_id=htlc_id).but(**how)
         end.settles[htlc_id] = settle
         end.tell(settle)
 

@@ -8,7 +8,7 @@ import socket
 from daruma.playground import NodeProcess
 from protocol.crypto.noise import Transport
 from protocol.features import OUR_INIT, Features, encode
-from protocol.opening import CHAIN_HASH
+from protocol.networks import CHAIN_HASH
 from protocol.wire import registry, setup
 from protocol.wire.message import Message
 

@@ -16,7 +16,7 @@ from protocol.channel.state import Channel
 from protocol.crypto.hashes import derive
 from protocol.crypto.keys import ChannelSecrets
 from protocol.machine import Step
-from protocol.monitor import truth
+from protocol.monitor import snapshot
 from tests.kit import enforcing
 from tests.processes.network import CAPACITY_SAT, Network
 
@@ -83,7 +83,7 @@ def stored(run: Network, name: str, cid: str) -> Channel:
                 table.set(*NODE.keeps["monitors"].read(key, bytes(value)))
     finally:
         rows.close()
-    channel = truth.channel(Step(table), bytes.fromhex(cid))
+    channel = snapshot.channel(Step(table), bytes.fromhex(cid))
     assert channel is not None
     return channel
 

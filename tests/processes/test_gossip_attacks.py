@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from daruma.playground import ChainNode, NodeProcess, until
-from protocol import opening
 from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
-from protocol.opening import Policy
+from protocol.funding import establishment
+from protocol.funding.policy import OpeningPolicy
 from protocol.wire import setup
 from protocol.wire.gossip import GossipTimestampFilter, NodeAnnouncement
 from tests.bench import network
@@ -149,7 +149,7 @@ def _answer_pings(stranger: Stranger) -> None:
 
 
 def _fake(secrets: ChannelSecrets, number: int) -> bytes:
-    return opening.open_channel(
+    return establishment.open_channel(
         network="regtest",
         temporary_id=number.to_bytes(32, "big"),
         amount_sat=100_000,
@@ -157,7 +157,7 @@ def _fake(secrets: ChannelSecrets, number: int) -> bytes:
         feerate_per_kw=1000,
         kind=frozenset({12, 22}),
         announce=True,
-        party=opening.our_party(Policy(), secrets, 100_000),
+        party=establishment.our_party(OpeningPolicy(), secrets, 100_000),
         first_point=secrets.commitment_point(0),
         upfront=b"",
     ).encode()

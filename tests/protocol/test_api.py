@@ -12,9 +12,9 @@ from protocol.api import machine as api
 from protocol.api import params as p
 from protocol.api import reading
 from protocol.api.commands import BY_NAME
-from protocol.api.machine import HungUp, Reply, Request
+from protocol.api.port import HungUp, Reply, Request
 from protocol.errors import Refusal
-from protocol.machine import DEFECT, Abandoned, Answer, Ask, Do, Log, Moment, Say, Step
+from protocol.machine import DEFECT, Abandoned, Answer, Ask, Do, Log, Moment, Step, Tell
 
 NODE = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NOW = Moment(unix_seconds=0.0, entropy=bytes(32))
@@ -38,9 +38,9 @@ class Bench:
         work(step)
         self.rows.apply(step.changes)
         for effect in step.effects:
-            if isinstance(effect, Say) and isinstance(effect.item, Ask):
+            if isinstance(effect, Tell) and isinstance(effect.item, Ask):
                 self.asked.append((effect.to, effect.item))
-            elif isinstance(effect, Say):
+            elif isinstance(effect, Tell):
                 assert isinstance(effect.item, Abandoned)
                 self.abandoned.append((effect.to, effect.item.id))
             elif isinstance(effect, Do) and isinstance(effect.item, Log):
@@ -158,8 +158,9 @@ def test_no_parameter_ends_the_reader(command: str) -> None:
 def test_a_defect_in_a_reply_costs_that_request() -> None:
     bench = Bench()
     bench.request("getinfo")
-    # rows without what the shape needs
-    bench.answer(monitors=[{}], peers=[], chain={}, payments={})
+    bench.answer(
+        monitors=[{}], peers=[], chain={}, payments={}
+    )  # rows without what the shape needs
     bench.request("help", {"command": "stop"})
 
     assert [reply.code for reply in bench.replies] == [DEFECT, None]

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 
 from actors.engine.table import Table
-from protocol import opening
-from protocol.chain.items import Tip
+from protocol.chain.messages import Tip
 from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
-from protocol.funding import negotiation
-from protocol.funding.items import FromPeer, PeerLost, ToPeer
+from protocol.funding import establishment, negotiation
 from protocol.funding.machine import Machine
+from protocol.funding.messages import FromPeer, PeerLost, ToPeer
+from protocol.funding.policy import OpeningPolicy
 from protocol.funding.rows import KEYS
-from protocol.machine import Moment, Say, Step, Tell
-from protocol.monitor.items import Guard
-from protocol.opening import Policy
-from protocol.wallet.items import NewScript, ScriptIs
+from protocol.machine import Deliver, Moment, Step, Tell
+from protocol.monitor.messages import Guard
+from protocol.wallet.messages import NewScript, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
 
@@ -29,7 +28,7 @@ ATTACKER = ChannelSecrets(b"a" * 32, 1)
 class Bench:
     def __init__(self, **policy: Any) -> None:
         self.rows = Table()
-        self.machine = Machine("regtest", b"s" * 32, Policy(**policy))
+        self.machine = Machine("regtest", b"s" * 32, OpeningPolicy(**policy))
         self.written = 0
         self.hear(Tip(height=100, hash=bytes(32), feerate_per_kw=1000))
 
@@ -38,7 +37,7 @@ class Bench:
         self.machine.step(step, "peers", item, Moment(unix_seconds=1.0, entropy=bytes(32)))
         self.rows.apply(step.changes)
         self.written += sum(len(rows) for kind, rows in step.changes.items() if kind.stored)
-        return [effect.item for effect in step.effects if isinstance(effect, Say | Tell)]
+        return [effect.item for effect in step.effects if isinstance(effect, Tell | Deliver)]
 
     def told(self, item: Any) -> list[Any]:
         """The messages that go to the peer."""
@@ -50,8 +49,8 @@ class Bench:
 
 
 def _open(number: int, **changes: Any) -> OpenChannel:
-    party = opening.our_party(Policy(), ATTACKER, 100_000)
-    message = opening.open_channel(
+    party = establishment.our_party(OpeningPolicy(), ATTACKER, 100_000)
+    message = establishment.open_channel(
         network="regtest",
         temporary_id=number.to_bytes(32, "big"),
         amount_sat=100_000,
@@ -101,16 +100,16 @@ def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
     accepted = answers[0]
     if not isinstance(accepted, AcceptChannel):
         return answers
-    funding = opening.Outpoint(number.to_bytes(32, "big"), 0)
-    channel = opening.first_channel(
+    funding = establishment.Outpoint(number.to_bytes(32, "big"), 0)
+    channel = establishment.first_channel(
         opened=sent, accepted=accepted, funding=funding, we_opened=True, peer=peer, key_index=1,
-        ours=opening.our_party(Policy(), ATTACKER, 100_000), minimum_depth=1,
+        ours=establishment.our_party(OpeningPolicy(), ATTACKER, 100_000), minimum_depth=1,
     )  # fmt: skip
     created = FundingCreated(
         temporary_channel_id=sent.temporary_channel_id,
         funding_txid=funding.txid,
         funding_output_index=0,
-        signature=opening.sign_first(channel, ATTACKER),
+        signature=establishment.sign_first(channel, ATTACKER),
     )
     asked = bench.hear(_from(peer, created))
     assert [type(item) for item in asked] == [NewScript]

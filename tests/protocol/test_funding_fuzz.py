@@ -6,14 +6,14 @@ import random
 
 import pytest
 
-from protocol import opening
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
-from protocol.chain.items import Tip
+from protocol.chain.messages import Tip
 from protocol.features import OUR_INIT
-from protocol.funding.items import FromPeer, There, ToPeer
+from protocol.funding import establishment
+from protocol.funding.messages import FromPeer, PeerState, ToPeer
+from protocol.funding.policy import OpeningPolicy
 from protocol.machine import Ask
-from protocol.opening import Policy
-from protocol.wallet.items import CoinsReserved, NewScript, ReserveCoins, ScriptIs
+from protocol.wallet.messages import CoinsReserved, NewScript, ReserveCoins, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 from tests.kit.chew import chewed
@@ -59,12 +59,14 @@ def test_an_opener_survives_chewed_messages(seed: int) -> None:
         wanted = {"id": _peer(1).hex(), "amount_sat": 100_000}
         bench.hear(Ask(id="api/a", method="fundchannel", params={"destinations": [wanted]}))
         (group,) = bench.rows.shown("~group").values()
-        said = bench.hear(There(peer=_peer(1), purpose=group.purpose, place=0, features=OUR_INIT))
+        said = bench.hear(
+            PeerState(peer=_peer(1), purpose=group.purpose, place=0, features=OUR_INIT)
+        )
         asked = registry.decode(said[0].message)
         assert isinstance(asked, OpenChannel)
-        answer = opening.accept_channel(
+        answer = establishment.accept_channel(
             temporary_id=asked.temporary_channel_id, depth=1, kind=frozenset({12, 22}),
-            party=opening.our_party(Policy(), ATTACKER, 100_000),
+            party=establishment.our_party(OpeningPolicy(), ATTACKER, 100_000),
             first_point=ATTACKER.commitment_point(0), upfront=b"",
         )  # fmt: skip
         _hear(bench, 1, chewed(answer.encode(), dice) if number % 2 else answer.encode())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.channel import proof
+from protocol.channel.proof import Side
 from protocol.crypto import secp
 from protocol.errors import Malformed
 from protocol.gossip import addresses, announce
 from protocol.gossip.addresses import Address
-from protocol.gossip.announce import Policy, Side
+from protocol.gossip.announce import Policy
 from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate
 
 CHAIN, SCID = bytes(range(32)), bytes([0, 0, 5, 0, 0, 1, 0, 0])
@@ -27,9 +29,9 @@ POLICY = Policy(
 )
 
 
-def _halves() -> tuple[ChannelAnnouncement, list[announce.Half]]:
-    bare = announce.unsigned(CHAIN, SCID, SIDES[0], SIDES[1])
-    return bare, [announce.sign_half(bare, NODES[n], FUNDING[n]) for n in (0, 1)]
+def _halves() -> tuple[ChannelAnnouncement, list[proof.Half]]:
+    bare = proof.unsigned(CHAIN, SCID, SIDES[0], SIDES[1])
+    return bare, [proof.sign_half(bare, NODES[n], FUNDING[n]) for n in (0, 1)]
 
 
 @pytest.mark.parametrize("we", [0, 1])
@@ -37,23 +39,23 @@ def test_two_halves_make_the_same_whole_whoever_puts_them_together(we: int) -> N
     bare, halves = _halves()
     they = 1 - we
 
-    assert bare == announce.unsigned(CHAIN, SCID, SIDES[we], SIDES[they])
-    assert announce.half_is_good(bare, SIDES[they], halves[they])
-    raw = announce.whole(bare, SIDES[we], halves[we], halves[they])
+    assert bare == proof.unsigned(CHAIN, SCID, SIDES[we], SIDES[they])
+    assert proof.half_is_good(bare, SIDES[they], halves[they])
+    raw = proof.whole(bare, SIDES[we], halves[we], halves[they])
 
     message = ChannelAnnouncement.decode(raw[2:])
-    assert raw == announce.whole(bare, SIDES[0], halves[0], halves[1])
+    assert raw == proof.whole(bare, SIDES[0], halves[0], halves[1])
     assert message.node_id_1 < message.node_id_2
     assert announce.announcement_is_signed(raw, message)
 
 
 def test_a_half_for_another_place_or_of_another_hand_is_no_half() -> None:
     bare, halves = _halves()
-    elsewhere = announce.unsigned(CHAIN, bytes(8), SIDES[0], SIDES[1])
+    elsewhere = proof.unsigned(CHAIN, bytes(8), SIDES[0], SIDES[1])
 
-    assert not announce.half_is_good(bare, SIDES[0], halves[1])
-    assert not announce.half_is_good(elsewhere, SIDES[0], halves[0])
-    assert not announce.half_is_good(
+    assert not proof.half_is_good(bare, SIDES[0], halves[1])
+    assert not proof.half_is_good(elsewhere, SIDES[0], halves[0])
+    assert not proof.half_is_good(
         bare, SIDES[0], halves[0].but(bitcoin_signature=halves[0].node_signature)
     )
 
@@ -61,7 +63,7 @@ def test_a_half_for_another_place_or_of_another_hand_is_no_half() -> None:
 @pytest.mark.parametrize("byte", [2, 66, 130, 194, 258, 290, 300, 330, 370, 400])
 def test_one_changed_byte_anywhere_spoils_an_announcement(byte: int) -> None:
     bare, halves = _halves()
-    raw = bytearray(announce.whole(bare, SIDES[0], *halves))
+    raw = bytearray(proof.whole(bare, SIDES[0], *halves))
     raw[byte] ^= 1
     try:
         message = ChannelAnnouncement.decode(bytes(raw[2:]))

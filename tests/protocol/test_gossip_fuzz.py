@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from protocol.gossip.items import Complain
+from protocol.gossip.messages import Complain
 from protocol.wire import gossip
 from protocol.wire.gossip import (
     GossipTimestampFilter,

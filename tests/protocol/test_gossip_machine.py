@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.gossip import announce
-from protocol.gossip.items import Complain, FromWire, ToWire, WireDrained
+from protocol.gossip.messages import Complain, FromWire, ToWire, WireDrained
 from protocol.gossip.rows import NODES as NODE_ROWS
 from protocol.gossip.rows import SAID, Said, Seen
 from protocol.wire import gossip

@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from protocol.chain.items import Found, LookUp, LostBlock, NewBlock, NextBlock, Output, Tip
+from protocol.chain.messages import (
+    LookUp,
+    LostBlock,
+    NewBlock,
+    NextBlock,
+    Output,
+    OutputsFound,
+    Tip,
+)
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
 from protocol.gossip import asking, strangers
-from protocol.gossip.items import (
+from protocol.gossip.messages import (
     ChannelGone,
     ChannelIs,
     Complain,
@@ -358,7 +366,7 @@ def test_who_does_not_answer_is_replaced_by_another() -> None:
 
 
 def test_who_leaves_in_the_midst_of_a_round_is_not_waited_for() -> None:
-    from protocol.gossip.items import PeerDown
+    from protocol.gossip.messages import PeerDown
 
     listener = Listener()
     listener.up(features=QUERIES)
@@ -416,7 +424,7 @@ def test_a_router_is_told_what_it_lacks_and_what_is_alive() -> None:
 def test_an_empty_answer_of_the_chain_leaves_nothing_behind() -> None:
     listener = _heard()
 
-    listener.hear(Found(outputs=(Output(scid=SCID, unknown=True),)), "chain")
+    listener.hear(OutputsFound(outputs=(Output(scid=SCID, unknown=True),)), "chain")
 
     for kind in ("~pending", "~lobby", "~lookup"):
         assert not listener.rows.shown(kind)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.crypto import secp, sphinx
+from protocol.crypto import secp
 from protocol.errors import Malformed
-from protocol.wire import failures, payload
+from protocol.onion import failures, payload, sphinx
 from protocol.wire.codec import Reader
 from tests.kit.vectors import load
 

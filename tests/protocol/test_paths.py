@@ -8,8 +8,8 @@ from protocol.gossip.announce import Policy, direction
 from protocol.invoice import RouteHop
 from protocol.router import paths
 from protocol.router.graph import Graph
-from protocol.router.items import FindRoutes, Learned, Limit, Room, RoutesFound
-from protocol.router.lore import REMEMBER_SECONDS, Knowledge, remembered
+from protocol.router.liquidity import REMEMBER_SECONDS, Knowledge, remembered
+from protocol.router.messages import Capacity, FindRoutes, Learned, Limit, RoutesFound
 
 US, B, C, D, E = (bytes([2]) + bytes([n]) * 32 for n in range(1, 6))
 SAT = 1000
@@ -36,20 +36,22 @@ def _graph(*pairs: tuple[bytes, bytes], fee: int = 1_000, ppm: int = 100) -> Gra
     return graph
 
 
-def _room(peer: bytes, msat: int, *, ready: bool = True) -> Room:
-    return Room(
+def _capacity(peer: bytes, msat: int, *, ready: bool = True) -> Capacity:
+    return Capacity(
         channel_id=peer[1:] , scid=bytes(7) + peer[1:2], peer=peer, spendable_msat=msat,
         minimum_msat=1, ready=ready,
     )  # fmt: skip
 
 
-def _find(graph: Graph, amount: int, *rooms: Room, now: float = 0.0, **more: Any) -> RoutesFound:
+def _find(
+    graph: Graph, amount: int, *capacities: Capacity, now: float = 0.0, **more: Any
+) -> RoutesFound:
     known = more.pop("known", Knowledge())
     question = FindRoutes(
         **{
             "payment": "p", "number": 1, "target": D, "amount_msat": amount,
             "most_fee_msat": 100_000, "final_cltv": 18, "most_delay": 2016, "most_parts": 10,
-            "rooms": rooms,
+            "capacities": capacities,
         }
         | more
     )  # fmt: skip
@@ -60,7 +62,7 @@ DIAMOND = _graph((B, D), (C, D))
 
 
 def test_a_payment_goes_over_one_of_our_channels_with_exact_fees() -> None:
-    found = _find(DIAMOND, 10_000 * SAT, _room(B, 50_000 * SAT))
+    found = _find(DIAMOND, 10_000 * SAT, _capacity(B, 50_000 * SAT))
 
     (route,) = found.routes
     assert [hop.node_id for hop in route.hops] == [B, D]
@@ -70,64 +72,64 @@ def test_a_payment_goes_over_one_of_our_channels_with_exact_fees() -> None:
 
 
 def test_what_one_channel_cannot_send_goes_in_parts() -> None:
-    rooms = _room(B, 40_000 * SAT), _room(C, 40_000 * SAT)
+    capacities = _capacity(B, 40_000 * SAT), _capacity(C, 40_000 * SAT)
 
-    found = _find(DIAMOND, 60_000 * SAT, *rooms)
+    found = _find(DIAMOND, 60_000 * SAT, *capacities)
 
     assert sum(route.amount_msat for route in found.routes) == 60_000 * SAT
     assert {route.channel_id for route in found.routes} == {B[1:], C[1:]}
-    for room in rooms:
-        sent = sum(r.sent_msat for r in found.routes if r.channel_id == room.channel_id)
-        assert sent <= room.spendable_msat
-    assert not _find(DIAMOND, 60_000 * SAT, *rooms, most_parts=1).routes
+    for capacity in capacities:
+        sent = sum(r.sent_msat for r in found.routes if r.channel_id == capacity.channel_id)
+        assert sent <= capacity.spendable_msat
+    assert not _find(DIAMOND, 60_000 * SAT, *capacities, most_parts=1).routes
 
 
 def test_parts_do_not_use_the_same_liquidity_twice() -> None:
     """Both of our channels lead to one channel of 100,000 sat."""
     graph = _graph((B, E), (C, E), (E, D))
 
-    found = _find(graph, 120_000 * SAT, _room(B, 90_000 * SAT), _room(C, 90_000 * SAT))
+    found = _find(graph, 120_000 * SAT, _capacity(B, 90_000 * SAT), _capacity(C, 90_000 * SAT))
 
     assert found.routes == () and found.reason
 
 
 def test_too_little_money_is_said_and_hopeless_only_if_it_stays_so() -> None:
-    away = _find(DIAMOND, 60_000 * SAT, _room(B, 90_000 * SAT, ready=False))
-    never = _find(DIAMOND, 60_000 * SAT, _room(B, 9_000 * SAT))
+    away = _find(DIAMOND, 60_000 * SAT, _capacity(B, 90_000 * SAT, ready=False))
+    never = _find(DIAMOND, 60_000 * SAT, _capacity(B, 9_000 * SAT))
 
     assert "can send 0 msat now" in away.reason and not away.hopeless
     assert never.hopeless and never.code == 205
 
 
 def test_a_route_that_is_too_dear_is_no_route() -> None:
-    found = _find(DIAMOND, 10_000 * SAT, _room(B, 50_000 * SAT), most_fee_msat=100)
+    found = _find(DIAMOND, 10_000 * SAT, _capacity(B, 50_000 * SAT), most_fee_msat=100)
 
     assert (found.routes, found.code) == ((), 206)
     assert "costs" in found.reason
 
 
 def test_a_route_that_locks_the_money_too_long_is_no_route() -> None:
-    found = _find(DIAMOND, 10_000 * SAT, _room(B, 50_000 * SAT), most_delay=50)
+    found = _find(DIAMOND, 10_000 * SAT, _capacity(B, 50_000 * SAT), most_delay=50)
 
     assert found.routes == () and "too long" in found.reason
 
 
 def test_the_limits_of_a_payment_are_kept() -> None:
     full = Limit(scid=_scid(B, D), direction=direction(B, D), amount_msat=5_000 * SAT)
-    rooms = _room(B, 50_000 * SAT), _room(C, 50_000 * SAT)
+    capacities = _capacity(B, 50_000 * SAT), _capacity(C, 50_000 * SAT)
 
-    found = _find(DIAMOND, 10_000 * SAT, *rooms, limits=(full,))
+    found = _find(DIAMOND, 10_000 * SAT, *capacities, limits=(full,))
 
     assert [route.channel_id for route in found.routes] == [C[1:]]
-    assert not _find(DIAMOND, 10_000 * SAT, rooms[0], limits=(full,), most_parts=1).routes
-    assert not _find(DIAMOND, 10_000 * SAT, rooms[0], without=(B,)).routes
+    assert not _find(DIAMOND, 10_000 * SAT, capacities[0], limits=(full,), most_parts=1).routes
+    assert not _find(DIAMOND, 10_000 * SAT, capacities[0], without=(B,)).routes
 
 
 def test_what_is_flying_already_takes_room() -> None:
     """More than the channel's capacity together."""
     flying = Limit(scid=_scid(B, D), direction=direction(B, D), amount_msat=80_000 * SAT)
 
-    found = _find(DIAMOND, 30_000 * SAT, _room(B, 90_000 * SAT), flying=(flying,))
+    found = _find(DIAMOND, 30_000 * SAT, _capacity(B, 90_000 * SAT), flying=(flying,))
 
     assert not found.routes
 
@@ -144,7 +146,7 @@ HINT = (
 
 
 def test_a_hint_leads_to_who_is_not_in_the_graph() -> None:
-    found = _find(Graph(), 1_000 * SAT, _room(B, 50_000 * SAT), target=E, hints=(HINT,))
+    found = _find(Graph(), 1_000 * SAT, _capacity(B, 50_000 * SAT), target=E, hints=(HINT,))
 
     (route,) = found.routes
     assert [hop.node_id for hop in route.hops] == [B, E]
@@ -154,15 +156,15 @@ def test_a_hint_leads_to_who_is_not_in_the_graph() -> None:
 
 def test_what_a_hinted_channel_did_not_carry_is_not_tried_again() -> None:
     full = Limit(scid=b"hinted!!", direction=direction(B, E), amount_msat=999 * SAT)
-    rooms = (_room(B, 50_000 * SAT),)
+    capacities = (_capacity(B, 50_000 * SAT),)
 
-    found = _find(Graph(), 1_000 * SAT, *rooms, target=E, hints=(HINT,), limits=(full,))
+    found = _find(Graph(), 1_000 * SAT, *capacities, target=E, hints=(HINT,), limits=(full,))
 
     assert not [route for route in found.routes if route.amount_msat > 999 * SAT]
 
 
 def test_what_failed_is_avoided_for_an_hour() -> None:
-    both = _room(B, 50_000 * SAT), _room(C, 50_000 * SAT)
+    both = _capacity(B, 50_000 * SAT), _capacity(C, 50_000 * SAT)
     full = Limit(scid=_scid(B, D), direction=direction(B, D), amount_msat=10_000 * SAT)
     known = Knowledge().learn(Learned(failed=(full,)), 0.0)
 
@@ -178,10 +180,10 @@ def test_what_failed_is_avoided_for_an_hour() -> None:
 def test_what_passed_is_preferred_and_kept_over_restarts() -> None:
     passed = Limit(scid=_scid(C, D), direction=direction(C, D), amount_msat=90_000 * SAT)
     known = Knowledge().learn(Learned(passed=(passed,)), 0.0)
-    rooms = _room(B, 95_000 * SAT), _room(C, 95_000 * SAT)
+    capacities = _capacity(B, 95_000 * SAT), _capacity(C, 95_000 * SAT)
 
     again = remembered(known.rows())
 
     assert again == known
-    (route,) = _find(DIAMOND, 80_000 * SAT, *rooms, known=again, most_parts=1).routes
+    (route,) = _find(DIAMOND, 80_000 * SAT, *capacities, known=again, most_parts=1).routes
     assert route.channel_id == C[1:] and route.probability == 1.0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from actors.engine.table import Table
-from protocol.channel.items import Settle
-from protocol.crypto import sphinx
-from protocol.machine import Moment, Step, Tell
-from protocol.monitor.items import HtlcEnded
+from protocol.channel.messages import ResolveHtlc
+from protocol.machine import Deliver, Moment, Step
+from protocol.monitor.messages import HtlcEnded
+from protocol.onion import failures, sphinx
 from protocol.payments import relay
-from protocol.payments.rows import FORWARDS, Forward, Part
-from protocol.wire import failures
+from protocol.payments.rows import FORWARDS, Forward, ReceivedPart
 
 UP, DOWN = b"\x01" * 32, b"\x02" * 32
 NOW = Moment(unix_seconds=1.0, entropy=bytes(32))
@@ -17,7 +16,7 @@ NOW = Moment(unix_seconds=1.0, entropy=bytes(32))
 
 def _settled(failure: bytes) -> bytes:
     """What goes upstream when downstream has failed it with `failure`."""
-    part = Part(
+    part = ReceivedPart(
         channel_id=UP, htlc_id=7, amount_msat=2_000, cltv_expiry=500, shared_secret=b"s" * 32
     )
     row = Forward(
@@ -40,8 +39,8 @@ def _settled(failure: bytes) -> bytes:
     ended = HtlcEnded(origin=f"forward/{row.name}/1", channel_id=DOWN, htlc_id=3, failure=failure)
     relay.ended(step, ended, NOW)
 
-    (tell,) = [effect for effect in step.effects if isinstance(effect, Tell)]
-    assert isinstance(tell.item, Settle) and tell.item.failure is not None
+    (tell,) = [effect for effect in step.effects if isinstance(effect, Deliver)]
+    assert isinstance(tell.item, ResolveHtlc) and tell.item.failure is not None
     return tell.item.failure
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from actors.engine.table import Table
 from protocol.gossip.announce import Policy
-from protocol.gossip.items import ChannelGone, ChannelIs, News, NodeIs, PolicyIs, Since, UpToDate
-from protocol.machine import Answer, Ask, Moment, Say, Step, Wake
+from protocol.gossip.messages import ChannelGone, ChannelIs, News, NodeIs, PolicyIs, Since, UpToDate
+from protocol.machine import Answer, Ask, Moment, Step, Tell, Wake
 from protocol.router import pages
 from protocol.router.graph import Graph
 from protocol.router.machine import Machine
@@ -32,7 +32,7 @@ class Bench:
         step = Step(self.rows)
         work(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
         self.rows.apply(step.changes)
-        return [x.item if isinstance(x, Say) else x for x in step.effects]
+        return [x.item if isinstance(x, Tell) else x for x in step.effects]
 
     def hear(self, item: Any, sender: str = "gossiper") -> list[Any]:
         return self.run(lambda step, at: self.machine.step(step, sender, item, at))

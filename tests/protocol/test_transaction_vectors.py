@@ -17,7 +17,7 @@ from protocol.bitcoin.transaction import (
     sighash,
 )
 from protocol.channel import scripts, transactions
-from protocol.channel.transactions import Contents, Htlc, Keys, Terms
+from protocol.channel.transactions import CommittedHtlc, Contents, Keys, Terms
 from protocol.crypto import keys, secp, shachain
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
@@ -80,8 +80,8 @@ def test_weights_and_fees() -> None:
     def fee(offered: bool) -> int:
         return transactions.htlc_fee_sat(rate, offered=offered, anchors=False)
 
-    htlcs = [Htlc(True, 0, int(m), b"", 0) for m in example["offered_msat"]]
-    htlcs += [Htlc(False, 0, int(m), b"", 0) for m in example["received_msat"]]
+    htlcs = [CommittedHtlc(True, 0, int(m), b"", 0) for m in example["offered_msat"]]
+    htlcs += [CommittedHtlc(False, 0, int(m), b"", 0) for m in example["received_msat"]]
     kept = [h for h in htlcs if not transactions.is_trimmed(h, rate, dust, anchors=False)]
     assert len(example["untrimmed"]) == len(kept)
     assert (example["htlc_timeout_fee"], example["htlc_success_fee"]) == (fee(True), fee(False))
@@ -173,9 +173,9 @@ def _terms(vector: dict[str, Any], known: dict[str, bytes], dust: int, *, anchor
     )
 
 
-def _htlcs(vector: dict[str, Any], chosen: list[int]) -> tuple[Htlc, ...]:
+def _htlcs(vector: dict[str, Any], chosen: list[int]) -> tuple[CommittedHtlc, ...]:
     return tuple(
-        Htlc(
+        CommittedHtlc(
             row["direction"] == "local->remote",
             row["id"],
             int(row["amount_msat"]),

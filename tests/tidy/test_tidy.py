@@ -96,3 +96,31 @@ def test_a_row_is_reached_by_its_segment_alone(path: Path) -> None:
         if isinstance(node, ast.Attribute) and node.attr in inside:
             owner = node.value.id if isinstance(node.value, ast.Name) else ""
             assert owner != "step", f"line {node.lineno} looks into a step"
+
+
+def _imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of ours that are imported when this one is; not what only the type checker reads."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & known.keys() or {node.module} & known.keys()
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known.keys()
+    return found
+
+
+def _module(path: Path) -> str:
+    return _name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    known = {_module(path): path for path in SOURCES}
+    left = {name: _imports(path, known) - {name} for name, path in known.items()}
+    while True:
+        free = [name for name, needs in left.items() if not needs & left.keys()]
+        if not free:
+            break
+        for name in free:
+            del left[name]
+    assert not left, f"they import each other: {sorted(left)}"

@@ -9,7 +9,7 @@ from actors.testkit import fork, site
 from actors.testkit.node import ports
 from actors.tree import NODE
 from protocol.crypto.hashes import sha256
-from protocol.opening import Policy
+from protocol.funding.policy import OpeningPolicy
 
 # the questions of the API are put by the story itself
 ROLES = tuple(name for name in NODE.sized(monitors=1).names if name != "api")
@@ -21,7 +21,7 @@ class Node(site.Node):
     def __init__(self, world: Any, name: str) -> None:
         super().__init__(world, name)
         self.seed = sha256(b"seed of " + name.encode())
-        self.policy = Policy(minimum_depth=3)
+        self.policy = OpeningPolicy(minimum_depth=3)
         self.id = self.settings.node_id
         self.monitors = self.system.members("monitors")
         self.purse = ports.SimWallet(self.seed)

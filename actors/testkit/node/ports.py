@@ -18,9 +18,10 @@ from protocol.bitcoin.transaction import (
     serialize,
 )
 from protocol.chain import port as chain
-from protocol.chain.items import Found, LookUp, Output
+from protocol.chain.messages import LookUp, Output, OutputsFound
 from protocol.crypto.hashes import sha256
-from protocol.wallet import items as wallet
+from protocol.wallet import messages as wallet
+from protocol.wallet import port
 from protocol.wallet.rows import WalletTx
 
 LOOKAHEAD = 200
@@ -61,7 +62,7 @@ def chain_port(sim: SimChain, item: Any) -> list[Any]:
                 chain.Tried(owner=item.owner, purpose=item.purpose, raw=item.raw, refused=refused)
             ]
         case LookUp():
-            return [Found(outputs=tuple(_output(sim, scid) for scid in item.scids))]
+            return [OutputsFound(outputs=tuple(_output(sim, scid) for scid in item.scids))]
     raise AssertionError(type(item).__name__)
 
 
@@ -120,21 +121,21 @@ class SimWallet:
 
     def handle(self, item: Any) -> list[Any]:
         match item:
-            case wallet.Adopt():
+            case port.Adopt():
                 self.transactions = item.transactions
                 self.revealed = max(self.revealed, item.external)
                 self.reserved = {
                     spent.outpoint for raw in item.reserved for spent in parse(raw).inputs
                 }
                 return []
-            case wallet.Reveal():
+            case port.Reveal():
                 self.revealed += 1
                 return [self._revealed(item)]
-            case wallet.Build():
+            case port.Build():
                 return [self._build(item.request)]
-            case wallet.Examine():
+            case port.Examine():
                 return [self._examine(item)]
-            case wallet.ListOutputs():
+            case port.ListOutputs():
                 rows = tuple(
                     {
                         "txid": display(point.txid),
@@ -145,12 +146,12 @@ class SimWallet:
                     }
                     for point, out in self.coins().items()
                 )
-                return [wallet.Outputs(ask=item.ask, outputs=rows)]
+                return [port.Outputs(ask=item.ask, outputs=rows)]
         raise AssertionError(type(item).__name__)
 
-    def _revealed(self, item: wallet.Reveal) -> wallet.Revealed:
+    def _revealed(self, item: port.Reveal) -> port.Revealed:
         form = self.script(self.revealed)
-        return wallet.Revealed(
+        return port.Revealed(
             purpose=item.purpose,
             script=form,
             address=script.to_address(form, "regtest") or "",
@@ -171,7 +172,7 @@ class SimWallet:
                     coins[Outpoint(tx.txid, n)] = out
         return {point: out for point, out in sorted(coins.items()) if point not in spent}
 
-    def _build(self, request: wallet.ReserveCoins) -> wallet.Built:
+    def _build(self, request: wallet.ReserveCoins) -> port.Built:
         fee = request.feerate_per_kw * 600 // 1000
         free = [(p, out) for p, out in self.coins().items() if p not in self.reserved]
         chosen: list[tuple[Outpoint, TxOut]] = []
@@ -180,7 +181,7 @@ class SimWallet:
             chosen.append(free.pop(0))
         total = sum(out.amount_sat for _, out in chosen)
         if total < amount + fee:
-            return wallet.Built(
+            return port.Built(
                 purpose=request.purpose,
                 raw=None,
                 reason="not enough coins",
@@ -196,7 +197,7 @@ class SimWallet:
             ),
         )
         self.reserved |= {point for point, _ in chosen}
-        return wallet.Built(
+        return port.Built(
             purpose=request.purpose,
             raw=serialize(tx),
             reason="",
@@ -204,7 +205,7 @@ class SimWallet:
             internal=-1,
         )
 
-    def _examine(self, item: wallet.Examine) -> wallet.Examined:
+    def _examine(self, item: port.Examine) -> port.Examined:
         block, ours = parse_block(item.raw), self._ours()
         coins = set(self.coins())
         found = tuple(
@@ -213,4 +214,4 @@ class SimWallet:
             if any(out.script in ours for out in tx.outputs)
             or any(spent.outpoint in coins for spent in tx.inputs)
         )
-        return wallet.Examined(height=item.height, hash=block.hash, time=block.time, ours=found)
+        return port.Examined(height=item.height, hash=block.hash, time=block.time, ours=found)

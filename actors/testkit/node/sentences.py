@@ -7,8 +7,8 @@ from typing import Any
 from actors.testkit.node.node import Node
 from actors.testkit.node.world import World
 from actors.testkit.sentences import Refused, answered, ask, ask_once, until
-from protocol.channel.state import scid_text
 from protocol.invoice import decode
+from protocol.scid import scid_text
 
 __all__ = ["Refused", "answered", "ask", "ask_once", "until"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.testkit.node.node import Node
 from actors.testkit.world import Head, Key, World
-from protocol.peer import items as peer
+from protocol.peer import port as peer
 
 
 class Wires(World):

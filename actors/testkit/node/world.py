@@ -17,7 +17,7 @@ from actors.testkit.world import START, Link
 from actors.tree import NODE
 from protocol.crypto.hashes import sha256
 from protocol.machine import Log
-from protocol.wallet import items as wallet
+from protocol.wallet import port
 from protocol.wallet.rows import Position, WalletTx
 from storage.memory import MemoryStore
 
@@ -62,7 +62,7 @@ class World(Wires):
         height = self.chain.height - len(blocks)
         for block in blocks:
             height += 1
-            found = node.purse.handle(wallet.Examine(height=height, raw=block))[0]
+            found = node.purse.handle(port.Examine(height=height, raw=block))[0]
             for raw in found.ours:
                 row = WalletTx(raw=raw, height=height, block=found.hash, time=found.time)
                 key = f"wtx/{sha256(raw).hex()}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.channel import announcing, machine
-from protocol.channel.items import FundingBuried
-from protocol.channel.live import Turn
+from protocol.channel import announcing, machine, proof
+from protocol.channel.living import Turn
+from protocol.channel.messages import FundingBuried
 from protocol.errors import PeerFault
-from protocol.gossip import announce
 from protocol.wire import registry
 from protocol.wire.gossip import AnnouncementSignatures
 from tests.kit.pair import End, Pair
@@ -41,9 +40,9 @@ def _both_know(pair: Pair) -> bool:
             return False
         turn = Turn(end.live, end.secrets, end.node, end.height)
         ours, theirs = announcing.sides(turn)
-        bare = announce.unsigned(end.node.chain_hash, SCID, ours, theirs)
-        mine = announce.sign_half(bare, end.node.secret, end.secrets.funding)
-        wholes.add(announce.whole(bare, ours, mine, half))
+        bare = proof.unsigned(end.node.chain_hash, SCID, ours, theirs)
+        mine = proof.sign_half(bare, end.node.secret, end.secrets.funding)
+        wholes.add(proof.whole(bare, ours, mine, half))
     return len(wholes) == 1
 
 

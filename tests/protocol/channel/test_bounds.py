@@ -7,15 +7,15 @@ import pytest
 from actors.engine import links
 from actors.engine.table import Table
 from actors.tree import NODE
-from protocol.channel import commitments, limits, machine, room
-from protocol.channel.items import Born, Offer, Settle, Update
+from protocol.channel import commitments, headroom, limits, machine
+from protocol.channel.messages import AddHtlc, Born, ResolveHtlc, Update
 from protocol.channel.operation import MAX_REASON
-from protocol.crypto import sphinx
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
 from protocol.machine import Step
 from protocol.monitor import htlcs
 from protocol.monitor.rows import SETTLES
+from protocol.onion import sphinx
 from protocol.wire.commitment import UpdateFailHtlc
 from tests.kit import enforcing
 from tests.kit.pair import HEIGHT, End, Pair
@@ -23,7 +23,7 @@ from tests.kit.pair import HEIGHT, End, Pair
 
 def _offer(pair: Pair, end: End, count: int, amount_msat: int) -> None:
     offers = [
-        Offer(
+        AddHtlc(
             channel_id=end.channel.id,
             origin=f"o{number}",
             amount_msat=amount_msat,
@@ -60,7 +60,7 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
     longest = bytes(MAX_REASON)
     rows, cid = Table(), bob.channel.id
     settles = {
-        number: Settle(channel_id=bob.channel.id, htlc_id=number, failure=longest)
+        number: ResolveHtlc(channel_id=bob.channel.id, htlc_id=number, failure=longest)
         for number in range(483)
     }
     for number, settle in settles.items():
@@ -85,7 +85,7 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
 
 def _unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """bob offers whatever he likes."""
-    monkeypatch.setattr(room.Room, "_take", lambda self, offered: None)
+    monkeypatch.setattr(headroom.Headroom, "_take", lambda self, offered: None)
 
 
 @pytest.mark.parametrize(("anchors", "amount_msat"), [(False, 1_900_000), (True, 600_000)])

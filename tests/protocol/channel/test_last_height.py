@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.channel.items import OVER
+from protocol.channel.messages import OVER
 from tests.kit.pair import HEIGHT, Pair
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.channel.items import Born
+from protocol.channel.messages import Born
 from tests.kit.pair import Pair
 
 

@@ -29,7 +29,7 @@ def linked(world: World, pairs: Sequence[tuple[str, str]], sat: int = CAPACITY_S
 
 def _told(node: Node, cid: str) -> bool:
     row = node.row("payments", f"terms/{cid}")
-    return row is not None and row.now.theirs is not None
+    return row is not None and row.theirs is not None
 
 
 def spread(world: World, count: int) -> list[str]:

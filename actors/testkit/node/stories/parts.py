@@ -11,12 +11,11 @@ from actors.testkit.node import sentences
 from actors.testkit.node.stories import tale
 from actors.testkit.node.world import World
 from actors.tree import NODE
-from protocol.channel.items import Offer
-from protocol.crypto import sphinx
+from protocol.channel.messages import AddHtlc
 from protocol.crypto.hashes import sha256
 from protocol.invoice import decode
-from protocol.wire import payload
-from protocol.wire.payload import HopPayload
+from protocol.onion import payload, sphinx
+from protocol.onion.payload import HopPayload
 
 TOTAL_MSAT, PARTS = 100_000_000, 2
 NO_PAYMENT = bytes(32).hex()  # payments knows nothing of what is offered by hand
@@ -65,7 +64,7 @@ def _offer(world: World, cid: str, number: int) -> None:
         [(bob.id, payload.encode(hop))],
         invoice.payment_hash,
     )
-    offer = Offer(
+    offer = AddHtlc(
         channel_id=bytes.fromhex(cid),
         origin=f"{NO_PAYMENT}/1/{number}",
         amount_msat=TOTAL_MSAT // PARTS,

@@ -8,7 +8,7 @@ from actors.testkit.node import sentences
 from actors.testkit.node.node import Node
 from actors.testkit.node.stories import tale
 from actors.testkit.node.world import World
-from protocol.gossip.items import ChannelGone, ChannelIs
+from protocol.gossip.messages import ChannelGone, ChannelIs
 from protocol.gossip.rows import Edge
 
 

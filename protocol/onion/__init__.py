@@ -1,0 +1,1 @@
+"""BOLT 4: onions, what they say to a hop, and the failures that travel back."""
