@@ -257,3 +257,45 @@ def test_what_a_client_has_abandoned_is_asked_of_nobody_after_a_restart() -> Non
 )  # fmt: skip
 def test_a_refusal_says_which_request_it_refuses(value: Any, number: Any) -> None:
     assert reading.identity(value) == number
+
+
+def _letter(actor: str, at: float) -> dict[str, Any]:
+    return {"id": f"{actor}/00", "actor": actor, "sender": "peers", "put_aside_at": at}
+
+
+def test_dead_letters_of_all_actors_are_listed_and_one_is_retried_where_it_lies() -> None:
+    bench = Bench()
+    bench.machine.constants["~actors"] = ("chain", "monitors-1", "monitors-2", "api")
+    bench.machine.monitors = 2
+    bench.request("listdeadletters")
+    asked = dict(bench.asked)
+    assert set(asked) == {"chain", "monitors"}
+    number = asked["monitors"].id
+    bench.hear("chain", Answer(id=asked["chain"].id, result=[_letter("chain", 3.0)]))
+    for name, at in (("monitors-2", 1.0), ("monitors-1", 2.0)):
+        bench.hear(name, Answer(id=number, result=[_letter(name, at)]))
+
+    (reply,) = bench.replies
+    rows = reply.result["deadletters"]
+    assert [row["actor"] for row in rows] == ["monitors-2", "monitors-1", "chain"]
+
+    bench.asked.clear()
+    bench.request("retrydeadletter", {"id": "monitors-2/00"})
+    ((actor, ask),) = bench.asked
+    assert (actor, ask.method) == ("monitors-2", "retrydeadletter")
+    assert ask.params == {"id": "monitors-2/00"}
+    # it has died of it once more: the question is asked again, of its next life
+    bench.asked.clear()
+    bench._take(lambda step: bench.machine.resume(step, "monitors", NOW))
+    assert bench.asked == [("monitors-2", ask)]
+
+
+@pytest.mark.parametrize("number", ["", "00", "api/00", "nobody/00", "monitors/00"])
+def test_what_names_no_dead_letter_is_refused(number: str) -> None:
+    bench = Bench()
+    bench.machine.constants["~actors"] = ("chain", "monitors-1", "monitors-2", "api")
+    bench.request("retrydeadletter", {"id": number})
+
+    assert [(reply.code, reply.text) for reply in bench.replies] == [
+        (-32602, "id: not one of listdeadletters")
+    ]
