@@ -27,7 +27,7 @@ from protocol.segment import Segment
 from protocol.values import Value
 
 MAX_LINE, MAX_UNREAD, MAX_CLIENTS = 1 << 20, 16 << 20, 100
-UNKNOWN, UNREADABLE = -32601, -32600
+UNKNOWN, UNREADABLE, UNFIT = -32601, -32600, -32602
 
 
 class Asked(Value, frozen=True, kw_only=True):
@@ -197,6 +197,12 @@ class DoorPort:
             self.host.system.check(read.to, ask)
         except TypeError as error:
             client.reply(read.id, Answer(id="", code=UNKNOWN, text=str(error)))
+            return
+        try:
+            self.host.system.encode(ask)
+        except (OverflowError, UnicodeEncodeError):
+            text = "a number has more than 64 bits, or a text is no Unicode"
+            client.reply(read.id, Answer(id="", code=UNFIT, text=text))
             return
         asked = Asked(
             client=client.number, id=read.id, to=read.to, method=read.method, params=read.params

@@ -304,6 +304,13 @@ class Driver:
             self.host.acknowledge(sender, self._marks.get(sender, 0))
         self._acks.clear()
 
+    def settle(self) -> None:
+        """Nothing waits for company any more: written, and acted upon."""
+        while self.busy:
+            self.flush()
+        self.write()
+        self._act()
+
     def _may_wait(self) -> bool:
         """There is something to write, and nobody who waits for it; a line of the log can wait."""
         if self._loud or not self._must_write or self.store is None:

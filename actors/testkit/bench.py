@@ -98,9 +98,7 @@ class Bench:
         return self.answers.get(number)
 
     def _flush(self) -> None:
-        while self.driver.busy:
-            self.driver.flush()
-        self.driver.write()
+        self.driver.settle()
 
     # ---- what it says and keeps ----
 
