@@ -194,16 +194,16 @@ class Letters:
 
     def _retry(self, digest: str, letter: Letter) -> None:
         """It has one try; on disk before that."""
+        self.suspects[digest] = Suspect(points=ONE_TRY, cause=letter.cause)
         self._write(digest, letter.but(again=True))
-        known = Suspect(points=ONE_TRY, cause=letter.cause)
-        self.suspects[digest] = known
-        if self.store is not None:
-            self.store.commit({SUSPECT + digest.encode(): SUSPECTS.encode(known)})
 
     def _write(self, digest: str, letter: Letter) -> None:
+        """With what it is suspected of, in one commit."""
         self.letters[digest] = letter
         if self.store is not None:
-            self.store.commit({LETTER + digest.encode(): LETTERS.encode(letter)})
+            place = digest.encode()
+            suspected = SUSPECTS.encode(self.suspects[digest])
+            self.store.commit({LETTER + place: LETTERS.encode(letter), SUSPECT + place: suspected})
 
     def delivered(self, digest: str, stage: Stage) -> None:
         """A letter was heard, and lives."""

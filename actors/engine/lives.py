@@ -55,17 +55,22 @@ def waits_for_disk(pid: int) -> bool:
     return False
 
 
+def shared_page(path: str, size: int) -> mmap.mmap:
+    """Memory that others may map too, and that outlives its process. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.truncate(descriptor, size)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
 class Pulse:
     """A counter in a page of memory that two processes share: one beats, the other looks. Nobody
     waits for anybody, whatever has become of the other. Raises `OSError`."""
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.truncate(descriptor, mmap.PAGESIZE)
-            self._page = mmap.mmap(descriptor, mmap.PAGESIZE)
-        finally:
-            os.close(descriptor)
+        self._page = shared_page(path, mmap.PAGESIZE)
 
     @property
     def count(self) -> int:

@@ -8,11 +8,11 @@ dies of.
 
 from __future__ import annotations
 
-import mmap
-import os
 from typing import Any
 
 import msgspec
+
+from actors.engine.lives import shared_page
 
 SIZE, DIGEST = 1 << 14, 32
 ALIVE = 0
@@ -27,12 +27,7 @@ class Witness:
     earlier deaths. Raises `OSError`."""
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.truncate(descriptor, SIZE)
-            self._page = mmap.mmap(descriptor, SIZE)
-        finally:
-            os.close(descriptor)
+        self._page = shared_page(path, SIZE)
         self.silent = self._page[ALIVE] == 1
         record = self._page[_RECORD].strip(b"\0") if self.silent else b""
         self.accused = record.decode("ascii", "replace")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,10 @@ import pytest
 from actors import ask
 from actors.engine.door import Refused
 from actors.testkit.hooks import BLOCKING
+from daruma.playground import until
 from tests.kit.frail import WAYS
 
 PATIENCE_SECONDS = 60.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"it never came true: {what}")
 
 
 class Run:

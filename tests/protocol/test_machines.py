@@ -6,12 +6,13 @@ import pytest
 
 from actors.testkit.bench import Bench
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
-from protocol.chain.messages import Broadcast, Sent, Tip, WatchSpend
+from protocol.chain.messages import Broadcast, Sent, WatchSpend
 from protocol.chain.port import Poll, Polled, Send, Submitted
 from protocol.channel.messages import AddHtlc, Born, CancelAdd, Durable, Held, Unheld, Update
+from protocol.channel.proof import Side
 from protocol.crypto.hashes import sha256
 from protocol.funding.messages import IsConnected, PeerState
-from protocol.gossip.messages import Since
+from protocol.gossip.messages import OwnChannel, OwnTerms, Since
 from protocol.machine import Answer
 from protocol.monitor.messages import (
     Addresses,
@@ -341,10 +342,18 @@ def test_the_router_asks_for_what_is_new_after_its_start() -> None:
     assert refused is not None and refused.code == 205
 
 
-def test_a_gossiper_knows_nothing_of_a_channel_that_nobody_has_said() -> None:
+def test_a_gossiper_keeps_our_channels_and_tells_payments_its_terms_after_every_restart() -> None:
     gossiper = bench("gossiper")
-    gossiper.hear("chain", Tip(height=HEIGHT, hash=bytes(32), feerate_per_kw=253))
+    gossiper.hear("chain", TIP)
+    side = Side(node_id=PEER, funding_key=PEER)
+    own = OwnChannel(
+        channel_id=CHANNEL, scid=bytes(8), txid=bytes(32), theirs=side, their_half=None,
+        called=bytes(8), key_index=1, capacity_sat=1_000_000, least_msat=1, most_msat=10**9,
+    )  # fmt: skip
+    gossiper.hear("monitors", own)
+    (terms,) = gossiper.take(OwnTerms)
+    assert (terms.channel_id, terms.peer, terms.public) == (CHANNEL, PEER, False)
 
-    assert _result(gossiper.ask("listchannels")) == []
     gossiper.restart()
-    assert _result(gossiper.ask("listnodes")) == []
+    gossiper.linked("payments")
+    assert gossiper.take(OwnTerms) == [terms]
