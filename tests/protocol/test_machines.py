@@ -160,6 +160,25 @@ def test_a_monitor_answers_an_update_once_it_is_written_and_takes_none_twice() -
         monitor.hear("peers", update.but(update_id=3, core=channel.core.but(update_id=3)))
 
 
+def test_what_follows_from_an_update_that_was_put_aside_is_not_heard() -> None:
+    monitor, pair = _guarded()
+    channel, place = pair.alice.disk, f"watch/{pair.alice.disk.id.hex()}"
+    monitor.driver.rows.write(place, monitor.row(place).but(stopped=1, alarm="put aside"))
+    first, second = (
+        Update(channel_id=channel.id, update_id=n, core=channel.core.but(update_id=n))
+        for n in (1, 2)
+    )
+    monitor.take(Born)
+    monitor.hear("peers", second)
+    monitor.linked("peers")
+    assert not monitor.take(Durable) and not monitor.take(Born)
+
+    # the one that was put aside is heard after all: the channel lives again
+    monitor.hear("peers", first)
+    assert [one.update_id for one in monitor.take(Durable)] == [1]
+    assert len(monitor.take(Born)) == 1 and monitor.row(place).alarm is None
+
+
 def test_a_wish_outlives_a_restart_until_it_is_taken_back() -> None:
     monitor, pair = _guarded()
     wish = AddHtlc(
