@@ -82,13 +82,6 @@ def _amount_text(amount_msat: int | None) -> str:
     return f"{amount_msat * 10}p"
 
 
-def _number(words: list[int]) -> int:
-    value = 0
-    for word in words:
-        value = value << 5 | word
-    return value
-
-
 def _number_words(value: int, size: int | None = None) -> list[int]:
     words: list[int] = []
     while value or (size is not None and len(words) < size):
@@ -150,15 +143,15 @@ _FIELDS: dict[str, tuple[str, Callable[[list[int]], Any]]] = {
     "d": ("description", _text),
     "h": ("description_hash", lambda words: _octets(words, size=32)),
     "n": ("payee", lambda words: _octets(words, size=33)),
-    "x": ("expiry_seconds", _number),
-    "c": ("min_final_cltv_expiry", _number),
+    "x": ("expiry_seconds", script.words_number),
+    "c": ("min_final_cltv_expiry", script.words_number),
     "m": ("metadata", _octets),
     "9": ("features", lambda words: frozenset(_bits(words))),
 }
 
 
 def _bits(words: list[int]) -> list[int]:
-    value = _number(words)
+    value = script.words_number(words)
     return [bit for bit in range(value.bit_length()) if value >> bit & 1]
 
 
@@ -217,7 +210,7 @@ def decode(text: str) -> Invoice:
     return Invoice(
         network=network,
         amount_msat=amount_msat,
-        timestamp=_number(body[:7]),
+        timestamp=script.words_number(body[:7]),
         payee=payee,
         **fields,
     )
@@ -243,7 +236,7 @@ def _check_sizes(fields: dict[str, Any], amount_msat: int | None) -> None:
 def _padded(words: list[int]) -> bytes:
     """The data part as bytes, zero bits appended up to a byte boundary."""
     spare = -len(words) * 5 % 8
-    return (_number(words) << spare).to_bytes((len(words) * 5 + spare) // 8, "big")
+    return (script.words_number(words) << spare).to_bytes((len(words) * 5 + spare) // 8, "big")
 
 
 def _payee(named: bytes | None, digest: bytes, signature: bytes) -> bytes:

@@ -25,7 +25,6 @@ A = TypeVar("A", str, int, bytes)
 B = TypeVar("B", str, int, bytes)
 C = TypeVar("C", str, int, bytes)
 Ks = TypeVarTuple("Ks")
-_TEXT: dict[Any, Callable[[Any], str]] = {bytes: bytes.hex, int: str, str: str}
 
 
 class Segment(Generic[T, *Ks]):
@@ -81,7 +80,8 @@ class Segment(Generic[T, *Ks]):
         self.version, self.cold, self.upgrades = version, cold, dict(upgrades or {})
         self.stored = not name.startswith("~")
         self.deep = len(by) > 1
-        self._texts = [_TEXT[kind] for kind in by]
+        if not all(kind in (str, int, bytes) for kind in by):
+            raise TypeError(f"the parts of a key of {name} are of type str, int or bytes")
         self._inner = [n for n, kind in enumerate(by[:-1]) if kind is str]
 
     def __repr__(self) -> str:
@@ -152,8 +152,7 @@ class Segment(Generic[T, *Ks]):
         for n in self._inner:
             if "/" in key[n]:
                 raise TypeError(f"only the last part of a key of {self.name} may have a slash")
-        parts = [text(part) for text, part in zip(self._texts, key, strict=True)]
-        return "/".join((self.name, *parts))
+        return "/".join([self.name, *map(_text, key)])
 
     def key(self, place: str) -> Key:
         """From the text of a key. Raises `ValueError` when it is none."""
@@ -161,6 +160,10 @@ class Segment(Generic[T, *Ks]):
         if len(parts) != len(self.by):
             raise ValueError(f"{place!r} is no key of {self.name}")
         return tuple(_part(kind, text) for kind, text in zip(self.by, parts, strict=True))
+
+
+def _text(part: Part) -> str:
+    return part.hex() if isinstance(part, bytes) else str(part)
 
 
 def _part(kind: type, text: str) -> Part:

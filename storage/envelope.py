@@ -19,10 +19,20 @@ class Sealed(NamedTuple):
     body: bytes
 
 
+class Envelope:
+    """For values of one schema: all of it but checksum and body is made once."""
+
+    def __init__(self, name: str, version: int) -> None:
+        label = name.encode()
+        self._head = MAGIC + bytes([len(label)]) + label + version.to_bytes(2, "big")
+        self._check = zlib.crc32(self._head)
+
+    def seal(self, body: bytes) -> bytes:
+        return self._head + zlib.crc32(body, self._check).to_bytes(4, "big") + body
+
+
 def seal(name: str, version: int, body: bytes) -> bytes:
-    label = name.encode()
-    head = MAGIC + bytes([len(label)]) + label + version.to_bytes(2, "big")
-    return head + zlib.crc32(head + body).to_bytes(4, "big") + body
+    return Envelope(name, version).seal(body)
 
 
 def unseal(data: bytes, where: str) -> Sealed:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from storage.envelope import seal, unseal
+from storage.envelope import Envelope, unseal
 from storage.errors import Corrupt, TooNew, TooOld
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
@@ -23,11 +23,22 @@ class Schema:
         self.kind = kind
         self.version = version
         self.upgrades = dict(upgrades or {})
+        self._envelope = Envelope(name, version)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
 
     def encode(self, value: Any) -> bytes:
-        return seal(self.name, self.version, self._encoder.encode(value))
+        """Raises `TypeError` for what could not be read again: nobody is to meet it later."""
+        try:
+            body = self._encoder.encode(value)
+            self._decoder.decode(body)
+        except (msgspec.MsgspecError, OverflowError, UnicodeError) as error:
+            raise TypeError(f"nobody could read this {type(value).__name__}: {error}") from None
+        return self.sealed(body)
+
+    def sealed(self, body: bytes) -> bytes:
+        """Of a value that is encoded already, and is known to be readable."""
+        return self._envelope.seal(body)
 
     def decode(self, data: bytes, where: str) -> Any:
         """Raises `Corrupt`, `TooNew` or `TooOld`; nothing is silently read as something else."""

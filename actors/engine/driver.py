@@ -5,10 +5,12 @@ the outbox entries and the inbox marks; only then the effects. A crash falls bet
 A batch that has nothing to say waits a little for the next one: nobody can know of it yet, and its
 senders, who were not answered, would say it all again.
 
-Every sender numbers what it tells a receiver, from 1, without gaps. The receiver keeps the highest
+Every sender numbers what it delivers to a receiver (`outbox.py`). The receiver keeps the highest
 number that it has on disk, drops what it has seen, and acknowledges; the sender forgets then. An
-acknowledgement of what was never said shows that the sender's store is an old copy. A store that
-was made anew begins to count above all that it can have said before.
+acknowledgement of what was never said shows that the sender's store is an old copy.
+
+Whatever a step says is written once, in that step, and read back: what its receiver could not read
+is met by the one who said it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from actors.engine import letters
 from actors.engine.groups import group_of
 from actors.engine.host import Gap, Host, Switches
 from actors.engine.letters import Letters
+from actors.engine.outbox import OUT, SEQ, Outbox, begins_anew
 from actors.engine.system import System
 from actors.engine.table import Table
 from actors.engine.witness import Witness
@@ -44,9 +47,10 @@ from protocol.machine import (
 from protocol.segment import AnySegment, Key
 from storage.store import Store
 
-EPOCH = 1 << 40  # numbers of a store that was made anew begin at its generation times this
 LAZY_SECONDS = 0.02
-_ROW, _OUT, _IN, _SEQ = b"r/", b"o/", b"i/", b"n/"
+_ROW, _IN = b"r/", b"i/"
+
+Said = tuple[str, int, bytes]  # to whom, its number (0 is volatile), and what
 
 
 class Driver:
@@ -65,6 +69,8 @@ class Driver:
     ) -> None:
         self.machine = machine
         self.name = machine.name
+        self._drains = getattr(type(machine), "drain", None) is not Machine.drain
+        self._has_port = bool(system.child(machine.name).port)
         self.store = store
         self.system = system
         self.keeps = system.keeps[group_of(machine.name)]
@@ -73,20 +79,18 @@ class Driver:
         self.on_commit = on_commit or (lambda when: None)
         self.letters = Letters(system, machine.name, store, witness)
         self.rows = Table(self._fetch, self.keeps.segments)
-        self.outbox: dict[str, dict[int, Any]] = {}
+        self.outbox = Outbox(system, store.remade if store is not None else 0)
         self._marks: dict[str, int] = {}
-        self._numbers: dict[str, int] = {}
         self._staged: dict[bytes, bytes | None] = {}
         self.writing = False  # between the beginning and the end of a commit
         self._must_write = False
-        self._write_by: float | None = None
+        self.write_by: float | None = None  # something is unwritten that nobody waits for
         self._now = 0.0
-        self._acts: deque[tuple[int, Deliver | Tell | Do]] = deque()
+        self._acts: deque[Said | Do] = deque()
         self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
         self._wakes: list[float] = []
         self._heard = False
-        self._first = store.remade * EPOCH if store is not None else 0
 
     # ---- start ----
 
@@ -122,13 +126,10 @@ class Driver:
         kind, rest = key[:2], key[2:]
         if kind == _ROW:
             self.rows.set(*self.keeps.read(rest.decode(), value))
-        elif kind == _OUT:
-            to, number = rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
-            self.outbox.setdefault(to, {})[number] = self.system.outbox.decode(value, key.hex())
+        elif kind in (OUT, SEQ):
+            self.outbox.load(key, value)
         elif kind == _IN:
             self._marks[rest.decode()] = int.from_bytes(value, "big")
-        elif kind == _SEQ:
-            self._numbers[rest.decode()] = int.from_bytes(value, "big")
         elif kind in (letters.SUSPECT, letters.LETTER):
             self.letters.load(key, value)
 
@@ -141,18 +142,18 @@ class Driver:
             if sequence <= seen:
                 self._acks.add(sender)
                 return
-            begins_anew = sequence % EPOCH == 1 and sequence // EPOCH > seen // EPOCH
-            lost = not seen and self._first  # we were made anew: it goes on where it was
-            if sequence != seen + 1 and not begins_anew and not lost:
+            lost = not seen and self.outbox.first  # we were made anew: it goes on where it was
+            if sequence != seen + 1 and not begins_anew(sequence, seen) and not lost:
                 raise Gap(f"{sender} said {sequence} after {seen}")
         if sequence:
             self._marks[sender] = sequence
             self._acks.add(sender)
-            if self.store is not None:
-                self._stage(_IN + sender.encode(), sequence.to_bytes(8, "big"))
+            self._stage(_IN + sender.encode(), sequence.to_bytes(8, "big"))
         self._handle(sender, item)
 
     def hear_port(self, item: Any) -> None:
+        """Raises `TypeError` for what the machine does not list among its `reports`."""
+        self.system.check_report(self.name, item)
         self._handle("port", item)
 
     def _handle(self, sender: str, item: Any) -> None:
@@ -191,30 +192,39 @@ class Driver:
         self._reply(ask, code=DEFECT, text=DEFECT_TEXT)
 
     def _reply(self, ask: Ask, **answer: Any) -> None:
-        self._acts.append((0, Tell(to=asker(ask.id), item=Answer(id=ask.id, **answer))))
+        self._tell(asker(ask.id), Answer(id=ask.id, **answer))
+
+    def _tell(self, to: str, item: Any) -> None:
+        self._acts.append((to, 0, self.system.written(item)))
+
+    def _written(self, item: Any) -> bytes:
+        """An answer that nobody could read costs its question, and not whatever led to it now."""
+        try:
+            return self.system.written(item)
+        except TypeError as error:
+            if not isinstance(item, Answer):
+                raise
+            self._log(f"the answer to {item.id} met a defect: {error}")
+            return self.system.written(Answer(id=item.id, code=DEFECT, text=DEFECT_TEXT))
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
         if self._marks.get(name):
             self._acks.add(name)
-        for number, item in sorted(self.outbox.get(name, {}).items()):
-            self.host.out(name, number, item)
+        for number, data in self.outbox.entries(name):
+            self.host.out(name, number, data)
         if self.switches.resume:
             self._run(lambda step, at: self.machine.resume(step, group_of(name), at))
 
     def acknowledged(self, name: str, sequence: int) -> None:
         """Everything up to this number is durable at `name`: forgotten with the next write."""
-        if sequence > self._numbers.get(name, self._first):
-            raise Gap(f"{name} has heard {sequence} of ours, more than we have said: an old copy")
-        waiting = self.outbox.get(name, {})
-        for number in [number for number in waiting if number <= sequence]:
-            del waiting[number]
+        for key in self.outbox.acknowledged(name, sequence):
             if self.store is not None:
-                self._staged[_out_key(name, number)] = None
+                self._staged[key] = None
 
     def due(self) -> float | None:
         """When `tick` wants to be called."""
-        wakes = self._wakes if self._write_by is None else [*self._wakes, self._write_by]
+        wakes = self._wakes if self.write_by is None else [*self._wakes, self.write_by]
         return min(wakes, default=None)
 
     def tick(self) -> None:
@@ -231,35 +241,38 @@ class Driver:
         self._now = moment.unix_seconds
         work(step, moment)
         self._heard = True
-        self._absorb(step)
+        if step.changes or step.effects:
+            self._absorb(step)
 
     # ---- save, then act ----
 
     def _stage(self, key: bytes, value: bytes | None) -> None:
-        self._staged[key] = value
-        self._must_write = True
+        if self.store is not None:
+            self._staged[key] = value
+            self._must_write = True
 
     def _absorb(self, step: Step) -> None:
         """All of a step or nothing: what cannot be written is met before anything is taken over."""
         written = self._encoded(step)
-        said = [one for effect in step.effects for one in self._addressed(effect)]
+        said: list[tuple[Deliver | Tell | Do, str, bytes]] = []
+        for effect in step.effects:
+            said += self._said(effect)
+        wakes = [one.unix_seconds for one in step.effects if isinstance(one, Wake)]
         self.rows.apply(step.changes)
-        if written:
+        if written and self.store is not None:
             self._staged.update(written)
             self._must_write = True
-        for effect, data in said:
-            if isinstance(effect, Wake):
-                if effect.unix_seconds not in self._wakes:
-                    self._wakes.append(effect.unix_seconds)
-            elif isinstance(effect, Deliver):
-                self._acts.append((self._number(effect, data), effect))
+        self._wakes += [wake for wake in dict.fromkeys(wakes) if wake not in self._wakes]
+        for one, to, data in said:
+            if isinstance(one, Deliver):
+                self._acts.append((to, self.outbox.add(to, data, self._stage), data))
+            elif isinstance(one, Tell):
+                self._acts.append((to, 0, data))
             else:
-                self._lines += isinstance(effect.item, Log)
-                self._acts.append((0, effect))
+                self._lines += isinstance(one.item, Log)
+                self._acts.append(one)
 
     def _encoded(self, step: Step) -> dict[bytes, bytes | None]:
-        if self.store is None:
-            return {}
         staged: dict[bytes, bytes | None] = {}
         for segment, rows in step.changes.items():
             if segment.stored:
@@ -268,31 +281,28 @@ class Driver:
                     staged[_ROW + place.encode()] = data
         return staged
 
-    def _addressed(self, effect: Effect) -> list[tuple[Effect, bytes]]:
-        """One for each receiver; with the bytes of what is told."""
-        if isinstance(effect, (Do, Wake)):
-            return [(effect, b"")]
+    def _said(self, effect: Effect) -> list[tuple[Deliver | Tell | Do, str, bytes]]:
+        """One for each receiver. Raises `TypeError` for what cannot be said or done."""
+        if isinstance(effect, Wake):
+            if not isinstance(effect.unix_seconds, (int, float)):
+                raise TypeError("a time to wake at is a number")
+            return []
+        if isinstance(effect, Do):
+            if not self._has_port and not isinstance(effect.item, Log):
+                raise TypeError(f"{self.name} has no port")
+            return [(effect, "", b"")]
         self.system.check(effect.to, effect.item)
         if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
             raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
+        data = self._written(effect.item)
         names = self.system.receivers(effect.to, effect.item)
-        data = self.system.outbox.encode(effect.item) if isinstance(effect, Deliver) else b""
-        return [(effect if name == effect.to else effect.but(to=name), data) for name in names]
-
-    def _number(self, effect: Deliver, data: bytes) -> int:
-        """In the outbox from now on; -> its number."""
-        number = self._numbers.get(effect.to, self._first) + 1
-        self._numbers[effect.to] = number
-        self.outbox.setdefault(effect.to, {})[number] = effect.item
-        self._stage(_SEQ + effect.to.encode(), number.to_bytes(8, "big"))
-        self._stage(_out_key(effect.to, number), data)
-        return number
+        return [(effect, name, data) for name in names]
 
     def flush(self) -> None:
         """The end of a batch. Raises what the store raises: the actor then ends."""
         if self._heard:
-            self._heard = False
-            self._run(self.machine.drain)
+            if self._drains:
+                self._run(self.machine.drain)
             self._heard = False
         if not self.switches.save_before_send:
             self._act()
@@ -315,9 +325,9 @@ class Driver:
         """There is something to write, and nobody who waits for it; a line of the log can wait."""
         if self._loud or not self._must_write or self.store is None:
             return False
-        if self._write_by is None:
-            self._write_by = self._now + LAZY_SECONDS
-        return self._now < self._write_by
+        if self.write_by is None:
+            self.write_by = self._now + LAZY_SECONDS
+        return self._now < self.write_by
 
     def write(self) -> None:
         """One synced batch of all that has changed."""
@@ -330,16 +340,16 @@ class Driver:
             self.on_commit("after")
             self.writing = False
         self._must_write = False
-        self._write_by = None
+        self.write_by = None
 
     def _act(self) -> None:
         self._lines = 0
         while self._acts:
-            number, effect = self._acts.popleft()
-            if isinstance(effect, Do):
-                self.host.port(effect.item)
+            act = self._acts.popleft()
+            if isinstance(act, Do):
+                self.host.port(act.item)
             else:
-                self.host.out(effect.to, number, effect.item)
+                self.host.out(*act)
 
     @property
     def _loud(self) -> bool:
@@ -348,13 +358,8 @@ class Driver:
     @property
     def busy(self) -> bool:
         undone = self._must_write or self._acks or self._acts
-        waits = self._write_by is not None and self._now < self._write_by
+        waits = self.write_by is not None and self._now < self.write_by
         return bool(self._loud or self._heard or undone and not waits)
-
-    @property
-    def write_by(self) -> float | None:
-        """Something is unwritten, for nobody waits for it: until then."""
-        return self._write_by
 
     # ---- messages that keep ending their actor ----
 
@@ -362,7 +367,7 @@ class Driver:
         if isinstance(item, Ask):
             self._reply(item, code=DEFECT, text=DEFECT_TEXT)
         elif sender != "port":
-            self._acts.append((0, Tell(to=sender, item=Quarantined(digest=digest))))
+            self._tell(sender, Quarantined(digest=digest))
         told = self.letters.put_aside(digest, sender, item, self._now, self._stage)
         if not told:
             return
@@ -392,8 +397,4 @@ class Driver:
 
     def _log(self, text: str) -> None:
         self._lines += 1
-        self._acts.append((0, Do(item=Log(text=text))))
-
-
-def _out_key(name: str, number: int) -> bytes:
-    return _OUT + name.encode() + b"/" + number.to_bytes(8, "big")
+        self._acts.append(Do(item=Log(text=text)))

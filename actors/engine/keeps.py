@@ -14,11 +14,11 @@ class Keeps:
     """The stored segments of a machine, by the first part of a row's place ("name/...")."""
 
     def __init__(self, segments: Iterable[AnySegment]) -> None:
-        self._known = {
-            one.name: (one, Schema(one.name, one.kind, one.version, one.upgrades))
-            for one in segments
-        }
-
+        self._known: dict[str, tuple[AnySegment, Schema]] = {}
+        for one in segments:
+            if one.name in self._known:
+                raise ValueError(f"two segments of one machine are called {one.name!r}")
+            self._known[one.name] = (one, Schema(one.name, one.kind, one.version, one.upgrades))
         self._schemas = {one: schema for one, schema in self._known.values()}
 
     def __deepcopy__(self, _memo: Any) -> Keeps:
@@ -39,10 +39,11 @@ class Keeps:
 
     def written(self, segment: AnySegment, key: Key, row: Any) -> tuple[str, bytes | None]:
         """Place and bytes of a row; None for one that is gone. Raises `TypeError` for a segment
-        that is not kept here, a key of other parts, or a row of another type."""
+        that is not kept here, a key of other parts, a row of another type or with a field of
+        another type."""
         schema = self._schemas.get(segment)
         if schema is None:
-            raise TypeError(f"{segment} is not kept by this machine")
+            raise TypeError(f"{segment} is not kept by this machine: list it in `keeps`")
         if row is None:
             return segment.place(key), None
         if not isinstance(row, segment.kind):

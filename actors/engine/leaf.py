@@ -221,8 +221,8 @@ class Loop:
 
     # ---- the driver's host ----
 
-    def out(self, to: str, sequence: int, item: Any) -> None:
-        self.hub.out(to, sequence, item)
+    def out(self, to: str, sequence: int, data: bytes) -> None:
+        self.hub.out(to, sequence, data)
 
     def acknowledge(self, to: str, sequence: int) -> None:
         self.hub.acknowledge(to, sequence)

@@ -20,28 +20,23 @@ import msgspec
 
 from actors.engine import hardened
 from actors.engine.sockets import Pipe
-from actors.engine.system import System
-from protocol.machine import Answer
+from actors.engine.system import MAX_MESSAGE, System
 
-MAX_FRAME = 64 << 20
+MAX_FRAME = MAX_MESSAGE + 64
 HIGH_WATER = 1 << 20
 LAZY_ACK_SECONDS, EAGER_ACKS = 0.02, 64
 _PEERCRED = struct.Struct("3i")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _framed(ack: int, queue: list[tuple[int, Any]]) -> list[bytes]:
-    """One frame, or as many as the limit makes of it; too long an answer becomes an error."""
+def _framed(ack: int, queue: list[tuple[int, msgspec.Raw]]) -> list[bytes]:
+    """One frame, or as many as the limit makes of it; no message is longer than a frame."""
     frame = _encode((ack, queue))
     if len(frame) <= MAX_FRAME:
         return [frame]
-    if len(queue) > 1:
-        half = len(queue) // 2
-        return _framed(ack, queue[:half]) + _framed(ack, queue[half:])
-    number, item = queue[0]
-    assert isinstance(item, Answer), f"a {type(item).__name__} of {len(frame)} bytes"
-    short = Answer(id=item.id, code=-32603, text="the answer is too long: ask for a part of it")
-    return [_encode((ack, [(number, short)]))]
+    half = len(queue) // 2
+    assert half, f"a message of {len(frame)} bytes"
+    return _framed(ack, queue[:half]) + _framed(ack, queue[half:])
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -70,7 +65,7 @@ class Stream:
         self.hub, self.dialled = hub, dialled
         self.name: str | None = None
         self.generation = 0
-        self.queue: list[tuple[int, Any]] = []
+        self.queue: list[tuple[int, msgspec.Raw]] = []
         self.ack = self.acked = 0
         self.ack_due: float | None = None
         self._nonce = os.urandom(16)
@@ -220,10 +215,10 @@ class Hub:
 
     # ---- sending ----
 
-    def out(self, to: str, number: int, item: Any) -> None:
+    def out(self, to: str, number: int, data: bytes) -> None:
         link = self.links.get(to)
         if link is not None:
-            link.queue.append((number, item))
+            link.queue.append((number, msgspec.Raw(data)))
 
     def acknowledge(self, to: str, number: int) -> None:
         link = self.links.get(to)
@@ -253,8 +248,7 @@ class Hub:
     @property
     def congested(self) -> bool:
         """Somebody does not keep up: the reader of the wire stops reading."""
-        return any(
-            link.pipe.waiting > HIGH_WATER
-            for name, link in self.links.items()
-            if not self.system.child(name).credited
-        )
+        for name, link in self.links.items():
+            if link.pipe.waiting > HIGH_WATER and not self.system.child(name).credited:
+                return True
+        return False

@@ -10,6 +10,7 @@ same declaration runs in the kit and as supervised processes.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -21,8 +22,12 @@ import msgspec
 from actors.engine import groups
 from actors.engine.groups import group_of
 from actors.engine.keeps import Keeps
-from protocol.machine import Machine, Quarantined
+from protocol.machine import DEFECT, Answer, Machine, Quarantined
 from storage.schema import Schema
+
+MAX_MESSAGE = 64 << 20
+TOO_LONG = "the answer is too long: ask for a part of it"
+_NAME = re.compile("[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,19 @@ class Child:
         return bool(self.machine.keeps)
 
     @property
+    def all_reported(self) -> Any:
+        """The union of what its port reports: what others may say too, if the machine has no union
+        of its own for it."""
+        return getattr(self.machine, "reports", self.machine.hears)
+
+    @property
     def all_heard(self) -> Any:
         """The union of what others say to it and what its port reports."""
-        reports = getattr(self.machine, "reports", None)
-        return self.machine.hears if reports is None else self.machine.hears | reports
+        return self.machine.hears | self.all_reported
 
     @property
     def hears(self) -> frozenset[Any]:
-        heard = self.machine.hears
-        return frozenset(get_args(heard) or (heard,))
+        return _types(self.machine.hears)
 
 
 class System:
@@ -90,6 +99,7 @@ class System:
         hung_seconds: float = 10.0,
     ) -> None:
         self.children = tuple(children)
+        _check_names([one.name for one in self.children])
         self.identity, self.title, self.release = identity, title, release
         self.hung_seconds = hung_seconds
         self._groups = {one.name: groups.members(one.name, one.members) for one in self.children}
@@ -104,6 +114,7 @@ class System:
         kinds = {Quarantined}.union(*self.hears.values())
         item: Any = reduce(or_, sorted(kinds, key=lambda kind: kind.__name__))
         self.outbox = Schema("outbox", item)
+        self._reported = {one.name: _types(one.all_reported) for one in self.children}
         self._letters = {one.name: Schema("item", one.all_heard) for one in self.children}
         self._encoder = msgspec.msgpack.Encoder()
         self._item: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(item)
@@ -149,6 +160,21 @@ class System:
     def encode(self, value: Any) -> bytes:
         return self._encoder.encode(value)
 
+    def written(self, item: Any) -> bytes:
+        """A message as it goes over a link. Raises `TypeError` for one that no receiver could read,
+        or that is too long; too long an answer becomes an error."""
+        kind = type(item).__name__
+        try:
+            data = self._encoder.encode(item)
+            self._item.decode(data)
+        except (msgspec.MsgspecError, OverflowError, UnicodeError) as error:
+            raise TypeError(f"nobody could read this {kind}: {error}") from None
+        if len(data) <= MAX_MESSAGE:
+            return data
+        if isinstance(item, Answer):
+            return self.written(Answer(id=item.id, code=DEFECT, text=TOO_LONG))
+        raise TypeError(f"a {kind} of {len(data)} bytes, more than {MAX_MESSAGE}")
+
     def decode(self, data: bytes) -> Any:
         """Raises `msgspec.MsgspecError` for anything that nobody here hears."""
         return self._item.decode(data)
@@ -169,6 +195,11 @@ class System:
         if type(item) not in heard:
             raise TypeError(f"{to} does not hear a {type(item).__name__}")
 
+    def check_report(self, name: str, item: Any) -> None:
+        """Raises `TypeError` when this is nothing that the actor's port may report."""
+        if type(item) not in self._reported[group_of(name)]:
+            raise TypeError(f"the port of {name} may not report a {type(item).__name__}")
+
     def receivers(self, to: str, item: Any) -> tuple[str, ...]:
         """Who is meant by `to`: an actor, or those of a group whom the message is about."""
         names = self._groups.get(to)
@@ -177,6 +208,21 @@ class System:
         about = self._children[to].about
         key = about(item) if about else None
         return names if key is None else (groups.keeper(names, key),)
+
+
+def _types(union: Any) -> frozenset[Any]:
+    return frozenset(get_args(union) or (union,))
+
+
+def _check_names(names: list[str]) -> None:
+    """Raises `ValueError` for names that would be taken for something else."""
+    for name in names:
+        if not _NAME.fullmatch(name) or name == "port":
+            raise ValueError(
+                f"no actor can be called {name!r}: small letters, digits and underscores, not port"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"each actor needs a name of its own: {sorted(names)}")
 
 
 def load(place: str) -> Any:

@@ -64,14 +64,14 @@ class Table:
     def apply(self, changes: Changes) -> None:
         """What a step has changed; None removes a row."""
         for segment, changed in changes.items():
-            rows, keep = self._own(segment), segment.cold
+            rows, deep, keep = self._own(segment), segment.deep, segment.cold
             for key, row in changed.items():
-                box = rows.setdefault(key[0], {}) if segment.deep else rows
+                box = rows.setdefault(key[0], {}) if deep else rows
                 if row is not None or keep:
                     box[key] = row
                     continue
                 box.pop(key, None)
-                if segment.deep and not box:
+                if deep and not box:
                     del rows[key[0]]
 
     def set(self, segment: AnySegment, key: Key, row: Any) -> None:
@@ -79,8 +79,10 @@ class Table:
 
     def _own(self, segment: AnySegment) -> dict[Any, Any]:
         """The rows of a segment, which no twin shares any more."""
-        rows = self._segments.setdefault(segment, {})
-        if segment in self._shared:
+        rows = self._segments.get(segment)
+        if rows is None:
+            rows = self._segments[segment] = {}
+        elif segment in self._shared:
             self._shared.discard(segment)
             copied = {k: dict(box) for k, box in rows.items()} if segment.deep else dict(rows)
             rows = self._segments[segment] = copied

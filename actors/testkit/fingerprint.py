@@ -54,6 +54,6 @@ def fingerprint(world: World) -> bytes:
 
 def _outboxes(node: Any) -> list[tuple[str, list[Any]]]:
     return [
-        (role, [item for items in driver.outbox.values() for item in items])
+        (role, [item for items in driver.outbox.waiting.values() for item in items])
         for role, driver in node.drivers.items()
     ]

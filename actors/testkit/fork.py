@@ -58,7 +58,7 @@ def _driver(old: Driver, node: Node) -> Driver:
     host = shallow(old.host)
     host.world, host.node = node.world, node
     twin.host, twin.on_commit = host, host.on_commit
-    twin.outbox = {to: dict(items) for to, items in old.outbox.items()}
+    twin.outbox = old.outbox.fork()
     twin.rows = old.rows.fork(twin._fetch)
     twin.letters = shallow(old.letters)
     if old.store is not None:

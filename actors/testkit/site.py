@@ -25,11 +25,10 @@ class Host:
     def __init__(self, world: Any, node: Node, name: str) -> None:
         self.world, self.node, self.name = world, node, name
 
-    def out(self, to: str, sequence: int, item: Any) -> None:
+    def out(self, to: str, sequence: int, data: bytes) -> None:
         if to == self.world.asker:
-            self.world.answered(self.node, self.name, item)
+            self.world.answered(self.node, self.name, self.world.system.decode(data))
             return
-        data = self.world.system.encode(item)
         self.world.post((self.node.name, self.name, to), ("item", sequence, data))
 
     def acknowledge(self, to: str, sequence: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import string
 
 from protocol.crypto.hashes import hash160, sha256
 
@@ -83,6 +84,8 @@ _FOLDED = [
     for top in range(32)
 ]
 _VALUES = {char: value for value, char in enumerate(_CHARSET)}
+# five bits to the digit that Python's own reader of numbers takes for them
+_DIGITS = bytes.maketrans(bytes(range(32)), (string.digits + string.ascii_lowercase[:22]).encode())
 
 
 def _polymod(values: list[int]) -> int:
@@ -112,7 +115,7 @@ def bech32_decode(text: str) -> tuple[str, list[int], int] | None:
         return None
     text = text.lower()
     hrp, found, data = text.rpartition("1")
-    if not found or not hrp or len(data) < 6 or any(char not in _VALUES for char in data):
+    if not found or not hrp or len(data) < 6 or not _VALUES.keys() >= set(data):
         return None
     if any(not 33 <= ord(char) <= 126 for char in hrp):
         return None
@@ -129,12 +132,15 @@ def to_words(data: bytes) -> list[int]:
     return [value >> shift & 31 for shift in range(padded - 5, -5, -5)] if data else []
 
 
+def words_number(words: list[int]) -> int:
+    """5-bit groups as one number."""
+    return int(bytes(words).translate(_DIGITS), 32) if words else 0
+
+
 def from_words(words: list[int], *, strict: bool = True) -> bytes | None:
     """5-bit groups to bytes; None when `strict` and the padding is not all zero and short."""
     bits = len(words) * 5
-    value = 0
-    for word in words:
-        value = value << 5 | word
+    value = words_number(words)
     extra = bits % 8
     if strict and (extra >= 5 or value & (1 << extra) - 1):
         return None

@@ -70,14 +70,15 @@ def terms(channel: Channel, *, ours: bool) -> Terms:
     )
 
 
-def commitment_keys(channel: Channel, point: bytes, *, ours: bool) -> Keys:
+def commitment_keys(channel: Channel, point: bytes, *, ours: bool, htlcs: bool = True) -> Keys:
+    """`htlcs`: whether those of HTLC outputs are wanted too; else they are left empty."""
     setup = channel.setup
     owner, other = (setup.ours, setup.theirs) if ours else (setup.theirs, setup.ours)
     return Keys(
         revocation=keys.derive_revocation_point(other.basepoints.revocation, point),
         delayed=keys.derive_point(owner.basepoints.delayed_payment, point),
-        owner_htlc=keys.derive_point(owner.basepoints.htlc, point),
-        other_htlc=keys.derive_point(other.basepoints.htlc, point),
+        owner_htlc=keys.derive_point(owner.basepoints.htlc, point) if htlcs else b"",
+        other_htlc=keys.derive_point(other.basepoints.htlc, point) if htlcs else b"",
         other_payment=other.basepoints.payment,
         owner_funding=owner.basepoints.funding,
         other_funding=other.basepoints.funding,
@@ -85,11 +86,9 @@ def commitment_keys(channel: Channel, point: bytes, *, ours: bool) -> Keys:
 
 
 def _digests(channel: Channel, point: bytes, *, ours: bool) -> tuple[Commitment, Digests]:
-    return transactions.digests(
-        terms(channel, ours=ours),
-        commitment_keys(channel, point, ours=ours),
-        contents(channel, ours=ours),
-    )
+    said = contents(channel, ours=ours)
+    held = commitment_keys(channel, point, ours=ours, htlcs=bool(said.htlcs))
+    return transactions.digests(terms(channel, ours=ours), held, said)
 
 
 def sign_theirs(

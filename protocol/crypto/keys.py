@@ -26,8 +26,13 @@ def derive_point(basepoint: bytes, per_commitment_point: bytes) -> bytes:
 
 
 def derive_secret(base_secret: bytes, per_commitment_point: bytes) -> bytes:
-    basepoint = secp.public_key(base_secret)
+    basepoint = _basepoint(base_secret)
     return secp.secret_add(base_secret, sha256(per_commitment_point + basepoint))
+
+
+@lru_cache(maxsize=1024)
+def _basepoint(base_secret: bytes) -> bytes:
+    return secp.public_key(base_secret)
 
 
 @lru_cache(maxsize=1024)
@@ -71,13 +76,18 @@ class NodeKey:
         return "NodeKey"
 
 
+_TWIG = 8  # bits
+
+
 class ChannelSecrets:
     """All secrets of one channel, derived from the node's channel secret and the channel's index.
 
     Never stored, never sent, never printed: made again from the seed at each start.
     """
 
-    __slots__ = ("funding", "revocation", "payment", "delayed_payment", "htlc", "seed", "_points")
+    __slots__ = (
+        "funding", "revocation", "payment", "delayed_payment", "htlc", "seed", "_points", "_branch"
+    )  # fmt: skip
 
     def __init__(self, master: bytes, index: int) -> None:
         def key(label: str) -> bytes:
@@ -90,6 +100,7 @@ class ChannelSecrets:
         self.htlc = key("htlc")
         self.seed = key("shachain")
         self._points: dict[int, bytes] = {}
+        self._branch = (-1, b"")
 
     def __repr__(self) -> str:
         return "ChannelSecrets"
@@ -109,7 +120,11 @@ class ChannelSecrets:
 
     def commitment_secret(self, number: int) -> bytes:
         """The per-commitment secret of our commitment `number`, counted up from 0."""
-        return shachain.secret(self.seed, shachain.FIRST_INDEX - number)
+        index = shachain.FIRST_INDEX - number
+        above = index >> _TWIG
+        if self._branch[0] != above:  # 256 commitments share all but their last few hashes
+            self._branch = above, shachain.secret(self.seed, above << _TWIG)
+        return shachain.derive(self._branch[1], _TWIG, index)
 
     def commitment_point(self, number: int) -> bytes:
         point = self._points.get(number)

@@ -83,5 +83,5 @@ def test_a_copy_with_messages_under_way_goes_its_own_way() -> None:
     sentences.connect(alice, bob)
     asked = sentences.to_open(bob, tale.CAPACITY_SAT)
     world.ask(alice, "funding", "fundchannel", **asked)
-    step_until(world, lambda w: any(any(d.outbox.values()) for d in _drivers(w)))
+    step_until(world, lambda w: any(any(d.outbox.waiting.values()) for d in _drivers(w)))
     _independent(world, [tale.open_it, _address])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from actors.engine import links
+from actors.engine import links, system
 from actors.tree import NODE
-from protocol.machine import Answer
+from protocol.machine import Answer, Quarantined
 
 
 def _items(frames: list[bytes]) -> list[tuple[int, object]]:
@@ -17,7 +18,7 @@ def test_a_long_queue_goes_in_several_frames(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(links, "MAX_FRAME", 1000)
     queue = [(0, Answer(id=str(n), result="x" * 300)) for n in range(20)]
 
-    frames = links._framed(7, queue)
+    frames = links._framed(7, [(n, msgspec.Raw(NODE.written(item))) for n, item in queue])
 
     assert len(frames) > 1
     assert max(map(len, frames)) <= 1000
@@ -26,9 +27,11 @@ def test_a_long_queue_goes_in_several_frames(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_answer_that_is_too_long_becomes_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its stream would break, be made anew, and break again, for ever."""
-    monkeypatch.setattr(links, "MAX_FRAME", 1000)
-    queue = [(0, Answer(id="1", result="x" * 2000)), (0, Answer(id="2", result="short"))]
+    monkeypatch.setattr(system, "MAX_MESSAGE", 1000)
 
-    items = _items(links._framed(7, queue))
+    long, short = (NODE.decode(NODE.written(Answer(id="1", result="x" * n))) for n in (2000, 10))
 
-    assert [(item.id, item.code) for _, item in items] == [("1", -32603), ("2", None)]  # type: ignore[attr-defined]
+    assert (long.id, long.code, long.result) == ("1", -32603, None)
+    assert (short.code, short.result) == (None, "x" * 10)
+    with pytest.raises(TypeError, match="a Quarantined of 2"):
+        NODE.written(Quarantined(digest="x" * 2000))

@@ -48,8 +48,8 @@ class Ears:
         self.said: list[Any] = []
         self.log: list[str] = []
 
-    def out(self, to: str, sequence: int, item: Any) -> None:
-        self.said.append(item)
+    def out(self, to: str, sequence: int, data: bytes) -> None:
+        self.said.append(NODE.decode(data))
 
     def acknowledge(self, to: str, sequence: int) -> None:
         self.said.append(("ack", sequence))
@@ -155,12 +155,12 @@ def test_nothing_of_a_step_that_cannot_be_written_is_taken_over(what: str) -> No
     driver.write()
 
     assert [item.code for item in ears.said if isinstance(item, Answer)] == [-32603]
-    assert driver.rows.read("keys") is None and not driver.outbox
+    assert driver.rows.read("keys") is None and not driver.outbox.waiting
     assert disk.data == before
     driver.hear("api", 0, Ask(id="api/2", method="well"))
     driver.flush()
     assert driver.rows.read("keys") == KeyIndex(next=7)
-    assert list(driver.outbox["wallet"]) == [1]
+    assert list(driver.outbox.waiting["wallet"]) == [1]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from actors.testkit.explore import explore
 from actors.testkit.node import sentences, subsets
 from actors.testkit.node.stories import diamond
+from actors.tree import NODE
 from protocol.channel.messages import claim_hold
 from protocol.machine import Step
 from protocol.monitor import claims as monitor_claims
@@ -245,8 +246,8 @@ def test_P11_a_channel_that_is_no_more_does_not_hold_up_the_claim() -> None:
 
     driver.hear("payments", driver._marks["payments"] + 1, gone)
 
-    told = list(driver.outbox["payments"].values())
-    assert told[-1] == ClaimKept(payment_id=bytes(32), channel_id=bytes(32))
+    told = list(driver.outbox.waiting["payments"].values())
+    assert NODE.decode(told[-1]) == ClaimKept(payment_id=bytes(32), channel_id=bytes(32))
     assert not run.has_claim(bytes(32).hex())
 
 

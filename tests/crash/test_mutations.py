@@ -70,7 +70,7 @@ def test_4_without_keeping_what_is_not_acknowledged_a_claim_is_lost(monkeypatch:
     """An entry of the outbox is gone as soon as it was said."""
 
     def forgets(self: Driver, name: str) -> None:
-        self.outbox.pop(name, None)
+        self.outbox.waiting.pop(name, None)
         linked(self, name)
 
     linked = Driver.linked

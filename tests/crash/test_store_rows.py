@@ -153,7 +153,7 @@ def test_M11_what_is_told_is_kept_until_its_receiver_has_it() -> None:
     run = Relaying()
     run.step_until(lambda: run.knows_preimage(run.d), "downstream has the preimage")
     keeper = run.bob.drivers[run.bob.keeper(run.d)]
-    assert keeper.outbox["payments"], "the end of the HTLC is not in the outbox"
+    assert keeper.outbox.waiting["payments"], "the end of the HTLC is not in the outbox"
     run.world.kill(run.bob, "payments")
     run.world.kill(run.bob, run.bob.keeper(run.d))
     run.paid()

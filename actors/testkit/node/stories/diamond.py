@@ -67,7 +67,7 @@ def at_rest(world: World) -> None:
             assert not row.channel.htlcs, f"{node.name} {key}: HTLCs are left"
             assert row.channel.core.failed is None, f"{node.name}: {row.channel.core.failed}"
         for role, driver in node.drivers.items():
-            left = {to: list(items) for to, items in driver.outbox.items() if items}
+            left = {to: list(items) for to, items in driver.outbox.waiting.items() if items}
             assert not left, f"{node.name}/{role} still has something to tell: {left}"
         for segment in ("claim", "settle", "preimage", "offer"):
             assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"

@@ -104,7 +104,7 @@ def _check(world: World) -> None:
         offers = node.row("monitors", f"core/{cid}").our_next_htlc
         assert offers == 3, f"{node.name} offered {offers} HTLCs for 3 payments"
         for role, driver in node.drivers.items():
-            left = {to: list(items) for to, items in driver.outbox.items() if items}
+            left = {to: list(items) for to, items in driver.outbox.waiting.items() if items}
             assert not left, f"{node.name}/{role} still has something to tell: {left}"
         assert not node.rows("wallet", "reservation"), "coins are still reserved"
 

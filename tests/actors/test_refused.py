@@ -1,0 +1,144 @@
+"""What a machine may not say, keep, order or be called is met where it is written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.engine.door import DOOR
+from actors.engine.keeps import Keeps
+from actors.engine.system import Child, System
+from actors.testkit.bench import Bench
+from protocol.machine import Answer, Ask, Machine, Moment, Step, Tell, Wake
+from protocol.segment import Segment
+from protocol.values import Value
+
+
+class Sum(Value, frozen=True, kw_only=True):
+    amount_sat: int
+
+
+class Tick(Value, frozen=True, kw_only=True):
+    number: int
+
+
+SUMS = Segment("sum", Sum)
+NOTES = Segment("note", Sum)
+
+
+class Clerk(Machine):
+    """Carries out a question by its name."""
+
+    hears = Ask | Sum
+    reports = Tick
+    keeps = (SUMS,)
+    wrong: Any = "7"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        if isinstance(item, Tick):
+            step.answer("door/1", {"late": {1 << 70}})
+            SUMS.put(step, Sum(amount_sat=item.number), "of the port")
+            return
+        SUMS.put(step, Sum(amount_sat=1), "before")
+        match item.method:
+            case "row":
+                SUMS.put(step, Sum(amount_sat=self.wrong), "x")
+            case "told":
+                step.deliver("clerk", Sum(amount_sat=self.wrong))
+            case "huge":
+                step.deliver("clerk", Sum(amount_sat=1 << 64))
+            case "nowhere":
+                NOTES.put(step, Sum(amount_sat=1), "x")
+            case "wake":
+                step.effects.append(Wake(unix_seconds=self.wrong))
+            case "to whom":
+                step.effects.append(Tell(to="clark", item=Sum(amount_sat=1)))
+            case "order":
+                step.do(Sum(amount_sat=1))
+            case "answer":
+                step.answer(item.id, object())
+            case "well":
+                step.answer(item.id, "well")
+
+
+class Forgetful(Clerk):
+    keeps = ()
+
+
+OFFICE = System([Child("clerk", Clerk), Child("other", Forgetful), DOOR])
+PORTED = System([Child("clerk", Clerk, port="nowhere:Port"), DOOR])
+
+
+@pytest.mark.parametrize("method", ["row", "told", "huge", "nowhere", "wake", "to whom", "order"])
+def test_a_step_that_does_what_may_not_be_is_undone_where_it_was_done(method: str) -> None:
+    bench = Bench(OFFICE, "clerk")
+
+    refused = bench.ask(method)
+
+    assert refused is not None and refused.code == -32603
+    assert not bench.rows("sum") and not bench.delivered
+    assert f"the question {method} met a defect: TypeError" in bench.log[0]
+    well = bench.ask("well")
+    assert well is not None and well.result == "well" and bench.row("sum/before")
+
+
+def test_an_answer_that_nobody_could_read_costs_its_question_alone() -> None:
+    bench = Bench(OFFICE, "clerk")
+
+    refused = bench.ask("answer")
+
+    assert refused is not None and refused.code == -32603 and bench.row("sum/before")
+
+
+def test_nor_does_one_that_is_given_later_end_anybody() -> None:
+    bench = Bench(PORTED, "clerk")
+    bench.ask("later")
+
+    bench.report(Tick(number=3))
+
+    assert bench.answers["door/1"].code == -32603
+    assert "the answer to door/1 met a defect" in bench.log[0]
+    assert bench.row("sum/of the port") == Sum(amount_sat=3)
+
+
+def test_a_port_reports_what_its_machine_lists() -> None:
+    bench = Bench(PORTED, "clerk")
+
+    with pytest.raises(TypeError, match="the port of clerk may not report a Sum"):
+        bench.report(Sum(amount_sat=1))
+
+
+def test_a_machine_that_lists_no_segment_keeps_no_row() -> None:
+    bench = Bench(OFFICE, "other")
+
+    refused = bench.ask("well")
+
+    assert refused is not None and refused.code == -32603
+    assert "Segment('sum') is not kept by this machine: list it in `keeps`" in bench.log[0]
+
+
+def test_a_message_is_as_long_as_a_link_can_carry_or_an_error() -> None:
+    with pytest.raises(TypeError, match="nobody could read this Answer"):
+        OFFICE.written(Answer(id="door/1", text=7))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a/b", "port", "two-1", "", "Big", "1st"])
+def test_a_name_that_would_be_taken_for_something_else_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="no actor can be called"):
+        System([Child(name, Clerk)])
+
+
+def test_each_actor_and_each_segment_of_a_machine_has_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match="a name of its own"):
+        System([Child("clerk", Clerk), Child("clerk", Forgetful)])
+    with pytest.raises(ValueError, match="two segments of one machine are called 'sum'"):
+        Keeps([SUMS, Segment("sum", Tick)])
+
+
+def test_parts_of_a_key_are_of_three_types() -> None:
+    with pytest.raises(TypeError, match="of type str, int or bytes"):
+        Segment("sum", Sum, by=(float,))  # type: ignore[type-var]
