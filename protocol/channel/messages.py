@@ -161,10 +161,11 @@ class ChannelEnded(Value, frozen=True, kw_only=True):
     reason: str
 
 
-ToChannel = (
-    Durable | AddHtlc | ResolveHtlc | Held | Unheld
-    | CloseRequest | FundingConfirmed | FundingBuried | Born | Ended
+ToLiving = (
+    Durable | AddHtlc | ResolveHtlc | Held | Unheld | CloseRequest
+    | FundingConfirmed | FundingBuried
 )  # fmt: skip
+ToChannel = ToLiving | Born | Ended
 
 WITHDRAWN, OVER = "withdrawn", "its last height has passed"  # why an offer was refused
 

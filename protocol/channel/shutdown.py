@@ -321,7 +321,7 @@ def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
         getattr(message, name) == getattr(sent, name)
         for name in ("closer_scriptpubkey", "closee_scriptpubkey", "fee_satoshis", "locktime")
     )
-    fields = [name for _, (name, _, _) in message.RECORDS.items() if getattr(message, name)]
+    fields = message.records()
     require(same and len(fields) == 1, "closing_sig does not fit our closing_complete")
     ours, theirs = getattr(sent, fields[0]), getattr(message, fields[0])
     require(ours is not None, "closing_sig for outputs that we did not offer")

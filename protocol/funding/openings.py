@@ -19,9 +19,9 @@ from protocol.chain.messages import (
     WouldTake,
 )
 from protocol.channel.messages import ChannelEnded, ChannelUsable, FundingBuried, FundingConfirmed
-from protocol.funding import group
+from protocol.funding import opener
 from protocol.funding.messages import ToPeer, TryLater, UnknownChannel
-from protocol.funding.negotiation import by_channel
+from protocol.funding.negotiations import by_channel
 from protocol.funding.rows import OPENINGS, Opening
 from protocol.machine import Step
 from protocol.monitor.messages import ForgetUnfunded, Guarding
@@ -71,7 +71,7 @@ def judged(step: Step, item: Verdict) -> None:
         return
     if item.refused:
         why = f"the chain refuses the funding transaction: {item.refused}"
-        give_up(step, records[0], why, group.NOT_SENT)
+        give_up(step, records[0], why, opener.NOT_SENT)
     else:
         _leave(step, records)
 
@@ -84,7 +84,7 @@ def sent(step: Step, item: Sent) -> None:
     records = [record.but(sent=not item.refused, refused=item.refused) for record in records]
     for record in records:
         OPENINGS.put(step, record, record.key_index)
-    group.answer(step, records)
+    opener.answer(step, records)
 
 
 def _leave(step: Step, records: list[Opening]) -> None:

@@ -7,12 +7,25 @@ who checks or relays gossip works on the bytes as they came.
 from __future__ import annotations
 
 import struct
-from typing import Any, Self
+from typing import Annotated, Self
 
 from protocol.crypto.hashes import sha256d
 from protocol.errors import Malformed
 from protocol.wire.codec import Reader, bigsize
-from protocol.wire.message import Message, raw, read_field
+from protocol.wire.message import (
+    U8,
+    U16,
+    U32,
+    U64,
+    Bytes32,
+    Message,
+    Point,
+    ShortChannelId,
+    Signature,
+    Tlv,
+    VarBytes,
+    exactly,
+)
 
 DISABLED, DIRECTION = 2, 1
 MUST_BE_ONE, DONT_FORWARD = 1, 2
@@ -26,73 +39,54 @@ class Gossip(Message, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        reader = Reader(body)
-        fields: dict[str, Any] = {name: read_field(reader, kind) for name, kind in cls.LAYOUT}
-        return cls(**fields)
+        return cls.decode_fields(body)
 
 
 class ChannelAnnouncement(Gossip, frozen=True, kw_only=True):
     """Type 256; node ids in ascending order, `bitcoin_key_1` is the funding key of `node_id_1`."""
 
     TYPE = 256
-    LAYOUT = (
-        ("node_signature_1", 64), ("node_signature_2", 64),
-        ("bitcoin_signature_1", 64), ("bitcoin_signature_2", 64),
-        ("features", "bytes"), ("chain_hash", 32), ("short_channel_id", 8),
-        ("node_id_1", "point"), ("node_id_2", "point"),
-        ("bitcoin_key_1", "point"), ("bitcoin_key_2", "point"),
-    )  # fmt: skip
-    node_signature_1: bytes
-    node_signature_2: bytes
-    bitcoin_signature_1: bytes
-    bitcoin_signature_2: bytes
-    features: bytes
-    chain_hash: bytes
-    short_channel_id: bytes
-    node_id_1: bytes
-    node_id_2: bytes
-    bitcoin_key_1: bytes
-    bitcoin_key_2: bytes
+    node_signature_1: Signature
+    node_signature_2: Signature
+    bitcoin_signature_1: Signature
+    bitcoin_signature_2: Signature
+    features: VarBytes
+    chain_hash: Bytes32
+    short_channel_id: ShortChannelId
+    node_id_1: Point
+    node_id_2: Point
+    bitcoin_key_1: Point
+    bitcoin_key_2: Point
 
 
 class NodeAnnouncement(Gossip, frozen=True, kw_only=True):
     """Type 257; `addresses` are address descriptors, see `protocol.gossip.addresses`."""
 
     TYPE = 257
-    LAYOUT = (
-        ("signature", 64), ("features", "bytes"), ("timestamp", "u32"), ("node_id", "point"),
-        ("rgb_color", 3), ("alias", 32), ("addresses", "bytes"),
-    )  # fmt: skip
-    signature: bytes
-    features: bytes
-    timestamp: int
-    node_id: bytes
-    rgb_color: bytes
-    alias: bytes
-    addresses: bytes
+    signature: Signature
+    features: VarBytes
+    timestamp: U32
+    node_id: Point
+    rgb_color: Annotated[bytes, exactly(3)]
+    alias: Bytes32
+    addresses: VarBytes
 
 
 class ChannelUpdate(Gossip, frozen=True, kw_only=True):
     """Type 258; what one end asks for relaying over the channel."""
 
     TYPE = 258
-    LAYOUT = (
-        ("signature", 64), ("chain_hash", 32), ("short_channel_id", 8), ("timestamp", "u32"),
-        ("message_flags", "u8"), ("channel_flags", "u8"), ("cltv_expiry_delta", "u16"),
-        ("htlc_minimum_msat", "u64"), ("fee_base_msat", "u32"),
-        ("fee_proportional_millionths", "u32"), ("htlc_maximum_msat", "u64"),
-    )  # fmt: skip
-    signature: bytes
-    chain_hash: bytes
-    short_channel_id: bytes
-    timestamp: int
-    message_flags: int
-    channel_flags: int
-    cltv_expiry_delta: int
-    htlc_minimum_msat: int
-    fee_base_msat: int
-    fee_proportional_millionths: int
-    htlc_maximum_msat: int
+    signature: Signature
+    chain_hash: Bytes32
+    short_channel_id: ShortChannelId
+    timestamp: U32
+    message_flags: U8
+    channel_flags: U8
+    cltv_expiry_delta: U16
+    htlc_minimum_msat: U64
+    fee_base_msat: U32
+    fee_proportional_millionths: U32
+    htlc_maximum_msat: U64
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
@@ -102,48 +96,39 @@ class ChannelUpdate(Gossip, frozen=True, kw_only=True):
         return cls(**dict(zip(_UPDATE_FIELDS, _UPDATE.unpack_from(body), strict=True)))
 
 
-_UPDATE = struct.Struct(">64s32s8sIBBHQIIQ")  # as the layout says
-_UPDATE_FIELDS = tuple(name for name, _ in ChannelUpdate.LAYOUT)
+_UPDATE = struct.Struct(">64s32s8sIBBHQIIQ")  # its fields
+_UPDATE_FIELDS = ChannelUpdate.__struct_fields__
 
 
 class AnnouncementSignatures(Message, frozen=True, kw_only=True):
     """Type 259; our half of the proof, for the peer only."""
 
     TYPE = 259
-    LAYOUT = (
-        ("channel_id", 32), ("short_channel_id", 8),
-        ("node_signature", 64), ("bitcoin_signature", 64),
-    )  # fmt: skip
-    channel_id: bytes
-    short_channel_id: bytes
-    node_signature: bytes
-    bitcoin_signature: bytes
+    channel_id: Bytes32
+    short_channel_id: ShortChannelId
+    node_signature: Signature
+    bitcoin_signature: Signature
 
 
 class QueryShortChannelIds(Message, frozen=True, kw_only=True):
     TYPE = 261
-    LAYOUT = (("chain_hash", 32), ("encoded_short_ids", "bytes"))
-    RECORDS = {1: raw("query_flags")}
-    chain_hash: bytes
-    encoded_short_ids: bytes
-    query_flags: bytes | None = None
+    chain_hash: Bytes32
+    encoded_short_ids: VarBytes
+    query_flags: Annotated[bytes | None, Tlv(1)] = None
 
 
 class ReplyShortChannelIdsEnd(Message, frozen=True, kw_only=True):
     TYPE = 262
-    LAYOUT = (("chain_hash", 32), ("full_information", "u8"))
-    chain_hash: bytes
-    full_information: int
+    chain_hash: Bytes32
+    full_information: U8
 
 
 class QueryChannelRange(Message, frozen=True, kw_only=True):
     TYPE = 263
-    LAYOUT = (("chain_hash", 32), ("first_blocknum", "u32"), ("number_of_blocks", "u32"))
-    RECORDS = {1: raw("query_option")}
-    chain_hash: bytes
-    first_blocknum: int
-    number_of_blocks: int
-    query_option: bytes | None = None
+    chain_hash: Bytes32
+    first_blocknum: U32
+    number_of_blocks: U32
+    query_option: Annotated[bytes | None, Tlv(1)] = None
 
     @property
     def wants(self) -> int:
@@ -153,26 +138,20 @@ class QueryChannelRange(Message, frozen=True, kw_only=True):
 
 class ReplyChannelRange(Message, frozen=True, kw_only=True):
     TYPE = 264
-    LAYOUT = (
-        ("chain_hash", 32), ("first_blocknum", "u32"), ("number_of_blocks", "u32"),
-        ("sync_complete", "u8"), ("encoded_short_ids", "bytes"),
-    )  # fmt: skip
-    RECORDS = {1: raw("timestamps"), 3: raw("checksums")}
-    chain_hash: bytes
-    first_blocknum: int
-    number_of_blocks: int
-    sync_complete: int
-    encoded_short_ids: bytes
-    timestamps: bytes | None = None
-    checksums: bytes | None = None
+    chain_hash: Bytes32
+    first_blocknum: U32
+    number_of_blocks: U32
+    sync_complete: U8
+    encoded_short_ids: VarBytes
+    timestamps: Annotated[bytes | None, Tlv(1)] = None
+    checksums: Annotated[bytes | None, Tlv(3)] = None
 
 
 class GossipTimestampFilter(Message, frozen=True, kw_only=True):
     TYPE = 265
-    LAYOUT = (("chain_hash", 32), ("first_timestamp", "u32"), ("timestamp_range", "u32"))
-    chain_hash: bytes
-    first_timestamp: int
-    timestamp_range: int
+    chain_hash: Bytes32
+    first_timestamp: U32
+    timestamp_range: U32
 
 
 # ---- arrays with an encoding byte in front ----------------------------------------------------

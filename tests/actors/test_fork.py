@@ -33,7 +33,7 @@ def _dump(value: Any, seen: dict[int, int] | None = None) -> Any:
     if isinstance(value, list | tuple) or hasattr(value, "popleft"):
         return name, [_dump(one, seen) for one in value]
     if hasattr(value, "__dict__") and not callable(value):
-        if name in ("Machine", "Keeps", "System", "Segment", "Opener", "Accepter", "Graph"):
+        if name in ("Machine", "Keeps", "System", "Segment", "Us", "Graph"):
             return name  # constants, or changed in a copy only; and caches of what follows
         if isinstance(value, Table):  # which twins share what is no difference
             return name, sorted((place, repr(_dump(row, {}))) for place, row in value)

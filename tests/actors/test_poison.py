@@ -15,7 +15,7 @@ from protocol.channel import machine as channel_machine
 from protocol.funding.messages import PeerLost
 from protocol.funding.rows import KEYS, KeyIndex
 from protocol.machine import Answer, Ask, Log, Moment, Quarantined, Step
-from protocol.peer.machine import MAX_DEFECTS
+from protocol.peer.hosting import MAX_DEFECTS
 from protocol.segment import Segment
 from protocol.wallet.messages import SentCoins
 from storage.memory import Disk, MemoryStore

@@ -120,7 +120,7 @@ def _stored(world: World, name: str) -> Any:
 def _assert_revoked(world: World, sender: str, data: bytes) -> None:
     message: Any = registry.decode(data)
     node = world.nodes[sender]
-    secrets = node.drivers["funding"].machine.table.secrets(  # type: ignore[attr-defined]
+    secrets = node.drivers["funding"].machine.us.secrets(  # type: ignore[attr-defined]
         node.row("monitors", f"setup/{tale.the_channel(world)}").key_index
     )
     number = _stored(world, sender).our_number

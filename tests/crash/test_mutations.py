@@ -24,7 +24,7 @@ from protocol.monitor import claims as monitor_claims
 from protocol.monitor import machine as monitor_machine
 from protocol.monitor.rows import CORES
 from protocol.payments import claims as payment_claims
-from protocol.peer.machine import Machine as Peers
+from protocol.peer import hosting
 from tests.crash import test_claim_rows as claims
 from tests.crash import test_forward_rows as forwards
 from tests.crash import test_gossip_rows as gossip_rows
@@ -93,7 +93,7 @@ def test_5_without_a_hold_for_what_is_gone_already_a_restart_forgets(monkeypatch
 
 
 def test_6_without_looking_again_what_was_held_stays_held(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Peers, "_unheld", lambda self, step, channel_id, at: None)
+    monkeypatch.setattr(hosting, "unheld", lambda us, step, channel_id, at: None)
     run = Claiming()
     claims.finish_a_without_b(run)
     run.again(run.cids[1])

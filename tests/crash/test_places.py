@@ -33,7 +33,7 @@ def _few_places() -> tuple[World, Node, Node]:
     world = tale.begin()
     tale.open_it(world)
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    alice.drivers["peers"].machine.connections.guests = GUESTS
+    alice.drivers["peers"].machine.us.guests = GUESTS
     return world, alice, bob
 
 

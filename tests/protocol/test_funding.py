@@ -11,7 +11,7 @@ from actors.engine.table import Table
 from protocol.chain.messages import Tip
 from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
-from protocol.funding import establishment, negotiation
+from protocol.funding import accepter, establishment
 from protocol.funding.machine import Machine
 from protocol.funding.messages import FromPeer, PeerLost, ToPeer
 from protocol.funding.policy import OpeningPolicy
@@ -84,9 +84,9 @@ def test_ten_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
         (answer,) = bench.told(asked)
         answers[type(answer)] += 1
 
-    assert answers[AcceptChannel] == negotiation.MAX_NEGOTIATIONS
-    assert answers[setup.Error] == 10_000 - negotiation.MAX_NEGOTIATIONS
-    assert bench.size() < 2 * negotiation.MAX_NEGOTIATIONS + 10
+    assert answers[AcceptChannel] == accepter.MAX_NEGOTIATIONS
+    assert answers[setup.Error] == 10_000 - accepter.MAX_NEGOTIATIONS
+    assert bench.size() < 2 * accepter.MAX_NEGOTIATIONS + 10
     assert bench.written == 0
     for peer in range(1000):
         bench.hear(PeerLost(peer=_peer(peer)))
@@ -121,7 +121,7 @@ def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
 def test_unconfirmed_openings_are_few_for_each_peer_and_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(negotiation, "MAX_UNCONFIRMED", 6)
+    monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 6)
     bench = Bench()
     kinds = [type(_created(bench, _peer(1), number)[0]) for number in range(6)]
     assert kinds == [Guard] * 4 + [setup.Error] * 2
@@ -139,7 +139,7 @@ def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
     _created(bench, _peer(1), 1)
     ((key, record),) = bench.rows.shown("opening").items()
     bench.rows.write(key, record.but(state="usable"))
-    monkeypatch.setattr(negotiation, "MAX_UNCONFIRMED", 0)
+    monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 0)
 
     assert isinstance(_created(bench, _peer(2), 2)[0], setup.Error)
     assert isinstance(_created(bench, _peer(1), 3)[0], Guard)
