@@ -111,6 +111,10 @@ class Step:
         """As `answer`, with an error code and what happened in one sentence."""
         self.reply(Answer(id=question, code=code, text=text, data=data))
 
+    def unknown(self, ask: Ask) -> None:
+        """The answer to a question that this actor does not know."""
+        self.refuse(ask.id, UNKNOWN_METHOD, f"nobody answers {ask.method[:40]!r} here")
+
     def reply(self, answer: Answer) -> None:
         self.tell(asker(answer.id), answer)
 
@@ -182,6 +186,7 @@ class Abandoned(Value, frozen=True, kw_only=True):
     id: str
 
 
+UNKNOWN_METHOD = -32601
 DEFECT, DEFECT_TEXT = -32603, "a defect of ours: please report the log"
 
 

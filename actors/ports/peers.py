@@ -32,7 +32,7 @@ class Connection:
         self.port, self.dial = port, dial
         self.began = time.monotonic()
         self.node_id: bytes | None = None
-        self.closing = self.held = self.tell_drained = False
+        self.closing = self.paused = self.tell_drained = False
         theirs = dial.node_id if dial is not None else None
         self.noise = Transport(ours=port.secret, ephemeral=os.urandom(32), theirs=theirs)
         with contextlib.suppress(OSError):
@@ -83,7 +83,7 @@ class Connection:
 
     def pause(self) -> None:
         """Leave it unread while it says too much, or while somebody here does not keep up."""
-        self.pipe.pause(self.held or self.port.congested)
+        self.pipe.pause(self.paused or self.port.congested)
 
     def hang_up(self) -> None:
         """What was said is still sent; nobody is told, for we know."""
@@ -147,7 +147,7 @@ class PeersPort:
                 connection = self.connections.get(item.node_id)
                 if connection is not None and not connection.closing:
                     connection.send(item.message, lossy=item.lossy)
-            case peer.WhenDrained() | peer.Hold():
+            case peer.WhenDrained() | peer.Pause():
                 connection = self.connections.get(item.node_id)
                 if connection is not None:
                     self._regulate(connection, item)
@@ -156,9 +156,9 @@ class PeersPort:
                 if connection is not None:
                     connection.hang_up()
 
-    def _regulate(self, connection: Connection, item: peer.WhenDrained | peer.Hold) -> None:
-        if isinstance(item, peer.Hold):
-            connection.held = item.held
+    def _regulate(self, connection: Connection, item: peer.WhenDrained | peer.Pause) -> None:
+        if isinstance(item, peer.Pause):
+            connection.paused = item.paused
             connection.pause()
         else:
             connection.tell_drained = True

@@ -14,8 +14,7 @@ from protocol.api import letters, opening, rpc
 from protocol.api import params as p
 from protocol.api.params import Param
 from protocol.errors import Refusal
-
-UNKNOWN_METHOD = -32601
+from protocol.machine import UNKNOWN_METHOD
 
 Question = tuple[str, str, dict[str, Any]]
 Values = dict[str, Any]

@@ -11,11 +11,20 @@ from typing import Any, assert_never
 
 from protocol import machine as contract
 from protocol.api import reading
-from protocol.api.commands import BY_NAME, UNKNOWN_METHOD, Question, Values
+from protocol.api.commands import BY_NAME, Question, Values
 from protocol.api.params import parse
 from protocol.api.port import HungUp, Local, Reply, Request
 from protocol.errors import Refusal
-from protocol.machine import DEFECT, DEFECT_TEXT, Abandoned, Answer, Ask, Moment, Step
+from protocol.machine import (
+    DEFECT,
+    DEFECT_TEXT,
+    UNKNOWN_METHOD,
+    Abandoned,
+    Answer,
+    Ask,
+    Moment,
+    Step,
+)
 from protocol.segment import Segment
 from protocol.values import Value
 

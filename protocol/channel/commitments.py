@@ -87,8 +87,8 @@ def commitment_keys(channel: Channel, point: bytes, *, ours: bool, htlcs: bool =
 
 def _digests(channel: Channel, point: bytes, *, ours: bool) -> tuple[Commitment, Digests]:
     said = contents(channel, ours=ours)
-    held = commitment_keys(channel, point, ours=ours, htlcs=bool(said.htlcs))
-    return transactions.digests(terms(channel, ours=ours), held, said)
+    derived = commitment_keys(channel, point, ours=ours, htlcs=bool(said.htlcs))
+    return transactions.digests(terms(channel, ours=ours), derived, said)
 
 
 def sign_theirs(

@@ -42,7 +42,7 @@ class ClosingNegotiation(Value, frozen=True, kw_only=True):
 class Live(Value, frozen=True, kw_only=True):
     """`channel` runs ahead of `persisted`, what the monitor was last given.
 
-    `unacked`: updates given and not known to be durable. `held`: messages, each with the update
+    `unacked`: updates given and not known to be durable. `unsent`: messages, each with the update
     that it waits for. `fresh`: messages of this turn. `offers` and `settles` are the monitor's
     wishes that are not carried out irrevocably. `holds`: why no revoke_and_ack is applied now;
     `inbox`: one that was not, and what the peer has said after it. `half_said`, `half_owed`: our
@@ -53,7 +53,7 @@ class Live(Value, frozen=True, kw_only=True):
     persisted: Channel
     durable_id: int
     unacked: tuple[Update, ...] = ()
-    held: tuple[tuple[int, Message], ...] = ()
+    unsent: tuple[tuple[int, Message], ...] = ()
     fresh: tuple[Message, ...] = ()
     offers: dict[str, AddHtlc] = {}
     settles: dict[int, ResolveHtlc] = {}
@@ -104,7 +104,7 @@ class Turn:
         """BOLT 1: "fail the channel": from here on nothing but the error is said."""
         if self.channel.core.failed is None:
             self.set(self.channel.with_core(failed=reason))
-        self.live = self.live.but(fresh=(), held=())
+        self.live = self.live.but(fresh=(), unsent=())
         self.send(setup.Error(channel_id=self.channel.id, data=reason.encode()))
 
 
@@ -126,7 +126,7 @@ def disconnected(turn: Turn) -> None:
     """The connection is gone: what was not committed to is undone, what was not sent is dropped."""
     turn.live = turn.live.but(
         channel=commitments.forget_uncommitted(turn.channel),
-        held=(),
+        unsent=(),
         fresh=(),
         inbox=(),  # unapplied, so that the peer says it again
         negotiation=None,
@@ -151,13 +151,13 @@ def release(turn: Turn) -> None:
     """Messages leave in the order in which they were said."""
     live = turn.live
     count = 0
-    for awaited, _ in live.held:
+    for awaited, _ in live.unsent:
         if awaited > live.durable_id:
             break
         count += 1
     if count:
-        turn.to_peer += [message for _, message in live.held[:count]]
-        turn.live = live.but(held=live.held[count:])
+        turn.to_peer += [message for _, message in live.unsent[:count]]
+        turn.live = live.but(unsent=live.unsent[count:])
 
 
 def monitor_restarted(turn: Turn) -> None:
@@ -185,8 +185,8 @@ def persist(turn: Turn) -> None:
             unacked=(*live.unacked, update),
         )
     awaited = live.persisted.core.update_id
-    held = live.held + tuple((awaited, message) for message in live.fresh)
-    turn.live = live.but(held=held if live.online else (), fresh=())
+    unsent = live.unsent + tuple((awaited, message) for message in live.fresh)
+    turn.live = live.but(unsent=unsent if live.online else (), fresh=())
     release(turn)
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from protocol.channel.state import Channel, Core, Htlc
 from protocol.values import Value
 
@@ -153,12 +155,17 @@ class ChannelUsable(Value, frozen=True, kw_only=True):
     hidden: bool = False
 
 
+# closed together, or by a commitment alone; its funding never came, it was never taken, or it has a
+# twin
+End = Literal["mutual", "unilateral", "unfunded", "failed", "duplicate"]
+
+
 class ChannelEnded(Value, frozen=True, kw_only=True):
     """To funding and payments: there is nothing more to do off-chain."""
 
     channel_id: bytes
     key_index: int
-    reason: str
+    reason: End
 
 
 ToLiving = (

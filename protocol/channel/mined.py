@@ -46,9 +46,9 @@ class Mined(NamedTuple):
 def is_ours(channel: Channel, secrets: ChannelSecrets, tx: Transaction) -> bool:
     """Whether it is our newest commitment: to be asked before anything of the channel changes."""
     point = secrets.commitment_point(channel.core.our_number)
-    held = commitments.commitment_keys(channel, point, ours=True)
+    derived = commitments.commitment_keys(channel, point, ours=True)
     contents = commitments.contents(channel, ours=True)
-    built = transactions.build_commitment(commitments.terms(channel, ours=True), held, contents)
+    built = transactions.build_commitment(commitments.terms(channel, ours=True), derived, contents)
     return built.tx.txid == tx.txid
 
 
@@ -66,9 +66,9 @@ def read(
     if ours:
         assert which is not None
         own_point = secrets.commitment_point(which)
-        held = commitments.commitment_keys(channel, own_point, ours=True)
+        derived = commitments.commitment_keys(channel, own_point, ours=True)
         order = _order(channel, ours=True, newest=True)
-        return Mined(True, own_point, None, tuple(_htlcs(channel, held, tx, order, known)))
+        return Mined(True, own_point, None, tuple(_htlcs(channel, derived, tx, order, known)))
     point, revoked = _their_point(channel, which)
     if point is None:
         # our balance needs no point (option_static_remotekey)
@@ -133,7 +133,7 @@ def _order(
 
 def _htlcs(
     channel: Channel,
-    held: Keys,
+    derived: Keys,
     tx: Transaction,
     order: list[tuple[Htlc, transactions.CommittedHtlc]],
     known: Mapping[int, str],
@@ -142,7 +142,7 @@ def _htlcs(
     free = [(vout, out) for vout, out in enumerate(tx.outputs) if vout not in known]
     found = []
     for htlc, seen in order:
-        form = transactions.htlc_script(seen, held, anchors=anchors)
+        form = transactions.htlc_script(seen, derived, anchors=anchors)
         wanted = TxOut(htlc.amount_msat // 1000, script.p2wsh(form))
         if htlc.key in places:
             found.append(FoundOutput(places[htlc.key], wanted.amount_sat, form, htlc.key))
@@ -153,16 +153,16 @@ def _htlcs(
     return found
 
 
-def _balance(channel: Channel, held: Keys, tx: Transaction) -> list[FoundOutput]:
+def _balance(channel: Channel, derived: Keys, tx: Transaction) -> list[FoundOutput]:
     """to_remote of their commitment is ours."""
     anchors = channel.setup.anchors
-    form = scripts.to_remote_anchors(held.other_payment) if anchors else b""
-    return _paying(tx, transactions.to_remote_script(held, anchors=anchors), form, BALANCE)
+    form = scripts.to_remote_anchors(derived.other_payment) if anchors else b""
+    return _paying(tx, transactions.to_remote_script(derived, anchors=anchors), form, BALANCE)
 
 
-def _their_balance(channel: Channel, held: Keys, tx: Transaction) -> list[FoundOutput]:
+def _their_balance(channel: Channel, derived: Keys, tx: Transaction) -> list[FoundOutput]:
     delay = commitments.terms(channel, ours=False).to_self_delay
-    form = scripts.to_local(held.revocation, held.delayed, delay)
+    form = scripts.to_local(derived.revocation, derived.delayed, delay)
     return _paying(tx, script.p2wsh(form), form, THEIR_BALANCE)
 
 

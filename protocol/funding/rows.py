@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from protocol.channel.state import Channel
 from protocol.features import Features
 from protocol.machine import Ask
@@ -78,6 +80,10 @@ class Negotiation(Value, frozen=True, kw_only=True):
     signed: bool = False
 
 
+# drawn in `machine`
+OpeningState = Literal["guarding", "guarded", "confirming", "locked", "usable"]
+
+
 class Opening(Value, frozen=True, kw_only=True, tag="opening"):
     """A durable opening. `purpose` is what channels in one transaction share.
 
@@ -91,7 +97,7 @@ class Opening(Value, frozen=True, kw_only=True, tag="opening"):
     purpose: str
     peer: bytes
     we_opened: bool
-    state: str
+    state: OpeningState
     minimum_depth: int
     amount_sat: int
     script: bytes

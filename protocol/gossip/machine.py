@@ -297,14 +297,12 @@ class Machine(contract.Machine):
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         match ask.method:
             case "listchannels":
-                result: object = rpc.listchannels(step, ask.params)
+                step.answer(ask.id, rpc.listchannels(step, ask.params))
             case "listnodes":
-                result = rpc.listnodes(step, ask.params)
+                step.answer(ask.id, rpc.listnodes(step, ask.params))
             case "listpolicies":
-                result = self.own.policies(step)
+                step.answer(ask.id, self.own.policies(step))
             case "setchannel":
                 step.reply(self.own.set_channel(step, ask, at))
-                return
             case _:
-                raise AssertionError(ask.method)
-        step.answer(ask.id, result)
+                step.unknown(ask)

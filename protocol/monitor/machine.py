@@ -313,8 +313,9 @@ class Machine(contract.Machine):
         assert channel is not None
         agreed = {core.our_shutdown, core.their_shutdown} >= {out.script for out in tx.outputs}
         mutual = agreed and mined.number(channel, tx) is None
+        how: messages.End = "mutual" if mutual else "unilateral"
         watch = watch.but(
-            ended="mutual" if mutual else "unilateral",
+            ended=how,
             ended_height=spent.height,
             spent_by=display(tx.txid),
         )
@@ -322,10 +323,10 @@ class Machine(contract.Machine):
         if core.their_half is not None:  # there is nothing to announce any more
             CORES.put(step, core.but(their_half=None), cid)
         by = f"by {watch.spent_by} at height {spent.height}"
-        step.log(f"channel={cid.hex()} peer={setup.peer.hex()} ended: {watch.ended}, {by}")
+        step.log(f"channel={cid.hex()} peer={setup.peer.hex()} ended: {how}, {by}")
         # the peer's broadcast may be the first that we hear of the closing transaction
-        closers.answer(step, cid, spent.raw, watch.ended or "")
-        self._part(step, cid, setup, watch.ended or "")
+        closers.answer(step, cid, spent.raw, how)
+        self._part(step, cid, setup, how)
         if core.closing_tx is not None and parse(core.closing_tx).txid != tx.txid:
             step.deliver("chain", GiveUp(purpose=f"{cid.hex()}/close"))
         if mutual:
@@ -334,7 +335,7 @@ class Machine(contract.Machine):
             onchain.spent(step, channel, spent, self._master)
             onchain.look(step, cid, self._master)
 
-    def _part(self, step: Step, cid: bytes, setup: Setup, reason: str) -> None:
+    def _part(self, step: Step, cid: bytes, setup: Setup, reason: messages.End) -> None:
         """Nothing more is done off-chain: everybody is told, open wishes are refused."""
         step.tell("peers", messages.Ended(channel_id=setup.channel_id))
         ended = _ended(setup, reason)
@@ -376,7 +377,7 @@ class Machine(contract.Machine):
         step.answer(ask.id, rows)
 
 
-def _ended(setup: Setup, reason: str) -> ChannelEnded:
+def _ended(setup: Setup, reason: messages.End) -> ChannelEnded:
     return ChannelEnded(channel_id=setup.channel_id, key_index=setup.key_index, reason=reason)
 
 

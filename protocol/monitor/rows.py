@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.channel.messages import End
 from protocol.channel.state import Core, Htlc, Setup
 from protocol.machine import Ask
 from protocol.segment import Segment
@@ -84,7 +85,7 @@ class Watch(Value, frozen=True, kw_only=True, tag="watch"):
     locked: bytes | None = None
     buried: bytes | None = None
     close: KeptClose | None = None
-    ended: str | None = None
+    ended: End | None = None
     ended_height: int | None = None
     spent_by: str | None = None
     alarm: str | None = None

@@ -181,8 +181,10 @@ class Machine(contract.Machine):
                 waiters.answer(step, ask, {"fees_collected_msat": fees_msat})
             case "waitevent":
                 events.wait(step, ask, at)
-            case _:
+            case "listpays" | "listsendpays" | "paystatus" | "listforwards":
                 try:
                     waiters.answer(step, ask, rpc.rows(step, ask))
                 except InvoiceError as error:
                     waiters.refuse(step, ask, -32602, f"Invalid bolt11: {error}")
+            case _:
+                step.unknown(ask)

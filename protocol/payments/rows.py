@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from protocol.gossip.announce import Policy
 from protocol.invoice import RouteHop
@@ -12,6 +12,12 @@ from protocol.segment import Segment
 from protocol.values import Value
 
 # ---- invoices, and what is received -------------------------------------------------------------
+
+
+InvoiceStatus = Literal["unpaid", "paid", "cancelled"]
+SentStatus = Literal["pending", "complete", "failed"]  # of a payment of ours, and of its parts
+# failed: downstream; local_failed: here
+ForwardStatus = Literal["offered", "settled", "failed", "local_failed"]
 
 
 class InvoiceRow(Value, frozen=True, kw_only=True, tag="invoice_row"):
@@ -34,7 +40,7 @@ class InvoiceRow(Value, frozen=True, kw_only=True, tag="invoice_row"):
     min_final_cltv: int
     created_index: int
     ask: str = ""
-    status: str = "unpaid"
+    status: InvoiceStatus = "unpaid"
     held: bool = False
     claim: bytes = b""
     pay_index: int | None = None
@@ -162,7 +168,7 @@ class Payment(Value, frozen=True, kw_only=True, tag="payment"):
     most_parts: int = 1
     hints: tuple[tuple[RouteHop, ...], ...] = ()
     manual: bool = False
-    status: str = "pending"
+    status: SentStatus = "pending"
     keysend_preimage: bytes | None = None
     groupid: int = 1
     last_part: int = 0
@@ -198,7 +204,7 @@ class SentPart(Value, frozen=True, kw_only=True, tag="sent_part"):
     created_at: int
     created_index: int
     since: float
-    status: str = "pending"
+    status: SentStatus = "pending"
     withdrawn: bool = False
     completed_at: int | None = None
     code: int | None = None
@@ -264,7 +270,7 @@ class Forward(Value, frozen=True, kw_only=True, tag="forward"):
     out_expiry: int
     onion: bytes
     received_at: float
-    status: str = "offered"
+    status: ForwardStatus = "offered"
     channel_id: bytes = b""
     tries: int = 0
     tried: tuple[bytes, ...] = ()

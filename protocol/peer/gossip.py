@@ -6,7 +6,7 @@ from protocol.gossip.messages import Complain, Digested, FromWire, PeerUp, Recon
 from protocol.machine import Moment, Step
 from protocol.peer import connections
 from protocol.peer.channels import Us
-from protocol.peer.port import Hold, WhenDrained, Write
+from protocol.peer.port import Pause, WhenDrained, Write
 from protocol.peer.rows import PEERS, TARGETS, Peer
 from protocol.wire.gossip import GossipTimestampFilter
 
@@ -29,10 +29,10 @@ def heard(step: Step, peer: Peer, message: bytes) -> None:
     if kind == GossipTimestampFilter.TYPE and len(message) <= MAX_FILTER:
         peer = peer.but(filter=message)
     size = peer.undigested + len(message)
-    held = peer.held or size > MAX_UNDIGESTED
-    if held and not peer.held:
-        step.do(Hold(node_id=peer.node_id, held=True))
-    PEERS.put(step, peer.but(undigested=size, held=held), peer.node_id)
+    paused = peer.paused or size > MAX_UNDIGESTED
+    if paused and not peer.paused:
+        step.do(Pause(node_id=peer.node_id, paused=True))
+    PEERS.put(step, peer.but(undigested=size, paused=paused), peer.node_id)
     step.tell("gossiper", FromWire(peer=peer.node_id, message=message))
 
 
@@ -41,10 +41,10 @@ def digested(step: Step, node: bytes, size: int) -> None:
     if peer is None:
         return
     left = max(0, peer.undigested - size)
-    held = peer.held and left > MAX_UNDIGESTED // 2
-    if peer.held and not held:
-        step.do(Hold(node_id=node, held=False))
-    PEERS.put(step, peer.but(undigested=left, held=held), node)
+    paused = peer.paused and left > MAX_UNDIGESTED // 2
+    if peer.paused and not paused:
+        step.do(Pause(node_id=node, paused=False))
+    PEERS.put(step, peer.but(undigested=left, paused=paused), node)
 
 
 def ordered(us: Us, step: Step, item: ToWire | Digested | Reconnect | Complain, at: Moment) -> None:

@@ -39,11 +39,11 @@ class Drained(Value, frozen=True, kw_only=True):
     node_id: bytes
 
 
-class Hold(Value, frozen=True, kw_only=True):
+class Pause(Value, frozen=True, kw_only=True):
     """Whether to leave unread what this peer sends."""
 
     node_id: bytes
-    held: bool
+    paused: bool
 
 
 class Connected(Value, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from protocol.wire.opening import ChannelReady
 class Peer(Value, frozen=True, kw_only=True):
     """A connection. `negotiations`: openings that hang on it.
 
-    `undigested`: bytes of gossip that the gossiper has not dealt with; `held`: too many. `filter`:
-    its gossip_timestamp_filter, which it says once.
+    `undigested`: bytes of gossip that the gossiper has not dealt with; `paused`: too many.
+    `filter`: its gossip_timestamp_filter, which it says once.
     """
 
     node_id: bytes
@@ -27,7 +27,7 @@ class Peer(Value, frozen=True, kw_only=True):
     pinged: bool = False
     negotiations: tuple[bytes, ...] = ()
     undigested: int = 0
-    held: bool = False
+    paused: bool = False
     filter: bytes = b""
 
     @property

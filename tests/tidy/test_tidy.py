@@ -114,6 +114,16 @@ def _module(path: Path) -> str:
     return _name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
+@pytest.mark.parametrize("path", [p for p in SOURCES if "protocol" in p.parts], ids=_name)
+def test_a_dispatcher_knows_its_cases(path: Path) -> None:
+    """What may come is a union of types, and `assert_never` ends the match."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Raise):
+            assert "AssertionError" not in ast.unparse(node), f"line {node.lineno}"
+        if isinstance(node, ast.arg) and node.arg == "item" and node.annotation is not None:
+            assert ast.unparse(node.annotation) != "object", f"line {node.lineno}"
+
+
 def test_no_import_goes_round_in_a_circle() -> None:
     known = {_module(path): path for path in SOURCES}
     left = {name: _imports(path, known) - {name} for name, path in known.items()}

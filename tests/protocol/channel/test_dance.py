@@ -17,7 +17,7 @@ PREIMAGE = bytes([9]) * 32
 def _settled(pair: Pair) -> None:
     for end in (pair.alice, pair.bob):
         assert commitments.quiet(end.channel)
-        assert end.live.unacked == () and end.live.held == ()
+        assert end.live.unacked == () and end.live.unsent == ()
         assert end.disk == end.channel
         assert end.channel.core.ours_msat + end.channel.core.theirs_msat == CAPACITY_SAT * 1000
     assert pair.alice.channel.core.ours_msat == pair.bob.channel.core.theirs_msat

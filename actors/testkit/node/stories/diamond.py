@@ -63,7 +63,7 @@ def at_rest(world: World) -> None:
     for node in world.nodes.values():
         for key, row in node.rows("peers", "~live").items():
             assert not row.holds and not row.inbox, f"{node.name} {key}: {row.holds} {row.inbox}"
-            assert not row.unacked and not row.held, f"{node.name} {key}: updates in flight"
+            assert not row.unacked and not row.unsent, f"{node.name} {key}: updates in flight"
             assert not row.channel.htlcs, f"{node.name} {key}: HTLCs are left"
             assert row.channel.core.failed is None, f"{node.name}: {row.channel.core.failed}"
         for role, driver in node.drivers.items():
