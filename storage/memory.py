@@ -1,10 +1,10 @@
-"""The store in memory, for tests, with a disk that can fail."""
+"""Stores in memory, for tests: the kit's own, with a disk that can fail, and a backend."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.errors import Fenced, Stale, WriteFailed
+from storage.errors import Fenced, InUse, Stale, WriteFailed
 from storage.store import NOTHING, Changes, Mark
 
 
@@ -47,7 +47,7 @@ class MemoryStore:
         disk.generation += 1
         self.generation = disk.generation
         self.mark = disk.mark
-        self.remade = disk.remade
+        self.remade, self.just_remade = disk.remade, False
 
     def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         data, unread = self.disk.data, tuple(but)
@@ -75,3 +75,43 @@ class MemoryStore:
 
     def close(self) -> None:
         pass
+
+
+MEDIA: dict[str, dict[bytes, bytes]] = {}  # what stands under "memory:<name>"
+
+
+class MemoryBackend:
+    """Of the process that has it; `place` is its name. Gone with the process."""
+
+    _open: set[str] = set()
+
+    def __init__(self, place: str, what: str, *, remakeable: bool = False) -> None:
+        self.place, self.what = place, what
+        self._data: dict[bytes, bytes] = {}
+
+    def exists(self) -> bool:
+        return self.place in MEDIA
+
+    def open(self, *, create: bool) -> None:
+        if self.place in self._open:
+            text = f"the {self.what} store is in use by another process: stop that one first"
+            raise InUse(text)
+        self._open.add(self.place)
+        self._data = MEDIA.setdefault(self.place, {}) if create else MEDIA[self.place]
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._data.get(key)
+
+    def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
+        unread = tuple(but)
+        return {key: self._data[key] for key in sorted(self._data) if not key.startswith(unread)}
+
+    def write(self, changes: Changes) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self._data.pop(key, None)
+            else:
+                self._data[key] = value
+
+    def close(self) -> None:
+        self._open.discard(self.place)

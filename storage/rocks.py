@@ -1,7 +1,6 @@
 """The store on disk: RocksDB in raw mode, one synced batch a commit.
 
-A process opens one store, and only a process that never forks afterwards. Folder: the database;
-beside it, outside, the mirror of its mark.
+A process opens one store, and only a process that never forks afterwards.
 """
 
 from __future__ import annotations
@@ -22,11 +21,9 @@ from rocksdict import (
 )
 
 from storage import causes
-from storage.errors import Foreign, Missing, Stale, StoreError
-from storage.mirror import Mirror
-from storage.store import NOTHING, Changes, Mark, mark_from
+from storage.errors import StoreError
+from storage.store import Changes
 
-META, IDENTITY, REMADE = b"\x00mark", b"\x00identity", b"\x00remade"
 LOCK_SECONDS = 2.0
 
 
@@ -56,102 +53,37 @@ def _behind(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
-class RocksStore:
-    """`identity` (node and actor) must be the one that the store was made with.
+class RocksBackend:
+    """`place`: the folder of the database. `remakeable`: whoever finds it damaged may remove it."""
 
-    `remakeable`: what it holds can be learnt again, so a missing one is made anew; `remade` then
-    says so. A damaged or older one is refused all the same.
-    """
-
-    def __init__(
-        self,
-        folder: str,
-        mirror_path: str,
-        identity: bytes,
-        what: str,
-        *,
-        remakeable: bool = False,
-    ) -> None:
-        self.folder, self.what, self.remakeable = folder, what, remakeable
+    def __init__(self, place: str, what: str, *, remakeable: bool = False) -> None:
+        self.place, self.what, self.remakeable = place, what, remakeable
         self._sync = WriteOptions()
         self._sync.sync = True
-        try:
-            self._mirror = Mirror(mirror_path)
-            mirrored = self._mirror.read()
-        except OSError as error:
-            raise causes.explained(str(error), what, mirror_path) from None
-        self.just_remade = False
-        self._db = self._open(fresh=mirrored == NOTHING)
-        self.mark, stored = self._read_meta()
-        if self.just_remade:
-            # every earlier life has made a commit: its generation was lower
-            self.mark, stored = Mark(mirrored.commits, NOTHING.hash), mirrored.commits
-        else:
-            self._check(mirrored, identity, fresh=stored is None)
-        self.generation = (stored or 0) + 1
-        anew = {REMADE: self.generation.to_bytes(8, "big")} if self.just_remade else {}
-        # the fence: from this commit on an older incarnation is known by its generation
-        self.commit({IDENTITY: identity, **anew})
-        self.remade = int.from_bytes(self.get(REMADE) or b"", "big")
+        self._db: Any = None
 
-    def _open(self, *, fresh: bool) -> Any:
-        exists = self._exists()
-        self.just_remade = not exists and not fresh and self.remakeable
-        if not exists and not fresh and not self.remakeable:
-            raise Missing(
-                f"the {self.what} store is missing ({self.folder}): restore it from a backup"
-            )
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                return Rdict(self.folder, _options(create=fresh or self.just_remade))
-            except Exception as error:  # rocksdict raises nothing more precise
-                if not causes.may_pass(str(error)) or time.monotonic() > deadline:
-                    raise self._explained(error) from None
-            time.sleep(0.01)
-
-    def _exists(self) -> bool:
-        """What cannot be looked at is not missing."""
+    def exists(self) -> bool:
         try:
-            os.stat(os.path.join(self.folder, "CURRENT"))
+            os.stat(os.path.join(self.place, "CURRENT"))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise self._explained(error) from None
         return True
 
+    def open(self, *, create: bool) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                self._db = Rdict(self.place, _options(create=create))
+                return
+            except Exception as error:  # rocksdict raises nothing more precise
+                if not causes.may_pass(str(error)) or time.monotonic() > deadline:
+                    raise self._explained(error) from None
+            time.sleep(0.01)
+
     def _explained(self, error: Exception) -> StoreError:
-        return causes.explained(str(error), self.what, self.folder, remakeable=self.remakeable)
-
-    def _read_meta(self) -> tuple[Mark, int | None]:
-        data = self.get(META)
-        if data is None:
-            return NOTHING, None
-        return mark_from(data), int.from_bytes(data[40:48], "big")
-
-    def _check(self, mirrored: Mark, identity: bytes, *, fresh: bool) -> None:
-        if self.mark.commits < mirrored.commits:
-            raise Stale(
-                f"the {self.what} store is older than the last run "
-                f"({self.mark.commits} commits of {mirrored.commits}): an old copy could lose "
-                "all funds, so restore the newest one"
-            )
-        if self.mark.commits == mirrored.commits and self.mark.hash != mirrored.hash:
-            raise Stale(
-                f"the {self.what} store has another history than the last run: "
-                "restore the newest copy"
-            )
-        # a kill between the very first write and its mark leaves a store without one
-        if not fresh and mirrored == NOTHING and self.mark.commits > 1:
-            raise Stale(
-                f"the mark that proves the {self.what} store to be the newest is missing or "
-                f"empty ({self._mirror.path}): restore it with the store"
-            )
-        if not fresh and self.get(IDENTITY) != identity:
-            raise Foreign(
-                f"the {self.what} store belongs to another node: "
-                "use the seed that it was made with, or another folder"
-            )
+        return causes.explained(str(error), self.what, self.place, remakeable=self.remakeable)
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -160,7 +92,7 @@ class RocksStore:
             raise self._explained(error) from None
         return None if value is None else bytes(value)
 
-    def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
+    def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         unread = sorted(but)
         try:
@@ -178,34 +110,19 @@ class RocksStore:
             rows.status()  # a damaged block ends the iteration early, without an error
         except Exception as error:
             raise self._explained(error) from None
-        del found[META], found[IDENTITY]
         return found
 
-    def commit(self, changes: Changes) -> None:
+    def write(self, changes: Changes) -> None:
         batch = WriteBatch(raw_mode=True)
         for key, value in changes.items():
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        mark = self.mark.after(changes)
-        batch.put(META, bytes(mark) + self.generation.to_bytes(8, "big"))
         try:
             self._db.write(batch, self._sync)
         except Exception as error:
             raise causes.not_written(str(error), self.what) from None
-        self.mark = mark
-        try:
-            self._mirror.write(mark)
-        except OSError as error:
-            raise causes.not_written(str(error), self.what) from None
-
-    def checkpoint(self, folder: str) -> None:
-        """A readable copy as of now, by hard links."""
-        from rocksdict import Checkpoint
-
-        Checkpoint(self._db).create_checkpoint(folder)
 
     def close(self) -> None:
         self._db.close()
-        self._mirror.close()

@@ -38,15 +38,43 @@ def mark_from(data: bytes) -> Mark:
     return Mark(int.from_bytes(data[:8], "big"), data[8:40])
 
 
+class Backend(Protocol):
+    """Bytes under keys on some medium: `what` it is called, and the `place` where it is kept, in
+    the sentences of errors. It knows nothing of marks, nodes and generations (`storage.guard`)."""
+
+    what: str
+    place: str
+
+    def exists(self) -> bool:
+        """Whether there is anything at this place. What cannot be looked at is not missing: raises
+        `Unusable`."""
+
+    def open(self, *, create: bool) -> None:
+        """Raises `StoreError`; `InUse` when another process has it open."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Raises `Corrupt` or `Unusable`."""
+
+    def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Everything but keys that begin with one of `but`, in order of key. Raises `Corrupt`."""
+
+    def write(self, changes: Changes) -> None:
+        """All changes on the medium, synced, or an exception: `WriteFailed`."""
+
+    def close(self) -> None: ...
+
+
 class Store(Protocol):
     """One actor's own store, open for one incarnation.
 
-    `remade`: the generation in which it was last made anew because it was missing, or 0.
+    `remade`: the generation in which it was last made anew because it was missing, or 0;
+    `just_remade`: this was it.
     """
 
     generation: int
     mark: Mark
     remade: int
+    just_remade: bool
 
     def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         """Everything but keys that begin with one of `but`, in order of key. Raises `Corrupt`."""

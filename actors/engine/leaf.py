@@ -18,6 +18,7 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
+import storage
 from actors.engine import lives, system
 from actors.engine.clock import Clock
 from actors.engine.control import Directory, Ping, Pong, Refused, Start, Started
@@ -29,6 +30,7 @@ from actors.engine.port import CannotStart
 from actors.engine.witness import Witness
 from protocol.machine import Log, Moment
 from storage.errors import Missing, StoreError
+from storage.store import Store
 
 MAX_WAIT_SECONDS = 3_600.0  # epoll takes no more than some days
 
@@ -109,9 +111,7 @@ class Loop:
         self._port = self._make_port()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
-    def _open_store(self) -> Any:
-        from storage.rocks import RocksStore
-
+    def _open_store(self) -> Store:
         stores = os.path.join(self.folder, "stores")
         os.makedirs(stores, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.folder, "marks"), mode=0o700, exist_ok=True)
@@ -121,7 +121,8 @@ class Loop:
         wanted = self.child.rebuildable and self.name in self.life.rebuild
         again = self.child.remakeable or bool(wanted)
         try:
-            store = RocksStore(folder, mirror, identity, self.name, remakeable=again)
+            url = f"rocksdb:{folder}"
+            store = storage.open(url, self.name, mirror, identity, remakeable=again)
         except Missing as error:
             if not self.child.rebuildable:
                 raise

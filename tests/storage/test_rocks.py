@@ -1,4 +1,4 @@
-"""The store on disk: what is damaged, older, foreign or missing is refused, in a sentence."""
+"""The store on disk: what is damaged, older or missing is refused, in a sentence."""
 
 from __future__ import annotations
 
@@ -12,29 +12,25 @@ from typing import Any
 
 import pytest
 
+import storage
 from storage import causes
-from storage.errors import Corrupt, Foreign, InUse, Missing, Stale, StoreError, Unusable
-from storage.rocks import RocksStore
+from storage.errors import Corrupt, Missing, Stale, StoreError, Unusable
+from storage.store import Store
 
 _FORK = multiprocessing.get_context("spawn")
 
 
 def _work(folder: str, script: str, answers: Any) -> None:
     """In a process of its own: RocksDB and the test's process do not mix with forks."""
-    from storage.rocks import RocksStore
 
-    def opened(identity: bytes = b"node") -> RocksStore:
-        again = script == "remake"
-        return RocksStore(f"{folder}/db", f"{folder}/mark", identity, "payments", remakeable=again)
+    def opened() -> Store:
+        return storage.open(f"rocksdb:{folder}/db", "payments", f"{folder}/mark", b"node")
 
     try:
-        store = opened(b"other") if script == "foreign" else opened()
+        store = opened()
         if script.startswith(("write", "crash")):
             for n in range(int(script.split()[1])):
                 store.commit({b"k%d" % n: os.urandom(2000), b"last": b"%d" % n})
-        if script == "cold":
-            found = store.load([b"k1", b"la"])
-            answers.put((sorted(found), store.get(b"last"), store.get(b"nothing")))
         answers.put((store.generation, store.mark.commits, store.load().get(b"last")))
         if script.startswith("crash"):
             os._exit(0)
@@ -43,7 +39,7 @@ def _work(folder: str, script: str, answers: Any) -> None:
         if script == "vanishing":
             store.close()
             _unlinks_a_little_longer()
-        if script in ("twice", "dying", "vanishing"):
+        if script in ("dying", "vanishing"):
             store = opened()
             answers.put(store.generation)
         store.close()
@@ -72,7 +68,7 @@ def _do(folder: Path, script: str) -> Any:
     process = _FORK.Process(target=_work, args=(str(folder), script, answers))
     process.start()
     answer = answers.get()
-    if script in ("twice", "dying", "vanishing"):
+    if script in ("dying", "vanishing"):
         answer = answers.get()
     process.join()
     return answer
@@ -84,13 +80,6 @@ def test_what_was_committed_is_there_and_the_generation_rises(tmp_path: Path) ->
 
     assert first == (1, 4, b"2")
     assert again == (2, 5, b"2")
-
-
-def test_a_kill_between_the_very_first_write_and_its_mark_is_no_stale_store(tmp_path: Path) -> None:
-    assert _do(tmp_path, "crash 0") == (1, 1, None)
-    (tmp_path / "mark").write_bytes(b"")
-
-    assert _do(tmp_path, "read") == (2, 2, None)
 
 
 def _older_copy(folder: Path) -> None:
@@ -166,44 +155,7 @@ def test_a_store_that_may_not_be_looked_at_is_not_called_missing(
 
     monkeypatch.setattr("os.stat", refuses)
     with pytest.raises(Unusable, match="belong to another user: give them to the node's"):
-        RocksStore(str(tmp_path / "db"), str(tmp_path / "mark"), b"me", "payments")
-
-
-def test_a_store_that_can_be_learnt_again_is_made_anew_when_it_is_missing(tmp_path: Path) -> None:
-    """With a generation above all before it, and it is as good as any store from then on."""
-    generation, _, _ = _do(tmp_path, "write 3")
-    _missing(tmp_path)
-
-    remade = _do(tmp_path, "remake")
-    again = _do(tmp_path, "read")
-
-    assert remade[2] is None
-    assert generation < remade[0] < again[0]
-
-
-def test_rows_that_are_not_wanted_are_not_read_but_are_there(tmp_path: Path) -> None:
-    _do(tmp_path, "write 13")
-
-    found, last, nothing = _do(tmp_path, "cold")
-
-    assert found == [b"k0", *(b"k%d" % n for n in range(2, 10))]
-    assert (last, nothing) == (b"12", None)
-
-
-def test_another_nodes_store_is_refused(tmp_path: Path) -> None:
-    _do(tmp_path, "write 1")
-
-    answer = _do(tmp_path, "foreign")
-
-    assert isinstance(answer, Foreign)
-    assert "belongs to another node" in str(answer)
-
-
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    answer = _do(tmp_path, "twice")
-
-    assert isinstance(answer, InUse)
-    assert "in use" in str(answer)
+        storage.open(f"rocksdb:{tmp_path}/db", "payments", str(tmp_path / "mark"), b"me")
 
 
 def test_a_store_that_a_dying_process_still_holds_is_waited_for(tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""The guard of a store, over every backend: whose it is, how new, and who may write."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import storage
+from storage.errors import Foreign, InUse, Missing, Stale
+from storage.memory import MEDIA
+from storage.store import Store
+
+KINDS = sorted(storage.BACKENDS)
+
+
+class Place:
+    """Where a store of this kind is kept, and what can happen to it while nobody has it open."""
+
+    def __init__(self, kind: str, folder: str) -> None:
+        self.kind, self.folder = kind, Path(folder)
+
+    def open(self, identity: bytes = b"node", *, again: bool = False) -> Store:
+        url = f"rocksdb:{self.folder}/db" if self.kind == "rocksdb" else "memory:db"
+        mark = str(self.folder / "mark")
+        return storage.open(url, "payments", mark, identity, remakeable=again)
+
+    def write(self, count: int) -> None:
+        store = self.open()
+        for number in range(count):
+            store.commit({b"k%d" % number: b"%d" % number, b"last": b"%d" % number})
+        store.close()
+
+    def lose(self) -> None:
+        MEDIA.clear()
+        shutil.rmtree(self.folder / "db", ignore_errors=True)
+
+    def copy(self) -> Callable[[], None]:
+        """-> what puts the copy in the place of the store."""
+        kept = {name: dict(data) for name, data in MEDIA.items()}
+        if self.kind == "rocksdb":
+            shutil.copytree(self.folder / "db", self.folder / "old")
+
+        def put_back() -> None:
+            self.lose()
+            MEDIA.update(kept)
+            if self.kind == "rocksdb":
+                shutil.move(self.folder / "old", self.folder / "db")
+
+        return put_back
+
+
+def _rises(place: Place) -> Any:
+    place.write(3)
+    store = place.open()
+    return store.generation, store.mark.commits, store.load()
+
+
+def _older(place: Place) -> Any:
+    place.write(2)
+    put_back = place.copy()
+    place.write(2)
+    put_back()
+    return place.open()
+
+
+def _another_history(place: Place) -> Any:
+    place.write(2)
+    put_back, mark = place.copy(), (place.folder / "mark").read_bytes()
+    place.write(3)
+    newer = (place.folder / "mark").read_bytes()
+    put_back()
+    (place.folder / "mark").write_bytes(mark)
+    store = place.open()
+    for _ in range(3):
+        store.commit({b"other": b"1"})
+    store.close()
+    (place.folder / "mark").write_bytes(newer)
+    return place.open()
+
+
+def _unmarked(place: Place) -> Any:
+    place.write(2)
+    (place.folder / "mark").unlink()
+    return place.open()
+
+
+def _first_write_alone(place: Place) -> Any:
+    place.open().close()
+    (place.folder / "mark").write_bytes(b"")
+    return place.open().generation
+
+
+def _lost(place: Place) -> Any:
+    place.write(2)
+    place.lose()
+    return place.open()
+
+
+def _made_anew(place: Place) -> Any:
+    place.write(3)
+    place.lose()
+    store = place.open(again=True)
+    first = store.generation, store.just_remade, store.remade == store.generation, store.load()
+    store.close()
+    again = place.open()
+    return *first, again.generation - store.generation, again.just_remade, again.remade
+
+
+def _foreign(place: Place) -> Any:
+    place.write(1)
+    return place.open(b"other")
+
+
+def _twice(place: Place) -> Any:
+    first = place.open()
+    return place.open(), first
+
+
+def _cold(place: Place) -> Any:
+    place.write(13)
+    store = place.open()
+    return sorted(store.load([b"k1", b"la"])), store.get(b"last"), store.get(b"nothing")
+
+
+def _child(kind: str, scenario: Any, folder: str, answers: Any) -> None:
+    """RocksDB and the test's process do not mix with forks."""
+    try:
+        answers.put(scenario(Place(kind, folder)))
+    except Exception as error:
+        answers.put(error)
+
+
+def _run(kind: str, scenario: Any, folder: Path) -> Any:
+    spawn = multiprocessing.get_context("spawn")
+    answers: Any = spawn.SimpleQueue()
+    process = spawn.Process(target=_child, args=(kind, scenario, str(folder), answers))
+    process.start()
+    answer = answers.get()
+    process.join()
+    return answer
+
+
+KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        (_rises, (2, 5, KEPT)),
+        (_first_write_alone, 2),
+        (_made_anew, (5, True, True, {b"\x00remade": (5).to_bytes(8, "big")}, 1, False, 5)),
+        (_cold, ([b"k0", *(b"k%d" % n for n in range(2, 10))], b"12", None)),
+    ],
+    ids=["rises", "first-write", "made-anew", "cold"],
+)
+def test_a_store_of_ours_is_opened(tmp_path: Path, kind: str, scenario: Any, expected: Any) -> None:
+    assert _run(kind, scenario, tmp_path) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("scenario", "error", "text"),
+    [
+        (_older, Stale, "older than the last run"),
+        (_another_history, Stale, "another history"),
+        (_unmarked, Stale, "the mark that proves"),
+        (_lost, Missing, "is missing"),
+        (_foreign, Foreign, "belongs to another node"),
+        (_twice, InUse, "in use"),
+    ],
+    ids=["older", "another-history", "unmarked", "lost", "foreign", "twice"],
+)
+def test_a_store_that_lies_or_is_not_ours_is_refused(
+    tmp_path: Path, kind: str, scenario: Any, error: Any, text: str
+) -> None:
+    answer = _run(kind, scenario, tmp_path)
+
+    assert isinstance(answer, error) and text in str(answer), answer
+
+
+def test_a_store_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="give rocksdb:<folder>"):
+        storage.open("postgres:x", "payments", "mark", b"")
