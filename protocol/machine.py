@@ -150,6 +150,10 @@ class Machine:
     def wake(self, step: Step, at: Moment) -> None:
         """A `Wake` came due."""
 
+    def abandoned(self, step: Step, question: str, at: Moment) -> None:
+        """Whoever put the question of this id waits for it no longer, and is not answered. What it
+        has set going goes on."""
+
     def aside(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         """A message has ended the actor again and again, and is put aside: what it was about must
         not go on as if it had been heard."""
@@ -181,7 +185,8 @@ def asker(question: str) -> str:
 
 
 class Abandoned(Value, frozen=True, kw_only=True):
-    """The asker says: nobody waits for the answer to this question any more."""
+    """The asker says: nobody waits for the answer to this question any more. Whoever hears
+    questions hears this too (`Machine.abandoned`)."""
 
     id: str
 

@@ -22,7 +22,7 @@ from actors.engine.groups import group_of
 from actors.engine.port import PortHost
 from actors.engine.sockets import Pipe
 from actors.engine.system import Child
-from protocol.machine import Answer, Ask, Machine, Moment, Step
+from protocol.machine import Abandoned, Answer, Ask, Machine, Moment, Step
 from protocol.segment import Segment
 from protocol.values import Value
 
@@ -103,6 +103,7 @@ class Door(Machine):
                 for (number,), row in OPEN.below(step).items():
                     if row.asked.client == item.client:
                         OPEN.drop(step, number)
+                        step.tell(row.asked.to, Abandoned(id=row.ask.id))
             case _:
                 assert_never(item)
 

@@ -24,17 +24,18 @@ from actors.engine.groups import group_of
 from actors.engine.host import Gap, Host, Switches
 from actors.engine.letters import Letters
 from actors.engine.outbox import OUT, SEQ, Outbox, begins_anew
+from actors.engine.saying import Ready, Saying
 from actors.engine.system import System
 from actors.engine.table import Table
 from actors.engine.witness import Witness
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
+    Abandoned,
     Answer,
     Ask,
     Deliver,
     Do,
-    Effect,
     Log,
     Machine,
     Moment,
@@ -70,7 +71,6 @@ class Driver:
         self.machine = machine
         self.name = machine.name
         self._drains = getattr(type(machine), "drain", None) is not Machine.drain
-        self._has_port = bool(system.child(machine.name).port)
         self.store = store
         self.system = system
         self.keeps = system.keeps[group_of(machine.name)]
@@ -79,6 +79,7 @@ class Driver:
         self.on_commit = on_commit or (lambda when: None)
         self.letters = Letters(system, machine.name, store, witness)
         self.rows = Table(self._fetch, self.keeps.segments)
+        self.saying = Saying(system, machine.name)
         self.outbox = Outbox(system, store.remade if store is not None else 0)
         self._marks: dict[str, int] = {}
         self._staged: dict[bytes, bytes | None] = {}
@@ -173,7 +174,7 @@ class Driver:
         try:
             if digest:
                 self.letters.on_record(digest)
-            self._run(lambda step, at: self.machine.step(step, sender, item, at))
+            self._run(lambda step, at: self._step(step, sender, item, at))
         except Exception as error:
             if isinstance(item, Ask):
                 self._defect(sender, item, error)
@@ -186,6 +187,12 @@ class Driver:
         if digest:
             self.letters.passed(digest, self._stage)
 
+    def _step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        if isinstance(item, Abandoned):
+            self.machine.abandoned(step, item.id, at)
+        else:
+            self.machine.step(step, sender, item, at)
+
     def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
         """A question costs itself: its step is undone, for nothing of it was taken over."""
         self._log(f"the question {ask.method} met a defect: {letters.readable(error)}")
@@ -196,16 +203,6 @@ class Driver:
 
     def _tell(self, to: str, item: Any) -> None:
         self._acts.append((to, 0, self.system.written(item)))
-
-    def _written(self, item: Any) -> bytes:
-        """An answer that nobody could read costs its question, and not whatever led to it now."""
-        try:
-            return self.system.written(item)
-        except TypeError as error:
-            if not isinstance(item, Answer):
-                raise
-            self._log(f"the answer to {item.id} met a defect: {error}")
-            return self.system.written(Answer(id=item.id, code=DEFECT, text=DEFECT_TEXT))
 
     def linked(self, name: str) -> None:
         """`name` has (re)started: say again what it may have lost."""
@@ -254,9 +251,9 @@ class Driver:
     def _absorb(self, step: Step) -> None:
         """All of a step or nothing: what cannot be written is met before anything is taken over."""
         written = self._encoded(step)
-        said: list[tuple[Deliver | Tell | Do, str, bytes]] = []
+        said: list[Ready] = []
         for effect in step.effects:
-            said += self._said(effect)
+            said += self.saying.ready(effect, self._log)
         wakes = [one.unix_seconds for one in step.effects if isinstance(one, Wake)]
         self.rows.apply(step.changes)
         if written and self.store is not None:
@@ -280,23 +277,6 @@ class Driver:
                     place, data = self.keeps.written(segment, key, row)
                     staged[_ROW + place.encode()] = data
         return staged
-
-    def _said(self, effect: Effect) -> list[tuple[Deliver | Tell | Do, str, bytes]]:
-        """One for each receiver. Raises `TypeError` for what cannot be said or done."""
-        if isinstance(effect, Wake):
-            if not isinstance(effect.unix_seconds, (int, float)):
-                raise TypeError("a time to wake at is a number")
-            return []
-        if isinstance(effect, Do):
-            if not self._has_port and not isinstance(effect.item, Log):
-                raise TypeError(f"{self.name} has no port")
-            return [(effect, "", b"")]
-        self.system.check(effect.to, effect.item)
-        if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
-            raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
-        data = self._written(effect.item)
-        names = self.system.receivers(effect.to, effect.item)
-        return [(effect, name, data) for name in names]
 
     def flush(self) -> None:
         """The end of a batch. Raises what the store raises: the actor then ends."""

@@ -22,7 +22,7 @@ import msgspec
 from actors.engine import groups
 from actors.engine.groups import group_of
 from actors.engine.keeps import Keeps
-from protocol.machine import DEFECT, Answer, Machine, Quarantined
+from protocol.machine import DEFECT, Abandoned, Answer, Ask, Machine, Quarantined
 from storage.schema import Schema
 
 MAX_MESSAGE = 64 << 20
@@ -76,11 +76,13 @@ class Child:
     @property
     def all_heard(self) -> Any:
         """The union of what others say to it and what its port reports."""
-        return self.machine.hears | self.all_reported
+        asked = Abandoned if Ask in self.hears else self.machine.hears
+        return self.machine.hears | self.all_reported | asked
 
     @property
     def hears(self) -> frozenset[Any]:
-        return _types(self.machine.hears)
+        heard = _types(self.machine.hears)
+        return heard | {Abandoned} if Ask in heard else heard
 
 
 class System:

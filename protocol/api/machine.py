@@ -46,9 +46,6 @@ LIFE = Segment("~life", str, by=())  # names this life, so that no number is giv
 COUNT = Segment("~count", int, by=())
 
 
-# who keeps questions that may stay open for long
-WAITS = ("payments", "monitors")
-
 Heard = Answer
 Report = Request | HungUp
 
@@ -150,7 +147,7 @@ class Machine(contract.Machine):
                 continue
             CALLS.drop(step, *key)
             for (actor, ask), answer in zip(call.asked, call.answers, strict=True):
-                if answer is None and actor in WAITS:
+                if answer is None:
                     step.tell(actor, Abandoned(id=ask.id))
 
     def _ask(self, step: Step, number: str, call: Call, questions: list[Question]) -> None:

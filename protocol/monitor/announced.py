@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from protocol.channel.proof import Side
 from protocol.channel.state import Channel, Core
-from protocol.gossip.messages import OwnChannel
+from protocol.gossip.messages import OwnChannel, OwnChannels
+from protocol.machine import Step
+from protocol.monitor import snapshot
+from protocol.monitor.rows import WATCHES
 from protocol.scid import is_alias
+
+
+def say(step: Step, cid: bytes) -> None:
+    """To the gossiper, of one channel."""
+    known = _facts_of(step, cid)
+    if known is not None:
+        step.tell("gossiper", known)
+
+
+def say_all(step: Step, of: int) -> None:
+    """To the gossiper, of all that live; it has restarted. There are `of` monitors."""
+    living = [cid for (cid,), watch in WATCHES.below(step).items() if watch.ended is None]
+    found = [_facts_of(step, cid) for cid in living]
+    step.tell("gossiper", OwnChannels(all=tuple(one for one in found if one is not None), of=of))
+
+
+def _facts_of(step: Step, cid: bytes) -> OwnChannel | None:
+    channel = snapshot.channel(step, cid)
+    return facts(channel) if channel is not None else None
 
 
 def facts(channel: Channel) -> OwnChannel | None:

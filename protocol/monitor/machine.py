@@ -25,8 +25,7 @@ from protocol.chain.messages import (
 from protocol.channel import messages, mined
 from protocol.channel.messages import ChannelEnded
 from protocol.channel.state import Core, Setup, check_successor
-from protocol.gossip.messages import OwnChannels
-from protocol.machine import Abandoned, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor import announced, claims, closers, htlcs, onchain, snapshot
 from protocol.monitor.messages import (
     Addresses,
@@ -62,7 +61,7 @@ HtlcWish = (
 Heard = (
     HtlcWish | messages.Update | ReportState | Guard | ForgetUnfunded | messages.FundingConfirmed
     | messages.FundingBuried | Spent | TxConfirmed | TxReorged | ScriptIs | Tip | PeerAddress
-    | Reborn | Ask | Abandoned
+    | Reborn | Ask
 )  # fmt: skip
 
 
@@ -82,28 +81,22 @@ class Machine(contract.Machine):
         self._master = channel_secret
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
-        if name == "gossiper":
-            rows = WATCHES.below(step).items()
-            channels = [
-                snapshot.channel(step, cid) for (cid,), watch in rows if watch.ended is None
-            ]
-            own = [announced.facts(channel) for channel in channels if channel is not None]
-            facts = tuple(item for item in own if item is not None)
-            step.tell("gossiper", OwnChannels(all=facts, of=self.count))
-        if name == "chain":
-            onchain.watch_again(step)
-        if name == "payments":
-            claims.found(step)
-        if name == "wallet":
-            self._look_at_all(step)
-        if name != "peers":
-            return
-        for (cid,), watch in WATCHES.below(step).items():
-            if watch.ended is None:
-                self._born(step, cid, watch)
-        places = ADDRESSES.below(step).items()
-        known = tuple(place.into(PeerAddress, node_id=node) for (node,), place in places)
-        step.tell("peers", Addresses(known=known, of=self.count))
+        match name:
+            case "gossiper":
+                announced.say_all(step, self.count)
+            case "chain":
+                onchain.watch_again(step)
+            case "payments":
+                claims.found(step)
+            case "wallet":
+                self._look_at_all(step)
+            case "peers":
+                for (cid,), watch in WATCHES.below(step).items():
+                    if watch.ended is None:
+                        self._born(step, cid, watch)
+                places = ADDRESSES.below(step).items()
+                known = tuple(place.into(PeerAddress, node_id=node) for (node,), place in places)
+                step.tell("peers", Addresses(known=known, of=self.count))
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
@@ -149,10 +142,11 @@ class Machine(contract.Machine):
                 self._look_at_all(step)
             case Ask():
                 self._ask(step, item)
-            case Abandoned():
-                closers.abandoned(step, item.id)
             case _:
                 assert_never(item)
+
+    def abandoned(self, step: Step, question: str, at: Moment) -> None:
+        closers.abandoned(step, question)
 
     def aside(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         """A channel whose update is put aside rests: nothing may follow from it."""
@@ -202,7 +196,7 @@ class Machine(contract.Machine):
             closers.answer(step, cid, update.core.closing_tx)
         self._usable(step, cid, core, update.core)
         if announced.said_of(update.core) != announced.said_of(core):
-            self._announce(step, cid)
+            announced.say(step, cid)
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
 
@@ -235,12 +229,6 @@ class Machine(contract.Machine):
         step.log(f"ALARM channel={cid.hex()} {text!r}")
         watch = WATCHES.need(step, cid)
         WATCHES.put(step, watch.but(alarm=text), cid)
-
-    def _announce(self, step: Step, cid: bytes) -> None:
-        channel = snapshot.channel(step, cid)
-        facts = announced.facts(channel) if channel is not None else None
-        if facts is not None:
-            step.tell("gossiper", facts)
 
     # ---- the beginning ----
 

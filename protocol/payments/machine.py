@@ -16,7 +16,7 @@ from protocol.channel.messages import FORWARD, ChannelEnded, ChannelUsable
 from protocol.crypto import secp
 from protocol.gossip.messages import OwnTerms
 from protocol.invoice import InvoiceError
-from protocol.machine import Abandoned, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor.messages import (
     ClaimFound,
     ClaimKept,
@@ -48,7 +48,7 @@ SENDING = ("pay", "xpay", "keysend", "sendpay")
 
 Heard = (
     HtlcArrived | HtlcEnded | HtlcRefused | ClaimKept | ClaimFound | SettleKept | HtlcStands
-    | StateReported | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask | Abandoned
+    | StateReported | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask
 )  # fmt: skip
 
 
@@ -76,6 +76,10 @@ class Machine(contract.Machine):
         send.on_clock(step, self.node_id, at)
         relay.on_clock(step, at)
         waiters.time_out(step, at.unix_seconds)
+
+    def abandoned(self, step: Step, question: str, at: Moment) -> None:
+        QUEUED.drop(step, question)
+        waiters.abandoned(step, question)
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
         match item:
@@ -112,9 +116,6 @@ class Machine(contract.Machine):
                 self._tip(step, item, at)
             case Ask():
                 self._ask(step, item, at)
-            case Abandoned():
-                QUEUED.drop(step, item.id)
-                waiters.abandoned(step, item.id)
             case _:
                 assert_never(item)
 

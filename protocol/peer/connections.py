@@ -252,6 +252,14 @@ def _connect(us: Us, step: Step, ask: Ask, at: Moment) -> None:
             step.do(Dial(node_id=node, host=host, port=port))
 
 
+def abandoned(step: Step, question: str) -> None:
+    """Nobody waits for this connection any more; it may come to be all the same."""
+    for key, target in TARGETS.below(step).items():
+        if question in target.asks:
+            asks = tuple(ask for ask in target.asks if ask != question)
+            TARGETS.put(step, target.but(asks=asks), *key)
+
+
 def _disconnect(us: Us, step: Step, ask: Ask) -> None:
     node = bytes.fromhex(ask.params["id"])
     peer = PEERS.get(step, node)

@@ -72,6 +72,9 @@ class Machine(contract.Machine):
                         why = "the opening was interrupted"
                         connections.hang_up(self.us, step, peer, at, why)
 
+    def abandoned(self, step: Step, question: str, at: Moment) -> None:
+        connections.abandoned(step, question)
+
     def step(self, step: Step, sender: str, item: Heard | Report, at: Moment) -> None:
         match item:
             # the world

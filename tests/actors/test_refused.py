@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from actors.engine.door import DOOR
+from actors.engine.door import DOOR, Asked, Left
 from actors.engine.keeps import Keeps
 from actors.engine.system import Child, System
 from actors.testkit.bench import Bench
-from protocol.machine import Answer, Ask, Machine, Moment, Step, Tell, Wake
+from protocol.machine import Abandoned, Answer, Ask, Machine, Moment, Step, Tell, Wake
 from protocol.segment import Segment
 from protocol.values import Value
 
@@ -64,6 +64,9 @@ class Clerk(Machine):
             case "well":
                 step.answer(item.id, "well")
 
+    def abandoned(self, step: Step, question: str, at: Moment) -> None:
+        SUMS.put(step, Sum(amount_sat=0), question)
+
 
 class Forgetful(Clerk):
     keeps = ()
@@ -110,6 +113,23 @@ def test_a_port_reports_what_its_machine_lists() -> None:
 
     with pytest.raises(TypeError, match="the port of clerk may not report a Sum"):
         bench.report(Sum(amount_sat=1))
+
+
+def test_a_client_that_leaves_takes_its_questions_along() -> None:
+    """The door forgets them and says so; every machine that hears questions is told by a hook."""
+    door = Bench(OFFICE, "door")
+    asked = Asked(client=1, id=1, to="clerk", method="later", params={})
+    door.report(asked)
+    door.report(Asked(client=2, id=1, to="clerk", method="later", params={}))
+    (first, second) = door.take(Ask)
+
+    door.report(Left(client=1))
+    assert door.told == [("clerk", Abandoned(id=first.id))]
+    assert list(door.rows("~open")) == [f"~open/{second.id}"]
+
+    clerk = Bench(OFFICE, "clerk")
+    clerk.hear("door", Abandoned(id=first.id))
+    assert clerk.row(f"sum/{first.id}") == Sum(amount_sat=0)
 
 
 def test_a_machine_that_lists_no_segment_keeps_no_row() -> None:

@@ -7,7 +7,7 @@ import pytest
 from actors.testkit.node import Node, World, sentences
 from actors.testkit.node.stories import tale
 from protocol.crypto import secp
-from protocol.machine import Answer
+from protocol.machine import Abandoned, Answer
 from protocol.peer.port import Connected
 
 GUESTS = 3
@@ -71,8 +71,6 @@ def test_an_opening_under_way_keeps_its_place_unless_all_have_one(opening: int) 
 
 
 def test_a_wait_that_nobody_waits_for_is_forgotten() -> None:
-    from protocol.machine import Abandoned
-
     world, alice, bob = _few_places()
     made = sentences.ask(
         bob, "payments", "invoice", label="x", amount_msat=1_000_000, description="x"

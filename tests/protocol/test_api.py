@@ -231,7 +231,7 @@ def test_a_client_that_hangs_up_waits_for_nothing_any_more() -> None:
 
     assert not bench.rows.shown("~call")
     assert ("payments", waiting.id) in bench.abandoned
-    assert {actor for actor, _ in bench.abandoned} == {"payments", "monitors"}
+    assert {actor for actor, _ in bench.abandoned} == {"payments", "monitors", "peers", "chain"}
     bench.answer(payments={}, monitors=[], peers=[], chain={"blockheight": 5})
     assert not bench.replies
 

@@ -1,0 +1,60 @@
+"""What an effect becomes when its step is taken over: bytes for each receiver, or an order to the
+port. A mistake in it is met here, by the one who made it, and not by a receiver later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.engine.system import System
+from protocol.machine import (
+    DEFECT,
+    DEFECT_TEXT,
+    Answer,
+    Ask,
+    Deliver,
+    Do,
+    Effect,
+    Log,
+    Tell,
+    Wake,
+    asker,
+)
+
+Ready = tuple[Deliver | Tell | Do, str, bytes]  # the effect, to whom, and what
+Log_ = Callable[[str], None]  # a line for the operator
+
+
+class Saying:
+    """Of the actor `name`."""
+
+    def __init__(self, system: System, name: str) -> None:
+        self.system, self.name = system, name
+        self._has_port = bool(system.child(name).port)
+
+    def ready(self, effect: Effect, log: Log_) -> list[Ready]:
+        """One for each receiver. Raises `TypeError` for what cannot be said or done."""
+        if isinstance(effect, Wake):
+            if not isinstance(effect.unix_seconds, (int, float)):
+                raise TypeError("a time to wake at is a number")
+            return []
+        if isinstance(effect, Do):
+            if not self._has_port and not isinstance(effect.item, Log):
+                raise TypeError(f"{self.name} has no port")
+            return [(effect, "", b"")]
+        self.system.check(effect.to, effect.item)
+        if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
+            raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
+        data = self._written(effect.item, log)
+        names = self.system.receivers(effect.to, effect.item)
+        return [(effect, name, data) for name in names]
+
+    def _written(self, item: Any, log: Log_) -> bytes:
+        """An answer that nobody could read costs its question, and not whatever led to it now."""
+        try:
+            return self.system.written(item)
+        except TypeError as error:
+            if not isinstance(item, Answer):
+                raise
+            log(f"the answer to {item.id} met a defect: {error}")
+            return self.system.written(Answer(id=item.id, code=DEFECT, text=DEFECT_TEXT))
