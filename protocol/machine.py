@@ -191,7 +191,7 @@ class Abandoned(Value, frozen=True, kw_only=True):
     id: str
 
 
-UNKNOWN_METHOD = -32601
+UNKNOWN_METHOD, UNFIT = -32601, -32602
 DEFECT, DEFECT_TEXT = -32603, "a defect of ours: please report the log"
 
 

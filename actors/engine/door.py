@@ -9,6 +9,7 @@ another one (`protocol.api`).
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -22,12 +23,22 @@ from actors.engine.groups import group_of
 from actors.engine.port import PortHost
 from actors.engine.sockets import Pipe
 from actors.engine.system import Child
-from protocol.machine import Abandoned, Answer, Ask, Machine, Moment, Step
+from protocol.machine import (
+    UNFIT,
+    UNKNOWN_METHOD,
+    Abandoned,
+    Answer,
+    Ask,
+    Machine,
+    Moment,
+    Step,
+)
 from protocol.segment import Segment
 from protocol.values import Value
 
 MAX_LINE, MAX_UNREAD, MAX_CLIENTS = 1 << 20, 16 << 20, 100
-UNKNOWN, UNREADABLE, UNFIT = -32601, -32600, -32602
+UNREADABLE = -32600
+START_SECONDS = 5.0
 
 
 class Asked(Value, frozen=True, kw_only=True):
@@ -197,7 +208,7 @@ class DoorPort:
         try:
             self.host.system.check(read.to, ask)
         except TypeError as error:
-            client.reply(read.id, Answer(id="", code=UNKNOWN, text=str(error)))
+            client.reply(read.id, Answer(id="", code=UNKNOWN_METHOD, text=str(error)))
             return
         try:
             self.host.system.encode(ask)
@@ -236,13 +247,18 @@ class Refused(Exception):
 
 def ask(folder: str, to: str, method: str, /, *, timeout_s: float = 30.0, **params: Any) -> Any:
     """Ask an actor of the system that runs in `folder`, and wait for the answer. While nobody
-    answers it is asked again. Raises `Refused`, or `TimeoutError`."""
-    deadline = time.monotonic() + timeout_s
+    answers it is asked again; where no system runs, for some seconds only. Raises `Refused`, or
+    `TimeoutError`."""
+    began = time.monotonic()
+    deadline = began + timeout_s
     question = json.dumps({"id": 1, "to": to, "method": method, "params": params}).encode()
     while time.monotonic() < deadline:
         try:
             return _once(folder, question, deadline)
         except OSError:
+            if time.monotonic() - began > START_SECONDS and not _runs(folder):
+                text = f"no system runs in {folder}: start it, or give the folder that it runs in"
+                raise TimeoutError(text) from None
             time.sleep(0.02)  # the system, or its door, is being started again
     raise TimeoutError(f"{to} has not answered within {timeout_s:.0f} s")
 
@@ -262,6 +278,18 @@ def _once(folder: str, question: bytes, deadline: float) -> Any:
     if "error" in reply:
         raise Refused(reply["error"]["code"], reply["error"]["message"])
     return reply["result"]
+
+
+def _runs(folder: str) -> bool:
+    """Whether anybody holds the folder's lock (`actors.engine.root`)."""
+    try:
+        with open(os.path.join(folder, "lock")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _path(folder: str) -> str:

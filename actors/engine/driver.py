@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from actors.engine import letters
 from actors.engine.groups import group_of
 from actors.engine.host import Gap, Host, Switches
@@ -28,9 +30,11 @@ from actors.engine.saying import Ready, Saying
 from actors.engine.system import System
 from actors.engine.table import Table
 from actors.engine.witness import Witness
+from protocol.errors import Refusal
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
+    UNFIT,
     Abandoned,
     Answer,
     Ask,
@@ -194,7 +198,14 @@ class Driver:
             self.machine.step(step, sender, item, at)
 
     def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
-        """A question costs itself: its step is undone, for nothing of it was taken over."""
+        """A question costs itself: its step is undone, for nothing of it was taken over. What a
+        machine declines is no defect, nor are parameters that do not have the types they should."""
+        if isinstance(error, Refusal):
+            self._reply(ask, code=error.code, text=str(error))
+            return
+        if isinstance(error, msgspec.ValidationError):
+            self._reply(ask, code=UNFIT, text=f"{ask.method}: {error}")
+            return
         self._log(f"the question {ask.method} met a defect: {letters.readable(error)}")
         self._reply(ask, code=DEFECT, text=DEFECT_TEXT)
 

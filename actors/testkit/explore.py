@@ -7,7 +7,7 @@ on by saying that sentence again.
 Points of a world that is about to deliver a message:
     kill    the receiver dies with the message in its hands
     commit  the delivery leads to durable writes: the writer, or its whole node, dies before or
-            after each of them
+            after each of them; so it does where a batch is written that waited for company
     other   what else the world has to offer there (`World.disturbances`): a connection breaks
 """
 
@@ -125,7 +125,8 @@ def observe(world: World, sentence: int, found: list[tuple[Point, Make, int]]) -
     """From now on each delivery of this world adds its points to `found`."""
 
     def look(now: World) -> Callable[[], None]:
-        at, before, commits, head = now.deliveries, _plain(now), dict(now.commits), min(now.heads())
+        at, before, commits = now.deliveries, _plain(now), dict(now.commits)
+        head = min(now.heads(), default=None)
 
         def after() -> None:
             written = {key: n for key, n in now.commits.items() if n != commits.get(key, 0)}
@@ -146,18 +147,20 @@ def _plain(world: World) -> World:
 
 def _crashes(
     before: World,
-    head: Head,
+    head: Head | None,
     commits: dict[tuple[str, str], int],
     written: dict[tuple[str, str], int],
 ) -> Iterator[tuple[tuple[str, ...], Make]]:
     """The worlds are copied when they are asked for: most searches want one of many."""
-    _, kind, key = head
     for (node, role), last in written.items():
         for number in range(commits.get((node, role), 0) + 1, last + 1):
             for when in ("before", "after"):
                 for victim in ("actor", "node"):
                     crash = (node, role, number, when, victim)
                     yield ("commit", *map(str, crash)), partial(_at_commit, before, crash)
+    if head is None:
+        return
+    _, kind, key = head
     for what, disturb in before.disturbances(kind, key):
         yield what, partial(_disturbed, before, disturb)
     if not written:

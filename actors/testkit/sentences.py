@@ -7,13 +7,15 @@ from typing import Any
 
 from actors.testkit.site import Node
 from actors.testkit.world import World
+from protocol.machine import DEFECT
 
 
 class Refused(AssertionError):
-    """An `Answer` with an error."""
+    """An `Answer` with an error; for a defect, with what the node's log says of it."""
 
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{code}: {text}")
+    def __init__(self, code: int, text: str, log: list[str] | None = None) -> None:
+        told = [line for line in log or () if " met a defect" in line]
+        super().__init__("\n".join([f"{code}: {text}", *(told if code == DEFECT else ())]))
         self.code, self.text = code, text
 
 
@@ -37,7 +39,7 @@ def answered(node: Node, number: str) -> Any:
     world = node.world
     answer = until(world, lambda: node.answers.get(number), f"{number} is answered")
     if answer.code is not None:
-        raise Refused(answer.code, answer.text)
+        raise Refused(answer.code, answer.text, node.log)
     return answer.result
 
 

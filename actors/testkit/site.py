@@ -10,6 +10,8 @@ from actors.engine.system import System
 from protocol.machine import Answer, Ask, Moment
 from storage.memory import Disk
 
+LOG_LINES = 20
+
 
 class Killed(Exception):
     """A kill at a durable write or a message of this actor."""
@@ -58,6 +60,7 @@ class Node:
         self.answers: dict[str, Answer] = {}
         self.asked: dict[str, tuple[str, Ask]] = {}
         self.questions: dict[str, int] = {}
+        self.log: list[str] = []  # the last lines that its actors wrote for the operator
 
     @property
     def settings(self) -> Any:
@@ -71,6 +74,9 @@ class Node:
 
     def branched(self, twin: Any) -> None:
         """What a copy shares no longer with us, beyond disks and drivers."""
+
+    def said(self, role: str, text: str) -> None:
+        self.log = [*self.log[1 - LOG_LINES :], f"{role}: {text}"]
 
     def answer(self, item: Any) -> None:
         if isinstance(item, Answer):

@@ -65,7 +65,8 @@ class World:
         self.deliveries = 0
         # what a machine may raise: its actor dies of it and is started again, as in production
         self.deadly: tuple[type[Exception], ...] = ()
-        self.look: Look | None = None  # called before each delivery; what it gives back, after it
+        # called before each delivery, and before late writes; what it gives back, after it
+        self.look: Look | None = None
         self._simulated = dict(ports or {})
         self._ticket = 0
         self._dice = 0
@@ -161,6 +162,7 @@ class World:
     def at_port(self, node: Node, role: str, item: Any) -> None:
         """An order to a port: done at once, its answers wait for delivery."""
         if isinstance(item, Log):
+            node.said(role, item.text)
             return
         port = self._simulated.get(group_of(role))
         assert port is not None, f"{role} has no port here: World(ports={{...}}) gives it one"
@@ -187,16 +189,20 @@ class World:
         yield from ()
 
     def step(self) -> bool:
-        """Deliver one message; False when nothing is under way and all is written."""
+        """Deliver one message, or write what waited for company; False when nothing is under way
+        and all is written."""
         choices = self.heads()
-        if not choices:
-            return self._write_what_waits()
+        if not choices and not self._unwritten():
+            return False
         self.deliveries += 1
         after = self.look(self) if self.look is not None else None
-        _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
-        if self.tracing:
-            self.trace.append(("deliver", kind, *key))
-        self._deliver(kind, key)
+        if choices:
+            _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
+            if self.tracing:
+                self.trace.append(("deliver", kind, *key))
+            self._deliver(kind, key)
+        else:
+            self._write_what_waits()
         if after is not None:
             after()
         return True
@@ -209,16 +215,20 @@ class World:
         else:
             self._deliver_link(key)
 
-    def _write_what_waits(self) -> bool:
+    def _unwritten(self) -> bool:
+        return any(
+            driver.write_by is not None
+            for node in self.nodes.values()
+            for driver in node.drivers.values()
+        )
+
+    def _write_what_waits(self) -> None:
         """Nobody has said anything for a while: batches that waited for company are written."""
-        found = False
         for node in self.nodes.values():
             for role, driver in list(node.drivers.items()):
                 if driver.write_by is not None:
-                    found = True
                     self.now = max(self.now, driver.write_by)
                     self._guarded(node, role, lambda driver: driver.tick())
-        return found
 
     def _hearing(self, data: bytes) -> None:
         self._heard, self._dice = data, 0

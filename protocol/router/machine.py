@@ -169,8 +169,6 @@ class Machine(contract.Machine):
         except NoRoute as error:
             text = f"Could not find a route: {error}"
             step.refuse(ask.id, ROUTE_NOT_FOUND, text)
-        except Refusal as refusal:
-            step.refuse(ask.id, refusal.code, str(refusal))
 
     def _getroutes(self, step: Step, ask: Ask, at: Moment) -> dict[str, object]:
         """From any node: its public channels are taken to be as full as they may be."""

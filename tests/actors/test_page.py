@@ -133,8 +133,8 @@ def test_what_is_asked_badly_costs_its_question(bank: str) -> None:
         ("door", "balance", {}, -32601),
         ("east", "rob", {}, -32601),
         ("east", "balance", {"x": 2**70}, -32602),
-        ("east", "transfer", {"id": "1"}, -32603),
-        ("east", "transfer", {"id": 7, "to": [], "amount": "x"}, -32603),
+        ("east", "transfer", {"id": "1"}, -32602),
+        ("east", "transfer", {"id": 7, "to": [], "amount": "x"}, -32602),
         ("east", "transfer", {"id": "1", "to": "west", "amount": 10**6}, 1),
     ):
         with pytest.raises(Refused) as refused:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from actors.engine.system import System
 from actors.engine.table import Table
+from actors.testkit.bench import Bench
+from actors.tree import NODE
 from protocol.gossip.announce import Policy
 from protocol.gossip.messages import ChannelGone, ChannelIs, News, NodeIs, PolicyIs, Since, UpToDate
-from protocol.machine import Answer, Ask, Moment, Step, Tell, Wake
+from protocol.machine import Answer, Step
 from protocol.router import pages
 from protocol.router.graph import Graph
 from protocol.router.machine import Machine
@@ -21,34 +25,31 @@ POLICY = Policy(
 EPOCH = b"12345678"
 
 
-class Bench:
-    def __init__(self, rows: Table | None = None) -> None:
-        self.rows = rows or Table()
-        self.machine = Machine(NODES["A"])
-        self.now = 1_700_000_000.0
-        self.run(lambda step, at: self.machine.resume(step, None, at))
+def _router(name: str, settings: Any, system: System) -> Machine:
+    return Machine(NODES["A"])
 
-    def run(self, work: Any) -> list[Any]:
-        step = Step(self.rows)
-        work(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
-        self.rows.apply(step.changes)
-        return [x.item if isinstance(x, Tell) else x for x in step.effects]
 
-    def hear(self, item: Any, sender: str = "gossiper") -> list[Any]:
-        return self.run(lambda step, at: self.machine.step(step, sender, item, at))
+SYSTEM = System(
+    [replace(child, make=_router) if child.name == "router" else child for child in NODE.children]
+)
+
+
+class Router(Bench):
+    def __init__(self) -> None:
+        super().__init__(SYSTEM, "router", asker="api")
 
     def route(self, target: str, **params: Any) -> Answer:
         asked = {"id": NODES[target].hex(), "amount_msat": 1000, "riskfactor": 10, **params}
-        (answer,) = self.hear(Ask(id="api/1", method="getroute", params=asked), "api")
-        assert isinstance(answer, Answer)
+        answer = self.ask("getroute", **asked)
+        assert answer is not None
         return answer
 
     def learn(self, *names: str, serial: int = 1) -> None:
-        self.hear(News(serial=serial, changes=tuple(x for name in names for x in _channel(name))))
+        self.heard(News(serial=serial, changes=tuple(x for name in names for x in _channel(name))))
 
-    def restarted(self) -> Bench:
-        """Only what is on disk is left."""
-        return Bench(self.rows.kept())
+    def heard(self, item: Any) -> None:
+        """From the gossiper."""
+        self.hear("gossiper", item)
 
 
 def _scid(name: str) -> bytes:
@@ -69,7 +70,7 @@ def _path(answer: Answer) -> str:
 
 
 def test_news_are_routed_over_at_once() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
 
     answer = bench.route("C", cltv=20)
@@ -80,9 +81,9 @@ def test_news_are_routed_over_at_once() -> None:
 
 
 def test_a_channel_that_is_gone_is_not_routed_over() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
-    bench.hear(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
+    bench.heard(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
 
     answer = bench.route("C")
 
@@ -90,7 +91,7 @@ def test_a_channel_that_is_gone_is_not_routed_over() -> None:
 
 
 def test_limits_of_a_question_are_heeded() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC", "AD", "DC")
     first = bench.route("C")
     other = {"B": "D", "D": "B"}[_path(first)[0]]
@@ -102,55 +103,51 @@ def test_limits_of_a_question_are_heeded() -> None:
 
 
 def test_the_graph_outlives_a_kill_and_only_what_is_newer_is_asked_for() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
-    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB") + _scid("BC")))
-    bench.now += 10
-    bench.run(bench.machine.wake)
+    bench.heard(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB") + _scid("BC")))
+    bench.pass_time(10)
 
-    again = bench.restarted()
+    bench.restart()
+    assert _path(bench.route("C")) == "BC"
 
-    assert _path(again.route("C")) == "BC"
-    asked = again.run(lambda step, at: again.machine.resume(step, "gossiper", at))
-    assert asked == [Since(epoch=EPOCH, serial=7)]
+    bench.linked("gossiper")
+    assert bench.take(Since) == [Since(epoch=EPOCH, serial=7)]
 
 
 def test_what_was_heard_since_is_written_ten_minutes_later_with_its_number() -> None:
-    bench = Bench()
-    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=b""))
-    bench.now += 10
-    bench.run(bench.machine.wake)
-    effects = bench.hear(News(serial=9, changes=tuple(_channel("AB"))))
-    assert [effect.unix_seconds - bench.now for effect in effects if isinstance(effect, Wake)] == [
-        600
-    ]
+    bench = Router()
+    bench.heard(UpToDate(epoch=EPOCH, serial=7, scids=b""))
+    bench.pass_time(10)
+    bench.heard(News(serial=9, changes=tuple(_channel("AB"))))
 
-    bench.now += 601
-    bench.run(bench.machine.wake)
-
-    assert bench.rows.read("known") == Known(epoch=EPOCH, serial=9, pages=1)
-    assert _path(bench.restarted().route("B")) == "B"
+    bench.pass_time(599)
+    assert bench.row("known") == Known(epoch=EPOCH, serial=7, pages=0)
+    bench.pass_time(2)
+    assert bench.row("known") == Known(epoch=EPOCH, serial=9, pages=1)
+    bench.restart()
+    assert _path(bench.route("B")) == "B"
 
 
 def test_what_the_gossiper_does_not_have_is_forgotten() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
 
-    bench.hear(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB")))
+    bench.heard(UpToDate(epoch=EPOCH, serial=7, scids=_scid("AB")))
 
     assert _path(bench.route("B")) == "B"
     assert bench.route("C").code == 205
 
 
 def test_nothing_is_routed_through_a_barred_node_but_to_it() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC", "AD", "DC")
-    bench.hear(News(serial=2, changes=(NodeIs(node_id=NODES["B"], barred=True),)))
+    bench.heard(News(serial=2, changes=(NodeIs(node_id=NODES["B"], barred=True),)))
 
     assert _path(bench.route("C")) == "DC"
     assert _path(bench.route("B")) == "B"
-    bench.hear(UpToDate(epoch=EPOCH, serial=3, scids=b"", barred=()))
-    assert bench.rows.read("~graph").barred == frozenset()
+    bench.heard(UpToDate(epoch=EPOCH, serial=3, scids=b"", barred=()))
+    assert bench.row("~graph").barred == frozenset()
 
 
 def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
@@ -179,12 +176,12 @@ def test_pages_hold_everything_and_shrink_with_it(monkeypatch: Any) -> None:
 
 
 def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
     assert _path(bench.route("C")) == "BC"
-    before = bench.rows.read("~graph")
+    before = bench.row("~graph")
 
-    bench.hear(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
+    bench.heard(News(serial=2, changes=(ChannelGone(scid=_scid("BC")),)))
     assert bench.route("C").code == 205
 
     assert before.scids() == {_scid("AB"), _scid("BC")}
@@ -192,7 +189,7 @@ def test_a_copied_graph_leaves_the_first_as_it_was() -> None:
 
 def test_getroutes_says_what_each_hop_gets_as_core_lightning_does() -> None:
     """The amount and the delay at the start of a hop: with that channel's own fee and delta."""
-    bench = Bench()
+    bench = Router()
     bench.learn("AB", "BC")
     asked = {
         "source": NODES["A"].hex(), "destination": NODES["C"].hex(), "amount_msat": 1_000_000,
@@ -200,9 +197,8 @@ def test_getroutes_says_what_each_hop_gets_as_core_lightning_does() -> None:
     }  # fmt: skip
 
     def routes(**more: Any) -> Answer:
-        question = Ask(id="api/1", method="getroutes", params={**asked, **more})
-        (answer,) = bench.hear(question, "api")
-        assert isinstance(answer, Answer)
+        answer = bench.ask("getroutes", **{**asked, **more})
+        assert answer is not None
         return answer
 
     paid, free = routes(), routes(layers=["auto.sourcefree"])

@@ -73,6 +73,7 @@ class World(Wires):
 
     def at_port(self, node: Any, role: str, item: Any) -> None:
         if isinstance(item, Log):
+            node.said(role, item.text)
             return
         if role == "peers":
             self._wire_order(node, item)
