@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from actors.engine import door
 from actors.engine.door import DOOR, Asked, Left
 from actors.engine.keeps import Keeps
 from actors.engine.system import Child, System
 from actors.testkit.bench import Bench
+from actors.testkit.explore import Story, branches
+from actors.testkit.sentences import Refused, ask
+from actors.testkit.world import World
+from protocol.errors import Refusal
 from protocol.machine import Abandoned, Answer, Ask, Machine, Moment, Step, Tell, Wake
 from protocol.segment import Segment
 from protocol.values import Value
@@ -59,6 +66,12 @@ class Clerk(Machine):
                 step.effects.append(Tell(to="clark", item=Sum(amount_sat=1)))
             case "order":
                 step.do(Sum(amount_sat=1))
+            case "declined":
+                raise Refusal("not today", code=205)
+            case "params":
+                msgspec.convert(item.params, Tick)
+            case "late":
+                pass  # a row that nobody waits for
             case "answer":
                 step.answer(item.id, object())
             case "well":
@@ -89,6 +102,48 @@ def test_a_step_that_does_what_may_not_be_is_undone_where_it_was_done(method: st
     assert well is not None and well.result == "well" and bench.row("sum/before")
 
 
+def test_what_a_machine_declines_is_no_defect() -> None:
+    """Its step is undone all the same."""
+    bench = Bench(OFFICE, "clerk")
+
+    declined, unfit = bench.ask("declined"), bench.ask("params", number="x")
+
+    assert declined is not None and (declined.code, declined.text) == (205, "not today")
+    assert unfit is not None and unfit.code == -32602
+    assert unfit.text == "params: Expected `int`, got `str` - at `$.number`"
+    assert not bench.rows("sum") and not bench.log
+
+
+def test_the_kit_shows_what_a_defect_was() -> None:
+    world = World(OFFICE)
+    node = world.node("office")
+
+    with pytest.raises(Refused, match="clerk: the question row met a defect: TypeError: nobody"):
+        ask(node, "clerk", "row")
+
+
+def test_a_batch_that_waits_for_company_is_a_crash_point_when_it_is_written() -> None:
+    def say(world: World) -> None:
+        world.ask(world.nodes["office"], "clerk", "late", number="1")
+        world.settle()
+
+    story = Story(lambda: World(OFFICE).with_node("office"), [say], lambda world: None)
+
+    what = [point.what for point, _, _ in branches(story)]
+
+    late = [("commit", "office", "clerk", "1", when) for when in ("before", "after")]
+    assert [one[:5] for one in what if one[0] == "commit"] == [x for x in late for _ in range(2)]
+
+
+def test_a_program_that_asks_where_nothing_runs_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "START_SECONDS", 0.0)
+
+    with pytest.raises(TimeoutError, match=f"no system runs in {tmp_path}: start it"):
+        door.ask(str(tmp_path), "clerk", "well")
+
+
 def test_an_answer_that_nobody_could_read_costs_its_question_alone() -> None:
     bench = Bench(OFFICE, "clerk")
 
@@ -117,15 +172,15 @@ def test_a_port_reports_what_its_machine_lists() -> None:
 
 def test_a_client_that_leaves_takes_its_questions_along() -> None:
     """The door forgets them and says so; every machine that hears questions is told by a hook."""
-    door = Bench(OFFICE, "door")
+    entry = Bench(OFFICE, "door")
     asked = Asked(client=1, id=1, to="clerk", method="later", params={})
-    door.report(asked)
-    door.report(Asked(client=2, id=1, to="clerk", method="later", params={}))
-    (first, second) = door.take(Ask)
+    entry.report(asked)
+    entry.report(Asked(client=2, id=1, to="clerk", method="later", params={}))
+    (first, second) = entry.take(Ask)
 
-    door.report(Left(client=1))
-    assert door.told == [("clerk", Abandoned(id=first.id))]
-    assert list(door.rows("~open")) == [f"~open/{second.id}"]
+    entry.report(Left(client=1))
+    assert entry.told == [("clerk", Abandoned(id=first.id))]
+    assert list(entry.rows("~open")) == [f"~open/{second.id}"]
 
     clerk = Bench(OFFICE, "clerk")
     clerk.hear("door", Abandoned(id=first.id))
