@@ -60,7 +60,7 @@ def terms(channel: Channel, *, ours: bool) -> Terms:
     return Terms(
         funding=setup.funding,
         funding_sat=setup.capacity_sat,
-        anchors=setup.anchors,
+        format=setup.format,
         owner_opened=setup.we_opened == ours,
         dust_limit_sat=owner.dust_limit_sat,
         to_self_delay=other.to_self_delay,

@@ -7,6 +7,7 @@ offers is admitted in time that grows with the batch, not with its square.
 from __future__ import annotations
 
 from protocol.channel import commitments, limits, transactions
+from protocol.channel.formats import Format
 from protocol.channel.state import Channel, Htlc
 from protocol.errors import Refusal
 
@@ -28,17 +29,17 @@ class _Side:
         self.dust_limit_sat = party.dust_limit_sat
         self.untrimmed = self.dust_msat = 0
         for htlc in seen.htlcs:
-            self.count(htlc, rate, anchors=channel.setup.anchors)
+            self.count(htlc, rate, channel.setup.format)
 
-    def count(self, htlc: transactions.CommittedHtlc, rate: int, *, anchors: bool) -> None:
-        if transactions.is_trimmed(htlc, rate, self.dust_limit_sat, anchors=anchors):
+    def count(self, htlc: transactions.CommittedHtlc, rate: int, form: Format) -> None:
+        if transactions.is_trimmed(htlc, rate, self.dust_limit_sat, form):
             self.dust_msat += htlc.amount_msat
         else:
             self.untrimmed += 1
 
-    def would_trim(self, offered: Htlc, rate: int, *, anchors: bool) -> bool:
+    def would_trim(self, offered: Htlc, rate: int, form: Format) -> bool:
         seen = transactions.CommittedHtlc(self.ours, offered.id, offered.amount_msat, b"", 0)
-        return transactions.is_trimmed(seen, rate, self.dust_limit_sat, anchors=anchors)
+        return transactions.is_trimmed(seen, rate, self.dust_limit_sat, form)
 
 
 class Headroom:
@@ -104,8 +105,8 @@ class Headroom:
         self._take(offered)
 
     def _take(self, offered: Htlc) -> None:
-        anchors = self.channel.setup.anchors
-        trims = [side.would_trim(offered, self.rate, anchors=anchors) for side in self.sides]
+        form = self.channel.setup.format
+        trims = [side.would_trim(offered, self.rate, form) for side in self.sides]
         more = (0 if trims[0] else 1, 0 if trims[1] else 1)
         amount = offered.amount_msat
         if self._headroom_msat(of_us=True, spike=FEE_SPIKE, more=more) < amount:

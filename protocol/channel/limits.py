@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from protocol.bitcoin.units import MAX_FEERATE_PER_KW
 from protocol.channel import commitments, stages, transactions
-from protocol.channel.scripts import ANCHOR_SAT
 from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Htlc
 from protocol.errors import PeerFault
@@ -28,28 +27,24 @@ def after_both_sign(channel: Channel, *, ours: bool) -> transactions.Contents:
 
 
 def opener_cost_sat(channel: Channel, feerate: int, untrimmed: int) -> int:
-    anchors = channel.setup.anchors
-    fee = transactions.commitment_fee_sat(feerate, untrimmed, anchors=anchors)
-    return fee + (2 * ANCHOR_SAT if anchors else 0)
+    return channel.setup.format.opener_cost_sat(feerate, untrimmed)
 
 
 def _untrimmed(channel: Channel, seen: transactions.Contents, feerate: int, *, ours: bool) -> int:
     dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
-    anchors = channel.setup.anchors
-    return sum(
-        not transactions.is_trimmed(htlc, feerate, dust, anchors=anchors) for htlc in seen.htlcs
-    )
+    form = channel.setup.format
+    return sum(not transactions.is_trimmed(htlc, feerate, dust, form) for htlc in seen.htlcs)
 
 
 def dust_exposure_msat(channel: Channel, feerate: int, *, ours: bool) -> int:
     """The sum of HTLCs without an output in our (or their) commitment, at a feerate."""
     seen = after_both_sign(channel, ours=ours)
     dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
-    anchors = channel.setup.anchors
+    form = channel.setup.format
     return sum(
         htlc.amount_msat
         for htlc in seen.htlcs
-        if transactions.is_trimmed(htlc, feerate, dust, anchors=anchors)
+        if transactions.is_trimmed(htlc, feerate, dust, form)
     )
 
 
@@ -59,11 +54,11 @@ def overflows_dust(channel: Channel, added: Htlc) -> bool:
     claimed (BOLT 2, "Bounding exposure to trimmed in-flight HTLCs")."""
     if sum(htlc.amount_msat for htlc in channel.htlcs.values()) <= MAX_DUST_EXPOSURE_MSAT:
         return False
-    rate, anchors = commitments.newest_feerate(channel.core), channel.setup.anchors
+    rate, form = commitments.newest_feerate(channel.core), channel.setup.format
     for ours in (True, False):
         dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
         seen = transactions.CommittedHtlc(not ours, added.id, added.amount_msat, b"", 0)
-        small = transactions.is_trimmed(seen, rate, dust, anchors=anchors)
+        small = transactions.is_trimmed(seen, rate, dust, form)
         if small and dust_exposure_msat(channel, rate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
             return True
     return False
@@ -137,7 +132,7 @@ def check_fee(channel: Channel, feerate: int) -> None:
     if not MIN_FEERATE_PER_KW <= feerate <= MAX_FEERATE_PER_KW:
         raise PeerFault("update_fee with a feerate out of all bounds")
     rising = feerate > commitments.newest_feerate(channel.core)
-    for ours in (True, False) if rising and not channel.setup.anchors else ():
+    for ours in (True, False) if rising and channel.setup.format.timeout_weight else ():
         if dust_exposure_msat(channel, feerate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
             raise PeerFault("update_fee would expose us to too many dust HTLCs")
 

@@ -138,11 +138,11 @@ def _htlcs(
     order: list[tuple[Htlc, transactions.CommittedHtlc]],
     known: Mapping[int, str],
 ) -> list[FoundOutput]:
-    anchors, places = channel.setup.anchors, {what: vout for vout, what in known.items()}
+    places = {what: vout for vout, what in known.items()}
     free = [(vout, out) for vout, out in enumerate(tx.outputs) if vout not in known]
     found = []
     for htlc, seen in order:
-        form = transactions.htlc_script(seen, derived, anchors=anchors)
+        form = transactions.htlc_script(seen, derived, channel.setup.format)
         wanted = TxOut(htlc.amount_msat // 1000, script.p2wsh(form))
         if htlc.key in places:
             found.append(FoundOutput(places[htlc.key], wanted.amount_sat, form, htlc.key))
@@ -155,9 +155,8 @@ def _htlcs(
 
 def _balance(channel: Channel, derived: Keys, tx: Transaction) -> list[FoundOutput]:
     """to_remote of their commitment is ours."""
-    anchors = channel.setup.anchors
-    form = scripts.to_remote_anchors(derived.other_payment) if anchors else b""
-    return _paying(tx, transactions.to_remote_script(derived, anchors=anchors), form, BALANCE)
+    wanted, form = channel.setup.format.to_remote(derived.other_payment)
+    return _paying(tx, wanted, form, BALANCE)
 
 
 def _their_balance(channel: Channel, derived: Keys, tx: Transaction) -> list[FoundOutput]:
@@ -198,7 +197,7 @@ def our_way(
     An HTLC that they offered needs its preimage; one that we offered is ours from its expiry on
     (the spend's locktime).
     """
-    late = 1 if channel.setup.anchors else REPLACEABLE  # "1 OP_CHECKSEQUENCEVERIFY"
+    late = channel.setup.format.lock or REPLACEABLE  # "1 OP_CHECKSEQUENCEVERIFY"
     if found.what == BALANCE:
         unlock = () if found.script else (secp.public_key(secrets.payment),)
         return Spend(secrets.payment, unlock, late)

@@ -7,7 +7,7 @@ from protocol.channel.headroom import Headroom
 from protocol.channel.living import Turn, require
 from protocol.channel.messages import FORWARD, AddHtlc, LearnedPreimage, ResolveHtlc, forward_hold
 from protocol.channel.stages import Move
-from protocol.channel.state import Channel, Fee, Htlc
+from protocol.channel.state import Channel, Fee, Htlc, Signed
 from protocol.crypto import secp, shachain
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault, Refusal
@@ -154,8 +154,7 @@ def on_commitment_signed(turn: Turn, message: CommitmentSigned) -> None:
     number = channel.core.our_number + 1
     channel = channel.with_core(
         our_number=number,
-        our_signature=message.signature,
-        our_htlc_signatures=message.htlc_signatures,
+        signed=(Signed(signature=message.signature, htlc_signatures=message.htlc_signatures),),
     )
     new_fee = commitments.feerate(channel.core, ours=True, we_opened=False) != commitments.feerate(
         turn.channel.core, ours=True, we_opened=False

@@ -7,8 +7,6 @@ from functools import lru_cache
 from protocol.bitcoin.script import number, push
 from protocol.crypto.hashes import hash160, ripemd160
 
-ANCHOR_SAT = 330
-
 
 def funding(one: bytes, other: bytes) -> bytes:
     """2-of-2; the keys in ascending order."""
@@ -38,26 +36,25 @@ def _htlc_head(revocation: bytes, other_htlc: bytes) -> bytes:
     )  # fmt: skip
 
 
-def offered_htlc(
-    revocation: bytes, owner_htlc: bytes, other_htlc: bytes, payment_hash: bytes, *, anchors: bool
-) -> bytes:
-    """An HTLC that the commitment's owner offered."""
+def offered_htlc(keys: tuple[bytes, bytes, bytes], payment_hash: bytes, end: bytes) -> bytes:
+    """An HTLC that the commitment's owner offered; keys: revocation, owner's, other's."""
+    revocation, owner_htlc, other_htlc = keys
     return (
         _htlc_head(revocation, other_htlc)
         + b"\x64\x75\x52\x7c" + push(owner_htlc) + b"\x52\xae\x67"
         + b"\xa9" + push(ripemd160(payment_hash)) + b"\x88\xac\x68"
-        + (b"\x51\xb2\x75" if anchors else b"") + b"\x68"
+        + end
     )  # fmt: skip
 
 
 def received_htlc(
-    keys: tuple[bytes, bytes, bytes], payment_hash: bytes, cltv_expiry: int, *, anchors: bool
+    keys: tuple[bytes, bytes, bytes], payment_hash: bytes, cltv_expiry: int, end: bytes
 ) -> bytes:
-    """An HTLC that the commitment's owner was offered; keys: revocation, owner's, other's."""
+    """An HTLC that the commitment's owner was offered; keys as in `offered_htlc`."""
     revocation, owner_htlc, other_htlc = keys
     return (
         _htlc_head(revocation, other_htlc)
         + b"\x63\xa9" + push(ripemd160(payment_hash)) + b"\x88\x52\x7c" + push(owner_htlc)
         + b"\x52\xae\x67\x75" + number(cltv_expiry) + b"\xb1\x75\xac\x68"
-        + (b"\x51\xb2\x75" if anchors else b"") + b"\x68"
+        + end
     )  # fmt: skip

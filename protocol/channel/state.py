@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from protocol import features
 from protocol.bitcoin.transaction import Outpoint
+from protocol.channel import formats
+from protocol.channel.formats import Format, FormatName
 from protocol.channel.proof import Half
 from protocol.crypto import shachain
 from protocol.crypto.keys import Basepoints
@@ -28,9 +30,18 @@ class Party(Value, frozen=True, kw_only=True, tag="party"):
     shutdown_script: bytes | None = None
 
 
+class Funding(Value, frozen=True, kw_only=True, tag="funding"):
+    """An output that holds the channel's money. `txid` in the byte order of the hash function."""
+
+    txid: bytes
+    index: int
+    capacity_sat: int
+
+
 class Setup(Value, frozen=True, kw_only=True, tag="setup"):
     """What never changes. `key_index` finds our secrets again from the seed.
 
+    `fundings`: one; a channel that is spliced has several for a while, the newest last.
     `minimum_depth` of 0: usable before the funding transaction is mined (option_zeroconf).
     `scid_alias`: never named by its place on the chain. `close_to`: the shutdown script that we
     committed to at the opening.
@@ -38,11 +49,9 @@ class Setup(Value, frozen=True, kw_only=True, tag="setup"):
 
     channel_id: bytes
     peer: bytes
-    funding_txid: bytes
-    funding_index: int
-    capacity_sat: int
+    fundings: tuple[Funding, ...]
     we_opened: bool
-    anchors: bool
+    format_name: FormatName
     private: bool
     key_index: int
     minimum_depth: int
@@ -52,12 +61,27 @@ class Setup(Value, frozen=True, kw_only=True, tag="setup"):
     close_to: bytes | None = None
 
     @property
+    def format(self) -> Format:
+        return formats.BY_NAME[self.format_name]
+
+    @property
     def kind(self) -> Features:
         """The channel_type."""
-        base = features.TYPE_ANCHORS if self.anchors else features.TYPE_STATIC_REMOTEKEY
         hidden = {features.BIT["option_scid_alias"]} if self.scid_alias else frozenset()
         unconfirmed = {features.BIT["option_zeroconf"]} if not self.minimum_depth else frozenset()
-        return base | hidden | unconfirmed
+        return self.format.kind | hidden | unconfirmed
+
+    @property
+    def funding_txid(self) -> bytes:
+        return self.fundings[-1].txid
+
+    @property
+    def funding_index(self) -> int:
+        return self.fundings[-1].index
+
+    @property
+    def capacity_sat(self) -> int:
+        return self.fundings[-1].capacity_sat
 
     @property
     def funding(self) -> Outpoint:
@@ -107,13 +131,20 @@ class Fee(Value, frozen=True, kw_only=True, tag="fee"):
     stage: int
 
 
+class Signed(Value, frozen=True, kw_only=True, tag="signed"):
+    """The peer's signatures (64 bytes each) on our newest commitment over one funding output."""
+
+    signature: bytes
+    htlc_signatures: tuple[bytes, ...] = ()
+
+
 class Core(Value, frozen=True, kw_only=True, tag="core"):
     """All that changes, but HTLCs and their secrets.
 
-    Commitment numbers count up from 0. `our_number`: the newest commitment that they signed for
-    us; the ones below are revoked. `their_number`: the newest that we signed for them;
-    `their_revoked`: how many of theirs are revoked. We wait for a revoke_and_ack while
-    `their_number` > `their_revoked`. `scid`: where the channel is, or our alias while that is not
+    Commitment numbers count up from 0, and are the same over all fundings. `our_number`: the newest
+    commitment that they signed for us, and `signed` how, over each funding; the ones below are
+    revoked. `their_number`: the newest that we signed for them; `their_revoked`: how many of theirs
+    are revoked. We wait for a revoke_and_ack while `their_number` > `their_revoked`. `scid`: where the channel is, or our alias while that is not
     known; `buried`: the same, once it is deep enough to be announced. `their_alias`: what the peer
     calls the channel. `least_msat`, `most_msat`: the range of `ours_msat`; the monitor keeps it.
     """
@@ -123,8 +154,7 @@ class Core(Value, frozen=True, kw_only=True, tag="core"):
     theirs_msat: int
     fees: tuple[Fee, ...]
     our_number: int
-    our_signature: bytes
-    our_htlc_signatures: tuple[bytes, ...]
+    signed: tuple[Signed, ...]
     their_number: int
     their_revoked: int
     their_point: bytes

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import (
-    SIGHASH_ALL,
-    SIGHASH_SINGLE_ANYONECANPAY,
     Outpoint,
     Transaction,
     TxIn,
@@ -19,11 +17,9 @@ from protocol.bitcoin.transaction import (
     sighash,
 )
 from protocol.channel import scripts
-from protocol.channel.scripts import ANCHOR_SAT
+from protocol.channel.formats import Format
 from protocol.crypto import secp
 from protocol.crypto.hashes import sha256
-
-HTLC_OUTPUT_WEIGHT = 172
 
 
 class CommittedHtlc(NamedTuple):
@@ -53,7 +49,7 @@ class Terms(NamedTuple):
 
     funding: Outpoint
     funding_sat: int
-    anchors: bool
+    format: Format
     owner_opened: bool
     dust_limit_sat: int
     to_self_delay: int
@@ -84,42 +80,24 @@ def obscuring_factor(opener_payment: bytes, accepter_payment: bytes) -> int:
     return int.from_bytes(sha256(opener_payment + accepter_payment)[-6:], "big")
 
 
-def commitment_weight(untrimmed: int, *, anchors: bool) -> int:
-    return (1124 if anchors else 724) + HTLC_OUTPUT_WEIGHT * untrimmed
-
-
-def commitment_fee_sat(feerate_per_kw: int, untrimmed: int, *, anchors: bool) -> int:
-    return feerate_per_kw * commitment_weight(untrimmed, anchors=anchors) // 1000
-
-
-def htlc_fee_sat(feerate_per_kw: int, *, offered: bool, anchors: bool) -> int:
-    """Zero with anchors (option_anchors is anchors_zero_fee_htlc_tx)."""
-    return 0 if anchors else feerate_per_kw * (663 if offered else 703) // 1000
-
-
-def is_trimmed(
-    htlc: CommittedHtlc, feerate_per_kw: int, dust_limit_sat: int, *, anchors: bool
-) -> bool:
+def is_trimmed(htlc: CommittedHtlc, feerate_per_kw: int, dust_limit_sat: int, form: Format) -> bool:
     """BOLT 3, Trimmed Outputs: no output, its amount goes to the fee."""
-    fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=anchors)
+    fee = form.htlc_fee_sat(feerate_per_kw, offered=htlc.offered)
     return htlc.amount_msat // 1000 < dust_limit_sat + fee
 
 
-def htlc_script(htlc: CommittedHtlc, keys: Keys, *, anchors: bool) -> bytes:
-    if htlc.offered:
-        return scripts.offered_htlc(
-            keys.revocation, keys.owner_htlc, keys.other_htlc, htlc.payment_hash, anchors=anchors
-        )
+def htlc_script(htlc: CommittedHtlc, keys: Keys, form: Format) -> bytes:
     trio = (keys.revocation, keys.owner_htlc, keys.other_htlc)
-    return scripts.received_htlc(trio, htlc.payment_hash, htlc.cltv_expiry, anchors=anchors)
+    if htlc.offered:
+        return scripts.offered_htlc(trio, htlc.payment_hash, form.htlc_end)
+    return scripts.received_htlc(trio, htlc.payment_hash, htlc.cltv_expiry, form.htlc_end)
 
 
 def _balances(
     terms: Terms, feerate_per_kw: int, untrimmed: int, owner_msat: int, other_msat: int
 ) -> tuple[int, int]:
     """Satoshi of to_local and to_remote after the opener has paid fee and anchors."""
-    cost = commitment_fee_sat(feerate_per_kw, untrimmed, anchors=terms.anchors)
-    cost += 2 * ANCHOR_SAT if terms.anchors else 0
+    cost = terms.format.opener_cost_sat(feerate_per_kw, untrimmed)
     owner, other = owner_msat // 1000, other_msat // 1000
     if terms.owner_opened:
         return max(0, owner - cost), other
@@ -138,11 +116,11 @@ class Contents(NamedTuple):
 
 def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment:
     """BOLT 3, Commitment Transaction Construction."""
-    rate, anchors = contents.feerate_per_kw, terms.anchors
+    rate, form = contents.feerate_per_kw, terms.format
     kept = [
-        (htlc, htlc_script(htlc, keys, anchors=anchors))
+        (htlc, htlc_script(htlc, keys, form))
         for htlc in contents.htlcs
-        if not is_trimmed(htlc, rate, terms.dust_limit_sat, anchors=anchors)
+        if not is_trimmed(htlc, rate, terms.dust_limit_sat, form)
     ]
     owner_sat, other_sat = _balances(
         terms, rate, len(kept), contents.owner_msat, contents.other_msat
@@ -154,12 +132,12 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
     if owner_sat >= terms.dust_limit_sat:
         outputs.append((TxOut(owner_sat, delayed), None))
     if other_sat >= terms.dust_limit_sat:
-        outputs.append((TxOut(other_sat, to_remote_script(keys, anchors=anchors)), None))
-    if anchors:
+        outputs.append((TxOut(other_sat, form.to_remote(keys.other_payment)[0]), None))
+    if form.anchor_sat:
         if owner_sat >= terms.dust_limit_sat or kept:
-            outputs.append((_anchor(keys.owner_funding), None))
+            outputs.append((_anchor(keys.owner_funding, form), None))
         if other_sat >= terms.dust_limit_sat or kept:
-            outputs.append((_anchor(keys.other_funding), None))
+            outputs.append((_anchor(keys.other_funding, form), None))
     outputs.sort(key=_output_order)
     obscured = contents.number ^ terms.obscuring
     funding_input = TxIn(terms.funding, sequence=0x80 << 24 | obscured >> 24)
@@ -180,14 +158,8 @@ def _output_order(
     return out.amount_sat, out.script, kept[0].cltv_expiry if kept else 0
 
 
-def _anchor(funding_key: bytes) -> TxOut:
-    return TxOut(ANCHOR_SAT, script.p2wsh(scripts.anchor(funding_key)))
-
-
-def to_remote_script(keys: Keys, *, anchors: bool) -> bytes:
-    if anchors:
-        return script.p2wsh(scripts.to_remote_anchors(keys.other_payment))
-    return script.p2wpkh(keys.other_payment)
+def _anchor(funding_key: bytes, form: Format) -> TxOut:
+    return TxOut(form.anchor_sat, script.p2wsh(scripts.anchor(funding_key)))
 
 
 def htlc_transaction(
@@ -195,17 +167,12 @@ def htlc_transaction(
 ) -> Transaction:
     """HTLC-timeout for an offered HTLC, HTLC-success for a received one; unsigned."""
     htlc = placed.htlc
-    fee = htlc_fee_sat(feerate_per_kw, offered=htlc.offered, anchors=terms.anchors)
+    fee = terms.format.htlc_fee_sat(feerate_per_kw, offered=htlc.offered)
     return Transaction(
-        (TxIn(Outpoint(txid, placed.output), sequence=1 if terms.anchors else 0),),
+        (TxIn(Outpoint(txid, placed.output), sequence=terms.format.lock),),
         (TxOut(htlc.amount_msat // 1000 - fee, commitment.delayed),),
         locktime=htlc.cltv_expiry if htlc.offered else 0,
     )
-
-
-def htlc_sighash_kind(*, anchors: bool) -> int:
-    """How the *other* side signs an HTLC transaction."""
-    return SIGHASH_SINGLE_ANYONECANPAY if anchors else SIGHASH_ALL
 
 
 class Digests(NamedTuple):
@@ -219,7 +186,7 @@ def digests(terms: Terms, keys: Keys, contents: Contents) -> tuple[Commitment, D
     """The commitment, and the digests of a commitment_signed for it."""
     built = build_commitment(terms, keys, contents)
     funding_script = scripts.funding(keys.owner_funding, keys.other_funding)
-    kind = htlc_sighash_kind(anchors=terms.anchors)
+    kind = terms.format.htlc_sighash  # how the *other* side signs an HTLC transaction
     txid = built.tx.txid if built.htlcs else b""
     htlcs = []
     for placed in built.htlcs:

@@ -10,8 +10,8 @@ from typing import Any
 from protocol import features
 from protocol.bitcoin import script
 from protocol.bitcoin.transaction import Outpoint, Transaction
-from protocol.channel import commitments, scripts, stages, state
-from protocol.channel.state import Channel, Core, Fee, Party, Setup
+from protocol.channel import commitments, formats, scripts, stages, state
+from protocol.channel.state import Channel, Core, Fee, Funding, Party, Setup, Signed
 from protocol.crypto.keys import Basepoints, ChannelSecrets
 from protocol.features import Features
 from protocol.funding.policy import DUST_LIMIT_SAT, OpeningPolicy
@@ -162,11 +162,11 @@ def first_channel(
     setup = Setup(
         channel_id=state.channel_id(funding),
         peer=peer,
-        funding_txid=funding.txid,
-        funding_index=funding.vout,
-        capacity_sat=opened.funding_satoshis,
+        fundings=(
+            Funding(txid=funding.txid, index=funding.vout, capacity_sat=opened.funding_satoshis),
+        ),
         we_opened=we_opened,
-        anchors=features.ANCHORS in kind,
+        format_name=formats.of(kind).name,
         private=not opened.channel_flags & ANNOUNCE_CHANNEL,
         key_index=key_index,
         minimum_depth=minimum_depth,
@@ -181,8 +181,7 @@ def first_channel(
         theirs_msat=amount_msat - own,
         fees=(Fee(feerate_per_kw=opened.feerate_per_kw, stage=stages.COMMITTED),),
         our_number=0,
-        our_signature=bytes(64),
-        our_htlc_signatures=(),
+        signed=(),
         their_number=0,
         their_revoked=0,
         their_point=theirs_said.first_per_commitment_point,
@@ -199,4 +198,4 @@ def sign_first(channel: Channel, secrets: ChannelSecrets) -> bytes:
 def check_first(channel: Channel, secrets: ChannelSecrets, signature: bytes) -> Channel:
     """Their signature on our commitment 0, kept. Raises `PeerFault`."""
     commitments.check_ours(channel, secrets, signature, ())
-    return channel.with_core(our_signature=signature)
+    return channel.with_core(signed=(Signed(signature=signature),))

@@ -195,7 +195,7 @@ def record(us: Us, step: Step, item: Negotiation, channel: Channel, purpose: str
         funding_txid=terms.funding_txid,
         funding_index=terms.funding_index,
         private=terms.private,
-        anchors=terms.anchors,
+        format_name=terms.format_name,
         close_to=terms.close_to,
         since=tip.height if tip is not None else 0,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from protocol import features
 from protocol.bitcoin.transaction import Outpoint, display, parse
 from protocol.chain.messages import TIP
+from protocol.channel import formats
 from protocol.errors import Refusal
 from protocol.features import Features
 from protocol.funding import establishment, negotiations, rules
@@ -352,5 +353,5 @@ def answer(step: Step, records: list[Opening]) -> None:
 
 
 def shown_kind(record: Opening) -> Features:
-    base = features.TYPE_ANCHORS if record.anchors else features.TYPE_STATIC_REMOTEKEY
+    base = formats.BY_NAME[record.format_name].kind
     return base | ({rules.ZEROCONF} if record.zeroconf else frozenset())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from protocol.channel.formats import FormatName
 from protocol.channel.state import Channel
 from protocol.features import Features
 from protocol.machine import Ask
@@ -105,7 +106,7 @@ class Opening(Value, frozen=True, kw_only=True, tag="opening"):
     funding_index: int
     private: bool
     since: int
-    anchors: bool = True
+    format_name: FormatName = "anchors"
     signature: bytes = b""
     raw: bytes = b""
     sent: bool = False

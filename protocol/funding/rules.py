@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol import features
 from protocol.bitcoin import script
-from protocol.channel import scripts, transactions
+from protocol.channel import formats
 from protocol.channel.state import Party
 from protocol.crypto import secp
 from protocol.errors import PeerFault, Refusal
@@ -56,7 +56,7 @@ def _kind(item: Wanted, theirs: Features) -> Features:
     kind = item.kind
     if kind is None:
         anchors = _both(theirs, "option_anchors")
-        kind = features.TYPE_ANCHORS if anchors else features.TYPE_STATIC_REMOTEKEY
+        kind = (formats.ANCHORS if anchors else formats.STATIC_REMOTEKEY).kind
         kind |= {ZEROCONF} if item.mindepth == 0 else frozenset()
     if ZEROCONF in kind and not _both(theirs, "option_zeroconf"):
         raise Refusal("mindepth: the peer does not open channels without confirmation", code=-32602)
@@ -70,7 +70,7 @@ def is_known(kind: Features, *, announce: bool) -> bool:
     """A type that we can do. An alias hides where a channel is: it is never announced."""
     base = kind - {ALIAS, ZEROCONF}
     hidden = ALIAS in kind and announce
-    return base in (features.TYPE_ANCHORS, features.TYPE_STATIC_REMOTEKEY) and not hidden
+    return base == formats.of(base).kind and not hidden
 
 
 # ---- what the peer asks for --------------------------------------------------------------------
@@ -90,7 +90,7 @@ def check_open(message: OpenChannel, network: str, policy: OpeningPolicy, peer: 
     _require(is_known(kind, announce=announce), "a channel_type that we do not support")
     trusted = peer in policy.zeroconf_peers
     _require(ZEROCONF not in kind or trusted, "we do not trust you with an unconfirmed channel")
-    cost = _opener_cost(message.feerate_per_kw, anchors=features.ANCHORS in kind)
+    cost = formats.of(kind).opener_cost_sat(message.feerate_per_kw, 0)
     own = message.funding_satoshis - message.push_msat // 1000
     _require(own >= cost, "the funder cannot afford the first commitment")
     _require(
@@ -166,8 +166,3 @@ def _check_common(message: OpenChannel | AcceptChannel, amount_sat: int, theirs:
 def _require(condition: bool, text: str) -> None:
     if not condition:
         raise PeerFault(text)
-
-
-def _opener_cost(feerate: int, *, anchors: bool) -> int:
-    fee = transactions.commitment_fee_sat(feerate, 0, anchors=anchors)
-    return fee + (2 * scripts.ANCHOR_SAT if anchors else 0)

@@ -94,7 +94,7 @@ def test_nobody_opens_a_channel_on_an_output_of_ours(order: str) -> None:
     (record,) = alice.rows("funding", "opening").values()
     assert record.we_opened
     core = alice.row("monitors", f"core/{record.channel_id.hex()}")
-    assert core.our_signature == registry.decode(signed).signature  # type: ignore[union-attr]
+    assert core.signed[0].signature == registry.decode(signed).signature  # type: ignore[union-attr]
 
 
 def test_two_fakes_on_one_output_are_one() -> None:

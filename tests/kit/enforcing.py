@@ -35,7 +35,7 @@ def signed(whole: Channel, secrets: ChannelSecrets) -> Transaction:
     built, digests = commitments._digests(whole, point, ours=True)
     both = (whole.setup.ours.basepoints.funding, whole.setup.theirs.basepoints.funding)
     ours = secp.sign(secrets.funding, digests.commitment)
-    witness = transactions.funding_witness(both, (ours, whole.core.our_signature))
+    witness = transactions.funding_witness(both, (ours, whole.core.signed[0].signature))
     return built.tx.with_witness(0, witness)
 
 
@@ -62,8 +62,8 @@ def success(node: Node, cid: str, preimage: bytes) -> Transaction:
         amount_sat = placed.htlc.amount_msat // 1000
         digest = sighash(tx, 0, placed.script, amount_sat, SIGHASH_ALL)
         ours = secp.sign(keys.derive_secret(secrets.htlc, point), digest)
-        kind = transactions.htlc_sighash_kind(anchors=whole.setup.anchors)
-        theirs = secp.to_der(whole.core.our_htlc_signatures[at]) + bytes([kind])
+        kind = whole.setup.format.htlc_sighash
+        theirs = secp.to_der(whole.core.signed[0].htlc_signatures[at]) + bytes([kind])
         witness = (b"", theirs, secp.to_der(ours) + b"\x01", preimage, placed.script)
         return tx.with_witness(0, witness)
     raise AssertionError("the commitment has no such HTLC")

@@ -17,7 +17,7 @@ from protocol.channel.messages import (
     ResolveHtlc,
     Update,
 )
-from protocol.channel.state import Channel, Core, Fee, Party, Setup
+from protocol.channel.state import Channel, Core, Fee, Funding, Party, Setup, Signed
 from protocol.crypto.hashes import sha256
 from protocol.crypto.keys import ChannelSecrets, NodeKey
 from protocol.errors import PeerFault
@@ -144,11 +144,11 @@ class Pair:
             setup = Setup(
                 channel_id=state.channel_id(funding),
                 peer=nodes[1 - we].id,
-                funding_txid=funding.txid,
-                funding_index=funding.vout,
-                capacity_sat=CAPACITY_SAT,
+                fundings=(
+                    Funding(txid=funding.txid, index=funding.vout, capacity_sat=CAPACITY_SAT),
+                ),
                 we_opened=we == 0,
-                anchors=anchors,
+                format_name="anchors" if anchors else "static_remotekey",
                 private=private,
                 key_index=we + 1,
                 minimum_depth=1,
@@ -162,8 +162,7 @@ class Pair:
                 theirs_msat=CAPACITY_SAT * 1000 - mine,
                 fees=(Fee(feerate_per_kw=FEERATE, stage=stages.COMMITTED),),
                 our_number=0,
-                our_signature=bytes(64),
-                our_htlc_signatures=(),
+                signed=(),
                 their_number=0,
                 their_revoked=0,
                 their_point=secrets[1 - we].commitment_point(0),
@@ -179,7 +178,7 @@ class Pair:
                 other.channel, other.channel.core.their_point, other.secrets
             )
             commitments.check_ours(end.channel, end.secrets, signature, ())
-            end.disk = end.disk.with_core(our_signature=signature)
+            end.disk = end.disk.with_core(signed=(Signed(signature=signature),))
             end.crash()
 
     def connect(self) -> None:

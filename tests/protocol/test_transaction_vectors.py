@@ -16,7 +16,8 @@ from protocol.bitcoin.transaction import (
     serialize,
     sighash,
 )
-from protocol.channel import scripts, transactions
+from protocol.channel import formats, scripts, transactions
+from protocol.channel.formats import Format
 from protocol.channel.transactions import CommittedHtlc, Contents, Keys, Terms
 from protocol.crypto import keys, secp, shachain
 from protocol.crypto.hashes import sha256
@@ -78,24 +79,26 @@ def test_weights_and_fees() -> None:
     rate, dust = example["feerate_per_kw"], example["dust_limit_satoshis"]
 
     def fee(offered: bool) -> int:
-        return transactions.htlc_fee_sat(rate, offered=offered, anchors=False)
+        return formats.STATIC_REMOTEKEY.htlc_fee_sat(rate, offered=offered)
 
     htlcs = [CommittedHtlc(True, 0, int(m), b"", 0) for m in example["offered_msat"]]
     htlcs += [CommittedHtlc(False, 0, int(m), b"", 0) for m in example["received_msat"]]
-    kept = [h for h in htlcs if not transactions.is_trimmed(h, rate, dust, anchors=False)]
+    kept = [
+        h for h in htlcs if not transactions.is_trimmed(h, rate, dust, formats.STATIC_REMOTEKEY)
+    ]
     assert len(example["untrimmed"]) == len(kept)
     assert (example["htlc_timeout_fee"], example["htlc_success_fee"]) == (fee(True), fee(False))
-    assert example["commitment_weight"] == transactions.commitment_weight(len(kept), anchors=False)
-    assert example["base_commitment_fee"] == transactions.commitment_fee_sat(
-        rate, len(kept), anchors=False
+    assert example["commitment_weight"] == formats.STATIC_REMOTEKEY.commitment_weight(len(kept))
+    assert example["base_commitment_fee"] == formats.STATIC_REMOTEKEY.commitment_fee_sat(
+        rate, len(kept)
     )
     dropped = sum(h.amount_msat for h in htlcs if h not in kept) // 1000
     assert example["actual_commitment_fee"] == example["base_commitment_fee"] + dropped
     no_htlc = weight["weight_no_htlc"]
-    for anchors, name in ((False, "static_remotekey"), (True, "option_anchors")):
-        assert no_htlc[name] == transactions.commitment_weight(0, anchors=anchors)
-    assert weight["per_htlc_output"] == transactions.HTLC_OUTPUT_WEIGHT
-    assert vector["anchor_sat"] == scripts.ANCHOR_SAT
+    assert no_htlc["static_remotekey"] == formats.STATIC_REMOTEKEY.commitment_weight(0)
+    assert no_htlc["option_anchors"] == formats.ANCHORS.commitment_weight(0)
+    assert weight["per_htlc_output"] == formats.HTLC_OUTPUT_WEIGHT
+    assert vector["anchor_sat"] == formats.ANCHORS.anchor_sat
     for name, form in {
         "p2pkh": b"\x76\xa9\x14" + bytes(20) + b"\x88\xac",
         "p2sh": b"\xa9\x14" + bytes(20) + b"\x87",
@@ -154,7 +157,7 @@ def _remote_htlc_base(known: dict[str, bytes]) -> bytes:
     return known.get("remote_htlc_basepoint", known["remote_payment_basepoint"])
 
 
-def _terms(vector: dict[str, Any], known: dict[str, bytes], dust: int, *, anchors: bool) -> Terms:
+def _terms(vector: dict[str, Any], known: dict[str, bytes], dust: int, form: Format) -> Terms:
     common = vector["common"]
     obscuring = transactions.obscuring_factor(
         known["local_payment_basepoint"], known["remote_payment_basepoint"]
@@ -165,7 +168,7 @@ def _terms(vector: dict[str, Any], known: dict[str, bytes], dust: int, *, anchor
             from_display(common["funding_tx_id"]), int(common["funding_output_index"])
         ),
         funding_sat=int(common["funding_amount_satoshi"]),
-        anchors=anchors,
+        format=form,
         owner_opened=True,
         dust_limit_sat=dust,
         to_self_delay=int(common["local_delay"]),
@@ -206,7 +209,7 @@ def _htlc_rows(
     point = secp.public_key(known["local_per_commitment_secret"])
     their_key = keys.derive_secret(_base_secret(known, "remote"), point)
     our_key = keys.derive_secret(_base_secret(known, "local"), point)
-    kind = transactions.htlc_sighash_kind(anchors=terms.anchors)
+    kind = terms.format.htlc_sighash
     rows = []
     for placed, digest in zip(built.htlcs, digests.htlcs, strict=True):
         tx = transactions.htlc_transaction(
@@ -232,7 +235,9 @@ def _base_secret(known: dict[str, bytes], side: str) -> bytes:
 def test_appendix_c(vector: dict[str, Any], position: int) -> None:
     test, known = vector["tests"][position], _secrets(vector)
     chosen = {0: [], 15: [1, 5, 6]}.get(position, [0, 1, 2, 3, 4])
-    terms = _terms(vector, known, int(vector["common"]["local_dust_limit_satoshi"]), anchors=False)
+    terms = _terms(
+        vector, known, int(vector["common"]["local_dust_limit_satoshi"]), formats.STATIC_REMOTEKEY
+    )
     contents = Contents(
         number=int(vector["common"]["commitment_number"]),
         feerate_per_kw=int(test["local_feerate_per_kw"]),
@@ -252,7 +257,7 @@ def test_appendix_c(vector: dict[str, Any], position: int) -> None:
 @pytest.mark.parametrize("test", ANCHORS["tests"], ids=lambda test: test["Name"])
 def test_appendix_f(test: dict[str, Any]) -> None:
     known = _secrets(ANCHORS)
-    terms = _terms(ANCHORS, known, test["DustLimitSatoshis"], anchors=True)
+    terms = _terms(ANCHORS, known, test["DustLimitSatoshis"], formats.ANCHORS)
     if not test["UseTestHtlcs"]:
         chosen = []
     else:
