@@ -144,9 +144,10 @@ class Core(Value, frozen=True, kw_only=True, tag="core"):
     Commitment numbers count up from 0, and are the same over all fundings. `our_number`: the newest
     commitment that they signed for us, and `signed` how, over each funding; the ones below are
     revoked. `their_number`: the newest that we signed for them; `their_revoked`: how many of theirs
-    are revoked. We wait for a revoke_and_ack while `their_number` > `their_revoked`. `scid`: where the channel is, or our alias while that is not
-    known; `buried`: the same, once it is deep enough to be announced. `their_alias`: what the peer
-    calls the channel. `least_msat`, `most_msat`: the range of `ours_msat`; the monitor keeps it.
+    are revoked. We wait for a revoke_and_ack while `their_number` > `their_revoked`. `scid`: where
+    the channel is, or our alias while that is not known; `buried`: the same, once it is deep enough
+    to be announced. `their_alias`: what the peer calls the channel. `least_msat`, `most_msat`: the
+    range of `ours_msat`; the monitor keeps it.
     """
 
     update_id: int
