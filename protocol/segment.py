@@ -25,6 +25,7 @@ A = TypeVar("A", str, int, bytes)
 B = TypeVar("B", str, int, bytes)
 C = TypeVar("C", str, int, bytes)
 Ks = TypeVarTuple("Ks")
+_READ: dict[Any, Callable[[str], Part]] = {bytes: bytes.fromhex, int: int, str: str}
 
 
 class Segment(Generic[T, *Ks]):
@@ -80,8 +81,9 @@ class Segment(Generic[T, *Ks]):
         self.version, self.cold, self.upgrades = version, cold, dict(upgrades or {})
         self.stored = not name.startswith("~")
         self.deep = len(by) > 1
-        if not all(kind in (str, int, bytes) for kind in by):
+        if not all(kind in _READ for kind in by):
             raise TypeError(f"the parts of a key of {name} are of type str, int or bytes")
+        self._reads = [_READ[kind] for kind in by]
         self._inner = [n for n, kind in enumerate(by[:-1]) if kind is str]
 
     def __repr__(self) -> str:
@@ -159,17 +161,11 @@ class Segment(Generic[T, *Ks]):
         parts = place.split("/", len(self.by))[1:] if self.by else []
         if len(parts) != len(self.by):
             raise ValueError(f"{place!r} is no key of {self.name}")
-        return tuple(_part(kind, text) for kind, text in zip(self.by, parts, strict=True))
+        return tuple([read(text) for read, text in zip(self._reads, parts, strict=True)])
 
 
 def _text(part: Part) -> str:
     return part.hex() if isinstance(part, bytes) else str(part)
-
-
-def _part(kind: type, text: str) -> Part:
-    if kind is bytes:
-        return bytes.fromhex(text)
-    return int(text) if kind is int else text
 
 
 AnySegment = Segment[Any, *tuple[Any, ...]]

@@ -30,6 +30,15 @@ class Envelope:
     def seal(self, body: bytes) -> bytes:
         return self._head + zlib.crc32(body, self._check).to_bytes(4, "big") + body
 
+    def opened(self, data: bytes) -> bytes | None:
+        """The body, if this is whole and of this schema and version; else see `unseal`."""
+        start = len(self._head) + 4
+        if not data.startswith(self._head):
+            return None
+        body = data[start:]
+        good = zlib.crc32(body, self._check) == int.from_bytes(data[start - 4 : start], "big")
+        return body if good else None
+
 
 def seal(name: str, version: int, body: bytes) -> bytes:
     return Envelope(name, version).seal(body)

@@ -42,6 +42,12 @@ class Schema:
 
     def decode(self, data: bytes, where: str) -> Any:
         """Raises `Corrupt`, `TooNew` or `TooOld`; nothing is silently read as something else."""
+        body = self._envelope.opened(data)
+        if body is not None:
+            try:
+                return self._decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise _misfit(where, error) from None
         sealed = unseal(data, where)
         if sealed.name != self.name:
             raise Corrupt(
@@ -54,11 +60,9 @@ class Schema:
                 "start that release again"
             )
         try:
-            if sealed.version == self.version:
-                return self._decoder.decode(sealed.body)
             return msgspec.convert(self._upgraded(sealed.version, sealed.body, where), self.kind)
         except msgspec.MsgspecError as error:
-            raise Corrupt(f"the record {where} does not fit its schema ({error})") from None
+            raise _misfit(where, error) from None
 
     def _upgraded(self, version: int, body: bytes, where: str) -> dict[str, Any]:
         plain = msgspec.msgpack.decode(body)
@@ -71,3 +75,7 @@ class Schema:
             plain = self.upgrades[version](plain)
             version += 1
         return dict(plain)
+
+
+def _misfit(where: str, error: Exception) -> Corrupt:
+    return Corrupt(f"the record {where} does not fit its schema ({error})")

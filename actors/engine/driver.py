@@ -130,7 +130,7 @@ class Driver:
     def _load(self, key: bytes, value: bytes) -> None:
         kind, rest = key[:2], key[2:]
         if kind == _ROW:
-            self.rows.set(*self.keeps.read(rest.decode(), value))
+            self.rows.add(*self.keeps.read(rest.decode(), value))
         elif kind in (OUT, SEQ):
             self.outbox.load(key, value)
         elif kind == _IN:

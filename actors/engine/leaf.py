@@ -7,6 +7,7 @@ links and the sockets; it answers the heartbeat, and any error in it ends the pr
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import socket
@@ -104,12 +105,20 @@ class Loop:
             on_commit=_hook(self.name, self._run_folder),
             witness=self.witness,
         )
-        self.driver.load()  # here and not in the thread: a store that is refused is told upwards
+        self._load()
         self.hub.on_up = self.driver.linked
         self.hub.on_item = self.driver.hear
         self.hub.on_ack = self.driver.acknowledged
         self._port = self._make_port()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def _load(self) -> None:
+        """Here and not in the thread: a store that is refused is told upwards. Nothing of what is
+        read is garbage, nor is what the imports have made: it is not looked at again and again."""
+        gc.disable()
+        self.driver.load()
+        gc.freeze()
+        gc.enable()
 
     def _open_store(self) -> Store:
         stores = os.path.join(self.folder, "stores")

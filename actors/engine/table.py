@@ -74,6 +74,14 @@ class Table:
                 if deep and not box:
                     del rows[key[0]]
 
+    def add(self, segment: AnySegment, key: Key, row: Any) -> None:
+        """A row from the disk, before any step."""
+        rows = self._segments[segment]
+        if segment.deep:
+            rows.setdefault(key[0], {})[key] = row
+        else:
+            rows[key] = row
+
     def set(self, segment: AnySegment, key: Key, row: Any) -> None:
         self.apply({segment: {key: row}})
 
