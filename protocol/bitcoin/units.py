@@ -1,6 +1,6 @@
 """Units that bitcoind and people use, turned into ours: satoshi, and satoshi per 1000 weight.
 
-Everything that crosses this border is checked against literal values by tests/protocol/test_units.
+Everything that crosses this border is checked against literal values by its test.
 """
 
 from __future__ import annotations

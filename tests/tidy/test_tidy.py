@@ -124,6 +124,14 @@ def test_a_dispatcher_knows_its_cases(path: Path) -> None:
             assert ast.unparse(node.annotation) != "object", f"line {node.lineno}"
 
 
+def test_the_tests_of_the_protocol_stand_where_it_stands() -> None:
+    def folders(where: Path) -> set[str]:
+        return {one.name for one in where.iterdir() if any(one.glob("*.py"))}
+
+    assert folders(ROOT / "tests" / "protocol") <= folders(ROOT / "protocol")
+    assert not folders(ROOT / "protocol") - folders(ROOT / "tests" / "protocol") - {"crypto"}
+
+
 def test_no_import_goes_round_in_a_circle() -> None:
     known = {_module(path): path for path in SOURCES}
     left = {name: _imports(path, known) - {name} for name, path in known.items()}

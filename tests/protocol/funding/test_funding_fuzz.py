@@ -17,7 +17,7 @@ from protocol.wallet.messages import CoinsReserved, NewScript, ReserveCoins, Scr
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 from tests.kit.chew import chewed
-from tests.protocol.test_funding import ATTACKER, Bench, _open, _peer
+from tests.protocol.funding.test_funding import ATTACKER, Bench, _open, _peer
 
 SCRIPT = b"\x00\x14" + bytes(20)
 

@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from actors.engine.table import Table
+from actors.engine.system import System
+from actors.testkit.bench import Bench
+from actors.tree import NODE as NODE_SYSTEM
 from protocol.api import machine as api
 from protocol.api import params as p
 from protocol.api import reading
 from protocol.api.commands import BY_NAME
 from protocol.api.port import HungUp, Reply, Request
 from protocol.errors import Refusal
-from protocol.machine import DEFECT, Abandoned, Answer, Ask, Do, Log, Moment, Step, Tell
+from protocol.machine import DEFECT, Abandoned, Answer, Ask
 
 NODE = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
-NOW = Moment(unix_seconds=0.0, entropy=bytes(32))
 
 
-class Bench:
-    """One machine, its rows, and what it has said."""
+def _api(name: str, settings: Any, system: System) -> api.Machine:
+    constants = {"network": "regtest", "node_id": NODE, "alias": "a", "host": "127.0.0.1"}
+    return api.Machine(**constants, port=9735, folder="/f", announced=())
 
-    def __init__(self) -> None:
-        constants = {"network": "regtest", "node_id": NODE, "alias": "a", "host": "127.0.0.1"}
-        self.machine = api.Machine(**constants, port=9735, folder="/f", announced=())
-        self.rows = Table()
-        self.replies: list[Reply] = []
-        self.asked: list[tuple[str, Ask]] = []
-        self.abandoned: list[tuple[str, str]] = []
-        self.log: list[str] = []
-        self._take(lambda step: self.machine.resume(step, None, NOW))
 
-    def _take(self, work: Any) -> None:
-        step = Step(self.rows)
-        work(step)
-        self.rows.apply(step.changes)
-        for effect in step.effects:
-            if isinstance(effect, Tell) and isinstance(effect.item, Ask):
-                self.asked.append((effect.to, effect.item))
-            elif isinstance(effect, Tell):
-                assert isinstance(effect.item, Abandoned)
-                self.abandoned.append((effect.to, effect.item.id))
-            elif isinstance(effect, Do) and isinstance(effect.item, Log):
-                self.log.append(effect.item.text)
-            elif isinstance(effect, Do):
-                assert isinstance(effect.item, Reply)
-                self.replies.append(effect.item)
+def _system(monitors: int) -> System:
+    children = NODE_SYSTEM.sized(monitors=monitors).children
+    return System([replace(one, make=_api) if one.name == "api" else one for one in children])
 
-    def hear(self, sender: str, item: Any) -> None:
-        self._take(lambda step: self.machine.step(step, sender, item, NOW))
+
+class Api(Bench):
+    """What clients want comes from the port; it asks the others, who answer when they are told."""
+
+    def __init__(self, monitors: int = 1) -> None:
+        super().__init__(_system(monitors), "api")
+
+    @property
+    def asked(self) -> list[tuple[str, Ask]]:
+        return [(to, item) for to, item in self.told if isinstance(item, Ask)]
+
+    @property
+    def abandoned(self) -> list[tuple[str, str]]:
+        return [(to, item.id) for to, item in self.told if isinstance(item, Abandoned)]
+
+    @property
+    def replies(self) -> list[Reply]:
+        return [item for item in self.orders if isinstance(item, Reply)]
 
     def request(self, method: str, params: Any = (), **more: Any) -> None:
-        self.hear("port", Request(connection=1, id=7, method=method, params=params or {}, **more))
+        self.report(Request(connection=1, id=7, method=method, params=params or {}, **more))
 
     def answer(self, **results: Any) -> None:
         """All open questions, by actor."""
-        asked, self.asked = self.asked, []
+        asked = self.asked
+        self.take(Ask)
         for actor, ask in asked:
             self.hear(actor, Answer(id=ask.id, result=results[actor]))
 
@@ -156,7 +155,7 @@ def test_no_parameter_ends_the_reader(command: str) -> None:
 
 
 def test_a_defect_in_a_reply_costs_that_request() -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("getinfo")
     bench.answer(
         monitors=[{}], peers=[], chain={}, payments={}
@@ -165,7 +164,7 @@ def test_a_defect_in_a_reply_costs_that_request() -> None:
 
     assert [reply.code for reply in bench.replies] == [DEFECT, None]
     assert "KeyError" in bench.log[0]
-    assert not bench.rows.shown("~call")
+    assert not bench.rows("~call")
 
 
 def test_a_defect_in_a_stage_costs_that_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,18 +173,18 @@ def test_a_defect_in_a_stage_costs_that_request(monkeypatch: pytest.MonkeyPatch)
 
     command = BY_NAME["getinfo"]._replace(stages=(fails,))
     monkeypatch.setitem(BY_NAME, "getinfo", command)
-    bench = Bench()
+    bench = Api()
     bench.request("getinfo")
 
     assert [reply.code for reply in bench.replies] == [DEFECT]
-    assert not bench.rows.shown("~call")
+    assert not bench.rows("~call")
 
 
 # ---- filter, notifications, fees ----------------------------------------------------------------
 
 
 def test_lightning_cli_asks_notifications_first_and_reads_a_hundred_bytes() -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("notifications", {"enable": True})
 
     (reply,) = bench.replies
@@ -194,7 +193,7 @@ def test_lightning_cli_asks_notifications_first_and_reads_a_hundred_bytes() -> N
 
 
 def test_only_the_wanted_fields_come_back() -> None:
-    bench = Bench()
+    bench = Api()
     wanted = {"help": [{"command": True}], "nothing": True}
     bench.request("help", {"command": "stop"}, filter=wanted)
 
@@ -204,14 +203,14 @@ def test_only_the_wanted_fields_come_back() -> None:
 
 @pytest.mark.parametrize("wanted", [7, [True], {"help": False}, {"help": [True, True]}, {"a": "b"}])
 def test_a_filter_that_is_none_is_refused(wanted: Any) -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("help", {}, filter=wanted)
 
     assert [(reply.code, reply.text[:7]) for reply in bench.replies] == [(-32602, "filter:")]
 
 
 def test_what_relaying_has_brought_in_is_shown() -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("getinfo")
     paid = {"fees_collected_msat": 1234}
     bench.answer(monitors=[], peers=[], chain={"blockheight": 5}, payments=paid)
@@ -220,16 +219,16 @@ def test_what_relaying_has_brought_in_is_shown() -> None:
 
 
 def test_a_client_that_hangs_up_waits_for_nothing_any_more() -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("waitinvoice", {"label": "x"})
     bench.request("getinfo")
     ((_, waiting), *_) = bench.asked
 
-    bench.hear("port", HungUp(connection=2))
-    assert len(bench.rows.shown("~call")) == 2, "another client's"
-    bench.hear("port", HungUp(connection=1))
+    bench.report(HungUp(connection=2))
+    assert len(bench.rows("~call")) == 2, "another client's"
+    bench.report(HungUp(connection=1))
 
-    assert not bench.rows.shown("~call")
+    assert not bench.rows("~call")
     assert ("payments", waiting.id) in bench.abandoned
     assert {actor for actor, _ in bench.abandoned} == {"payments", "monitors", "peers", "chain"}
     bench.answer(payments={}, monitors=[], peers=[], chain={"blockheight": 5})
@@ -237,12 +236,12 @@ def test_a_client_that_hangs_up_waits_for_nothing_any_more() -> None:
 
 
 def test_what_a_client_has_abandoned_is_asked_of_nobody_after_a_restart() -> None:
-    bench = Bench()
+    bench = Api()
     bench.request("waitinvoice", {"label": "x"})
-    bench.hear("port", HungUp(connection=1))
-    bench.asked.clear()
+    bench.report(HungUp(connection=1))
+    bench.take(Ask)
 
-    bench._take(lambda step: bench.machine.resume(step, "payments", NOW))
+    bench.linked("payments")
 
     assert not bench.asked
 
@@ -264,13 +263,13 @@ def _letter(actor: str, at: float) -> dict[str, Any]:
 
 
 def test_dead_letters_of_all_actors_are_listed_and_one_is_retried_where_it_lies() -> None:
-    bench = Bench()
+    bench = Api(monitors=2)
     bench.machine.constants["~actors"] = ("chain", "monitors-1", "monitors-2", "api")
     bench.machine.monitors = 2
     bench.request("listdeadletters")
     asked = dict(bench.asked)
-    assert set(asked) == {"chain", "monitors"}
-    number = asked["monitors"].id
+    assert set(asked) == {"chain", "monitors-1", "monitors-2"}
+    number = asked["monitors-1"].id
     bench.hear("chain", Answer(id=asked["chain"].id, result=[_letter("chain", 3.0)]))
     for name, at in (("monitors-2", 1.0), ("monitors-1", 2.0)):
         bench.hear(name, Answer(id=number, result=[_letter(name, at)]))
@@ -279,20 +278,20 @@ def test_dead_letters_of_all_actors_are_listed_and_one_is_retried_where_it_lies(
     rows = reply.result["deadletters"]
     assert [row["actor"] for row in rows] == ["monitors-2", "monitors-1", "chain"]
 
-    bench.asked.clear()
+    bench.take(Ask)
     bench.request("retrydeadletter", {"id": "monitors-2/00"})
     ((actor, ask),) = bench.asked
     assert (actor, ask.method) == ("monitors-2", "retrydeadletter")
     assert ask.params == {"id": "monitors-2/00"}
     # it has died of it once more: the question is asked again, of its next life
-    bench.asked.clear()
-    bench._take(lambda step: bench.machine.resume(step, "monitors", NOW))
+    bench.take(Ask)
+    bench.linked("monitors")
     assert bench.asked == [("monitors-2", ask)]
 
 
 @pytest.mark.parametrize("number", ["", "00", "api/00", "nobody/00", "monitors/00"])
 def test_what_names_no_dead_letter_is_refused(number: str) -> None:
-    bench = Bench()
+    bench = Api(monitors=2)
     bench.machine.constants["~actors"] = ("chain", "monitors-1", "monitors-2", "api")
     bench.request("retrydeadletter", {"id": number})
 

@@ -210,3 +210,12 @@ def test_getroutes_says_what_each_hop_gets_as_core_lightning_does() -> None:
     assert last["amount_msat"] > 1_000_000 and last["delay"] > 18
     assert first["amount_msat"] > cheaper["path"][0]["amount_msat"] == last["amount_msat"]
     assert routes(layers=["nonsense"]).code == -32602
+
+
+def test_what_is_new_is_asked_for_after_a_start() -> None:
+    bench = Router()
+    bench.linked("gossiper")
+
+    (since,) = bench.take(Since)
+    assert since.serial == 0
+    assert bench.route("B").code == 205
