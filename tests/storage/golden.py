@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -20,6 +20,7 @@ from actors.tree import NODE
 from tests.kit import enforcing
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
+MESSAGES = FOLDER / "messages.json"
 
 
 def kinds() -> list[tuple[str, str, int]]:
@@ -29,6 +30,28 @@ def kinds() -> list[tuple[str, str, int]]:
         for actor, registry in NODE.keeps.items()
         for name, schema in registry
     ]
+
+
+def said() -> dict[str, dict[str, bool]]:
+    """Of all messages, and of what they are made of, the tag and the fields; True are those that
+    have to be there. Each may stand in an outbox, or among the dead letters."""
+    found: dict[str, dict[str, bool]] = {}
+    for child in NODE.children:
+        _shapes(child.all_heard, found)
+    return dict(sorted(found.items()))
+
+
+def _shapes(kind: Any, found: dict[str, dict[str, bool]]) -> None:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        tag = str(kind.__struct_config__.tag)
+        if tag in found:
+            return
+        fields = msgspec.structs.fields(kind)
+        found[tag] = {field.name: field.required for field in fields}
+        for field in fields:
+            _shapes(field.type, found)
+    for inner in get_args(kind):
+        _shapes(inner, found)
 
 
 def plain(value: Any) -> Any:
@@ -97,6 +120,8 @@ def make() -> None:
         value = NODE.keeps[actor].decode(kind, data)
         target.with_suffix(".json").write_text(json.dumps(plain(value), indent=1) + "\n")
         print("made", target.name)
+    before = json.loads(MESSAGES.read_text()) if MESSAGES.exists() else {}
+    MESSAGES.write_text(json.dumps({**said(), **before}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
