@@ -74,6 +74,7 @@ def name(bit: int) -> str:
 
 
 def both(ours: Features, theirs: Features, name: str) -> bool:
+    """Whether both have this feature, required or optional."""
     return has(ours, name) and has(theirs, name)
 
 

@@ -51,6 +51,7 @@ class Invoice(Value, frozen=True, kw_only=True):
     routes: tuple[tuple[RouteHop, ...], ...] = ()
 
     def expired(self, now_seconds: float) -> bool:
+        """At this time, in unix seconds."""
         return now_seconds > self.timestamp + self.expiry_seconds
 
 

@@ -95,12 +95,15 @@ class Step:
             raise
 
     def deliver(self, to: str, item: Value) -> None:
+        """Durable; `to` is the name of an actor or of a group."""
         self.effects.append(Deliver(to=to, item=item))
 
     def tell(self, to: str, item: Value) -> None:
+        """Volatile: lost when either end restarts."""
         self.effects.append(Tell(to=to, item=item))
 
     def do(self, item: Value) -> None:
+        """An order to the own port."""
         self.effects.append(Do(item=item))
 
     def answer(self, question: str, result: Any) -> None:
@@ -116,12 +119,15 @@ class Step:
         self.refuse(ask.id, UNKNOWN_METHOD, f"nobody answers {ask.method[:40]!r} here")
 
     def reply(self, answer: Answer) -> None:
+        """An answer that was made elsewhere, to whoever asked."""
         self.tell(asker(answer.id), answer)
 
     def log(self, text: str) -> None:
+        """A line for the operator."""
         self.do(Log(text=text))
 
     def wake(self, unix_seconds: float) -> None:
+        """To be called at this time; each adds one."""
         self.effects.append(Wake(unix_seconds=unix_seconds))
 
 

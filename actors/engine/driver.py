@@ -100,6 +100,7 @@ class Driver:
     # ---- start ----
 
     def start(self) -> None:
+        """From the disk, and back to work."""
         self.load()
         self.resume()
 
@@ -119,6 +120,7 @@ class Driver:
         return None if data is None else self.keeps.decode(place, data)
 
     def resume(self) -> None:
+        """What a crash may have swallowed is ordered again."""
         self._now = self.host.moment().unix_seconds
         for line in self.letters.begin(self._now):
             self._log(line)
@@ -236,6 +238,7 @@ class Driver:
         return min(wakes, default=None)
 
     def tick(self) -> None:
+        """The time has come, for some of `due`."""
         if self.due() is None:
             return
         now = self._now = self.host.moment().unix_seconds
@@ -348,6 +351,7 @@ class Driver:
 
     @property
     def busy(self) -> bool:
+        """There is something to flush now."""
         undone = self._must_write or self._acks or self._acts
         waits = self.write_by is not None and self._now < self.write_by
         return bool(self._loud or self._heard or undone and not waits)

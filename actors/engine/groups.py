@@ -7,12 +7,14 @@ from __future__ import annotations
 
 
 def members(group: str, count: int) -> tuple[str, ...]:
+    """Names of all that share the work of `group`."""
     if count == 1:
         return (group,)
     return tuple(f"{group}-{number}" for number in range(1, count + 1))
 
 
 def group_of(name: str) -> str:
+    """ "monitors" for "monitors-2"; others are their own."""
     return name.partition("-")[0]
 
 

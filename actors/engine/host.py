@@ -11,11 +11,14 @@ from protocol.machine import Moment
 class Host(Protocol):
     """What a driver needs of the world: links, links' road, a port, a clock, dice."""
 
-    def out(self, to: str, sequence: int, data: bytes) -> None: ...
+    def out(self, to: str, sequence: int, data: bytes) -> None:
+        """A message over a link; number 0 is volatile."""
 
-    def acknowledge(self, to: str, sequence: int) -> None: ...
+    def acknowledge(self, to: str, sequence: int) -> None:
+        """All up to this number is on our disk."""
 
-    def port(self, item: Any) -> None: ...
+    def port(self, item: Any) -> None:
+        """An order to the own port, or a line of the log."""
 
     def moment(self) -> Moment: ...
 

@@ -101,6 +101,7 @@ class Letters:
         return ""
 
     def digest(self, sender: str, item: Any) -> str:
+        """32 hex digits: the same message of the same sender."""
         return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
 
     def on_record(self, digest: str) -> None:
@@ -109,6 +110,7 @@ class Letters:
             self.witness.hearing(digest)
 
     def condemned(self, digest: str) -> bool:
+        """Whether it is to be put aside, and not heard."""
         letter = self.letters.get(digest)
         return self._points(digest) >= LIMIT or letter is not None and not letter.again
 
@@ -212,6 +214,7 @@ class Letters:
 
 
 def readable(error: BaseException) -> str:
+    """A defect in one line."""
     return f"{type(error).__name__}: {error}"
 
 

@@ -40,6 +40,8 @@ def _framed(ack: int, queue: list[tuple[int, msgspec.Raw]]) -> list[bytes]:
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """The first frame each way."""
+
     name: str
     generation: int
     nonce: bytes
@@ -216,6 +218,7 @@ class Hub:
     # ---- sending ----
 
     def out(self, to: str, number: int, data: bytes) -> None:
+        """To be framed by the next `flush`; lost if there is no link."""
         link = self.links.get(to)
         if link is not None:
             link.queue.append((number, msgspec.Raw(data)))

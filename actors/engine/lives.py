@@ -74,7 +74,9 @@ class Pulse:
 
     @property
     def count(self) -> int:
+        """How often it has beaten."""
         return int.from_bytes(self._page[:8], "big")
 
     def beat(self) -> None:
+        """By the one that lives."""
         self._page[:8] = (self.count + 1).to_bytes(8, "big")

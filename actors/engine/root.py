@@ -39,6 +39,7 @@ class Taken(Exception):
 
 
 def free_port() -> int:
+    """A TCP port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

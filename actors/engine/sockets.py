@@ -60,6 +60,7 @@ class Pipe:
         self._out += data
 
     def flush(self) -> None:
+        """As much as the other side takes now; the rest when it can."""
         if self._out and self.open and not self._connecting:
             try:
                 del self._out[: self.sock.send(self._out)]

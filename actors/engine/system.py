@@ -139,6 +139,7 @@ class System:
         return made
 
     def members(self, group: str) -> tuple[str, ...]:
+        """Names of the actors of a group."""
         return self._groups[group]
 
     def sized(self, **members: int) -> System:
@@ -155,11 +156,13 @@ class System:
         )
 
     def keeper(self, group: str, key: bytes) -> str:
+        """Which of a group keeps what is found by `key`."""
         return groups.keeper(self._groups[group], key)
 
     # ---- what is said ----
 
     def encode(self, value: Any) -> bytes:
+        """msgpack, without any check; see `written`."""
         return self._encoder.encode(value)
 
     def written(self, item: Any) -> bytes:

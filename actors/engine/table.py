@@ -34,6 +34,7 @@ class Table:
         self._fetch = fetch
 
     def get(self, segment: AnySegment, key: Key) -> Any:
+        """None if there is none."""
         rows = self._segments.get(segment, _EMPTY)
         if segment.deep:
             rows = rows.get(key[0], _EMPTY)
@@ -83,6 +84,7 @@ class Table:
             rows[key] = row
 
     def set(self, segment: AnySegment, key: Key, row: Any) -> None:
+        """One row; None removes it."""
         self.apply({segment: {key: row}})
 
     def _own(self, segment: AnySegment) -> dict[Any, Any]:

@@ -36,9 +36,11 @@ class Witness:
         self._page[ALIVE] = 1
 
     def hearing(self, digest: str) -> None:
+        """On record from now on."""
         self._page[_RECORD] = digest.encode().ljust(DIGEST, b"\0")
 
     def heard(self) -> None:
+        """It did no harm."""
         self._page[_RECORD] = bytes(DIGEST)
 
     def ends(self) -> None:

@@ -12,6 +12,7 @@ P2A = bytes.fromhex("51024e73")
 
 
 def push(data: bytes) -> bytes:
+    """A push of up to 75 bytes."""
     if len(data) < 0x4C:
         return bytes([len(data)]) + data
     if len(data) < 0x100:
@@ -29,14 +30,17 @@ def number(value: int) -> bytes:
 
 
 def p2wsh(witness_script: bytes) -> bytes:
+    """The output script that pays to this witness script."""
     return b"\x00\x20" + sha256(witness_script)
 
 
 def p2wpkh(public_key: bytes) -> bytes:
+    """The output script that pays to this key (33 bytes)."""
     return b"\x00\x14" + hash160(public_key)
 
 
 def is_witness_program(script: bytes) -> bool:
+    """Versions 0 to 16, 2 to 40 bytes (BIP 141)."""
     return (
         4 <= len(script) <= 42
         and (script[0] == 0 or 0x51 <= script[0] <= 0x60)
@@ -100,6 +104,7 @@ def _expand(hrp: str) -> list[int]:
 
 
 def bech32_encode(hrp: str, words: list[int], constant: int = BECH32) -> str:
+    """`words` of five bits each; `constant` is that of bech32 or bech32m (BIP 350)."""
     check = _polymod(_expand(hrp) + words + [0] * 6) ^ constant
     return (
         hrp

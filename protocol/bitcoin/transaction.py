@@ -32,6 +32,8 @@ class Outpoint(NamedTuple):
 
 
 class TxIn(NamedTuple):
+    """`sequence` as in BIP 68; the script is empty for segwit."""
+
     outpoint: Outpoint
     sequence: int = 0xFFFFFFFF
     script: bytes = b""
@@ -39,6 +41,8 @@ class TxIn(NamedTuple):
 
 
 class TxOut(NamedTuple):
+    """An amount in satoshi, and the script that it pays to."""
+
     amount_sat: int
     script: bytes
 
@@ -54,17 +58,21 @@ class Transaction(NamedTuple):
 
     @property
     def txid(self) -> bytes:
+        """32 bytes in the order of the hash function; `display` turns them round."""
         return sha256d(serialize(self, witness=False))
 
     @property
     def weight(self) -> int:
+        """In weight units (BIP 141)."""
         return 3 * len(serialize(self, witness=False)) + len(serialize(self))
 
     @property
     def vsize(self) -> int:
+        """In virtual bytes, rounded up."""
         return (self.weight + 3) // 4
 
     def with_witness(self, index: int, witness: Sequence[bytes]) -> Transaction:
+        """The same with the witness of one input."""
         inputs = list(self.inputs)
         inputs[index] = inputs[index]._replace(witness=tuple(witness))
         return self._replace(inputs=tuple(inputs))
@@ -80,14 +88,17 @@ class Block(NamedTuple):
 
 
 def display(txid: bytes) -> str:
+    """A hash as people write it: hex, turned round."""
     return txid[::-1].hex()
 
 
 def from_display(text: str) -> bytes:
+    """The other way: 32 bytes in the order of the hash function."""
     return bytes.fromhex(text)[::-1]
 
 
 def varint(value: int) -> bytes:
+    """Bitcoin's compact size, little-endian."""
     if value < 0xFD:
         return bytes([value])
     if value <= 0xFFFF:
@@ -98,10 +109,12 @@ def varint(value: int) -> bytes:
 
 
 def varbytes(data: bytes) -> bytes:
+    """Behind their compact size."""
     return varint(len(data)) + data
 
 
 def serialize(tx: Transaction, *, witness: bool = True) -> bytes:
+    """As it goes over the wire; with witnesses if there are any."""
     witness = witness and any(item.witness for item in tx.inputs)
     parts = [struct.pack("<i", tx.version), b"\x00\x01" if witness else b""]
     parts.append(varint(len(tx.inputs)))
@@ -178,6 +191,7 @@ def parse(data: bytes) -> Transaction:
 
 
 def parse_block(data: bytes) -> Block:
+    """Raises `Malformed`."""
     reader = _Reader(data, 80)
     transactions = tuple(reader.transaction() for _ in range(reader.count()))
     time = int.from_bytes(data[68:72], "little")

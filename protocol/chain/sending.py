@@ -10,12 +10,14 @@ from protocol.machine import Step
 
 
 def rebroadcast(step: Step) -> None:
+    """All that is not mined is sent again."""
     for (owner, purpose), pending in SENDS.below(step).items():
         if pending.height is None:
             step.do(Send(owner=owner, purpose=purpose, raw=pending.raw))
 
 
 def broadcast(step: Step, owner: str, item: Broadcast) -> None:
+    """Kept until it is mined or given up; said twice, it is one."""
     known = SENDS.get(step, owner, item.purpose)
     if known is None or known.raw != item.raw:
         fresh = Pending(
@@ -30,6 +32,7 @@ def broadcast(step: Step, owner: str, item: Broadcast) -> None:
 
 
 def submitted(step: Step, item: Submitted) -> None:
+    """What the backend says of a transaction that was sent."""
     place = item.owner, item.purpose
     pending = SENDS.get(step, *place)
     if pending is None or pending.raw != item.raw:

@@ -54,6 +54,7 @@ def contents(channel: Channel, *, ours: bool) -> Contents:
 
 
 def terms(channel: Channel, *, ours: bool) -> Terms:
+    """What stays the same over the life of the channel, for our (or their) commitments."""
     setup = channel.setup
     owner, other = (setup.ours, setup.theirs) if ours else (setup.theirs, setup.ours)
     opener, accepter = (setup.ours, setup.theirs) if setup.we_opened else (setup.theirs, setup.ours)
@@ -113,12 +114,15 @@ def check_ours(
     point = secrets.commitment_point(channel.core.our_number)
     _, digests = _digests(channel, point, ours=True)
     basepoints = channel.setup.theirs.basepoints
+    # "if signature is not valid for its local commitment transaction OR non-compliant with LOW-S"
     if not secp.verify(basepoints.funding, digests.commitment, signature):
         raise PeerFault("the signature on our commitment is invalid")
+    # "if num_htlcs is not equal to the number of HTLC outputs in the local commitment transaction"
     if len(htlc_signatures) != len(digests.htlcs):
         raise PeerFault("commitment_signed has a wrong number of HTLC signatures")
     if not digests.htlcs:
         return
+    # "if any htlc_signature is not valid for the corresponding HTLC transaction"
     key = keys.derive_point(basepoints.htlc, point)
     for digest, htlc_signature in zip(digests.htlcs, htlc_signatures, strict=True):
         if not secp.verify(key, digest, htlc_signature):

@@ -27,6 +27,7 @@ def after_both_sign(channel: Channel, *, ours: bool) -> transactions.Contents:
 
 
 def opener_cost_sat(channel: Channel, feerate: int, untrimmed: int) -> int:
+    """Fee and anchors of a commitment with so many HTLC outputs."""
     return channel.setup.format.opener_cost_sat(feerate, untrimmed)
 
 
@@ -71,12 +72,16 @@ def _pending(channel: Channel, *, ours: bool) -> list[Htlc]:
 def check_received(channel: Channel, added: Htlc) -> None:
     """On update_add_htlc, with the HTLC not yet in the channel. Raises `PeerFault`."""
     ours = channel.setup.ours
+    # "receiving an amount_msat equal to 0, OR less than its own htlc_minimum_msat"
     if added.amount_msat == 0:
         raise PeerFault("update_add_htlc with an amount of zero", fatal=False)
     if added.amount_msat < ours.htlc_minimum_msat:
         raise PeerFault("update_add_htlc below our htlc_minimum_msat", fatal=False)
+    # "if sending node sets cltv_expiry to greater or equal to 500000000"
     if added.cltv_expiry >= MAX_CLTV:
         raise PeerFault("update_add_htlc with a cltv_expiry that is no block height")
+    # "if a sending node adds more than receiver max_accepted_htlcs HTLCs ..., OR adds more than
+    # receiver max_htlc_value_in_flight_msat worth of offered HTLCs"
     pending = [
         htlc for htlc in _pending(channel, ours=False) if htlc.stage < stages.REVOKED_PROPOSER
     ]
@@ -127,10 +132,14 @@ def _affordable_msat(channel: Channel) -> int:
 
 def check_fee(channel: Channel, feerate: int) -> None:
     """On update_fee from the opener, before it is in the channel. Raises `PeerFault`."""
+    # "The node not responsible for paying the Bitcoin fee: MUST NOT send update_fee"
     if channel.setup.we_opened:
         raise PeerFault("update_fee from the side that does not pay the fee")
+    # "if the update_fee is too low for timely processing, OR is unreasonably large"
     if not MIN_FEERATE_PER_KW <= feerate <= MAX_FEERATE_PER_KW:
         raise PeerFault("update_fee with a feerate out of all bounds")
+    # "if option_anchors was not negotiated: if the update_fee increases feerate_per_kw: if the dust
+    # balance ... is greater than max_dust_htlc_exposure_msat: MAY fail the channel"
     rising = feerate > commitments.newest_feerate(channel.core)
     for ours in (True, False) if rising and channel.setup.format.timeout_weight else ():
         if dust_exposure_msat(channel, feerate, ours=ours) > MAX_DUST_EXPOSURE_MSAT:
@@ -138,7 +147,8 @@ def check_fee(channel: Channel, feerate: int) -> None:
 
 
 def check_fee_is_paid(channel: Channel, *, new_fee: bool) -> None:
-    """On a commitment_signed that takes up an update_fee: can the opener pay it?"""
+    """On a commitment_signed that takes up an update_fee: "if the sender cannot afford the new fee
+    rate", which "MAY delay this check until the update_fee is committed". Raises `PeerFault`."""
     if channel.setup.we_opened or not new_fee:
         return
     seen = commitments.contents(channel, ours=True)

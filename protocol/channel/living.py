@@ -91,6 +91,7 @@ class Turn:
 
     @property
     def channel(self) -> Channel:
+        """As this turn has left it."""
         return self.live.channel
 
     def set(self, channel: Channel, *, dirty: bool = True) -> None:
@@ -98,6 +99,7 @@ class Turn:
         self.live = self.live.but(channel=channel, dirty=self.live.dirty or dirty)
 
     def send(self, message: Message) -> None:
+        """To the peer, when what it follows from is durable."""
         self.live = self.live.but(fresh=(*self.live.fresh, message))
 
     def fail(self, reason: str) -> None:

@@ -49,22 +49,29 @@ def _last_secret(channel: Channel) -> bytes:
 
 
 def on_reestablish(turn: Turn, message: ChannelReestablish) -> None:
+    """Where the peer is: what it has not heard is said again. Raises `PeerFault`."""
     core = turn.channel.core
     _check_for_lost_data(turn, message)
     if turn.channel.core.failed is not None:
         return
+    # "if next_commitment_number is zero: MUST immediately fail the channel"
     require(message.next_commitment_number > 0, "channel_reestablish with commitment number 0")
+    # "if next_commitment_number is not equal to the commitment number of the next commitment_signed
+    # that the receiving node would send: SHOULD send an error and fail the channel"
     owed_commit = core.awaiting_revoke and message.next_commitment_number == core.their_number
     require(
         owed_commit or message.next_commitment_number == core.their_number + 1,
         "channel_reestablish: the peer has lost a commitment that it had acknowledged",
     )
+    # "if next_revocation_number is equal to the commitment number of the last revoke_and_ack the
+    # receiving node sent: MUST re-send the revoke_and_ack"
     owed_revoke = core.our_number > 0 and message.next_revocation_number == core.our_number - 1
     require(
         owed_revoke or message.next_revocation_number == core.our_number,
         "channel_reestablish: the peer has lost a revocation that it had acted upon",
     )
     turn.live = turn.live.but(established=True)
+    # "if next_commitment_number is 1 in both the channel_reestablish it sent and received"
     if message.next_commitment_number == 1 and core.our_number == 0 and core.ready_sent:
         turn.send(channel_ready(turn))
     _retransmit(turn, owed_commit=owed_commit, owed_revoke=owed_revoke)

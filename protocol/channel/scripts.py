@@ -21,10 +21,12 @@ def to_local(revocation: bytes, delayed: bytes, to_self_delay: int) -> bytes:
 
 
 def to_remote_anchors(payment: bytes) -> bytes:
+    """The other side's balance, spendable one block later (option_anchors)."""
     return push(payment) + b"\xad\x51\xb2"
 
 
 def anchor(funding_key: bytes) -> bytes:
+    """For the holder of the funding key; for everybody after 16 blocks."""
     return push(funding_key) + b"\xac\x73\x64\x60\xb2\x68"
 
 

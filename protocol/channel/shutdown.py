@@ -17,14 +17,18 @@ RBF_SEQUENCE = 0xFFFFFFFD
 
 
 def simple(turn: Turn) -> bool:
+    """Whether closing_complete is spoken, not closing_signed."""
     return both(OUR_INIT, turn.live.features, "option_simple_close")
 
 
 def on_shutdown(turn: Turn, message: Shutdown) -> None:
+    """The peer wants to close: no HTLC of its own will come any more. Raises `PeerFault`."""
     channel = turn.channel
+    # "that shutdown_scriptpubkey is not equal to scriptpubkey: ... MUST fail the connection"
     upfront = channel.setup.theirs.shutdown_script
     if upfront and message.scriptpubkey != upfront:
         raise PeerFault("shutdown with another script than agreed at the opening", fatal=False)
+    # "if the scriptpubkey is not in one of the above forms: SHOULD send a warning"
     any_segwit = both(OUR_INIT, turn.live.features, "option_shutdown_anysegwit")
     form = message.scriptpubkey
     if not script.is_standard_shutdown(form, any_segwit=any_segwit, returns=simple(turn)):
@@ -150,6 +154,7 @@ def _send_closing_signed(turn: Turn, fee_sat: int) -> None:
 
 
 def on_closing_signed(turn: Turn, message: ClosingSigned) -> None:
+    """A fee is offered (legacy negotiation). Raises `PeerFault`."""
     channel = turn.channel
     core = channel.core
     ready = core.our_shutdown is not None and core.their_shutdown is not None
@@ -313,6 +318,7 @@ def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
 
 
 def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
+    """The answer to our closing_complete: the channel can be closed. Raises `PeerFault`."""
     negotiation, channel = turn.live.negotiation, turn.channel
     sent = negotiation.complete if negotiation else None
     require(sent is not None, "closing_sig that nobody asked for")

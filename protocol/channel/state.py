@@ -115,6 +115,7 @@ class Htlc(Value, frozen=True, kw_only=True, tag="htlc"):
 
     @property
     def key(self) -> str:
+        """ "ours/3": it is unique in its channel."""
         return f"{self.side}/{self.id}"
 
 
@@ -179,6 +180,7 @@ class Core(Value, frozen=True, kw_only=True, tag="core"):
 
     @property
     def awaiting_revoke(self) -> bool:
+        """Our last commitment_signed is not answered by a revoke_and_ack yet."""
         return self.their_number > self.their_revoked
 
     @property

@@ -87,6 +87,7 @@ def is_trimmed(htlc: CommittedHtlc, feerate_per_kw: int, dust_limit_sat: int, fo
 
 
 def htlc_script(htlc: CommittedHtlc, keys: Keys, form: Format) -> bytes:
+    """The witness script of an HTLC's output."""
     trio = (keys.revocation, keys.owner_htlc, keys.other_htlc)
     if htlc.offered:
         return scripts.offered_htlc(trio, htlc.payment_hash, form.htlc_end)

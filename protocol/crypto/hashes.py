@@ -7,22 +7,27 @@ import hmac as _hmac
 
 
 def sha256(data: bytes) -> bytes:
+    """32 bytes."""
     return hashlib.sha256(data).digest()
 
 
 def sha256d(data: bytes) -> bytes:
+    """SHA256 of the SHA256, 32 bytes: txids, block hashes, gossip."""
     return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
 
 def ripemd160(data: bytes) -> bytes:
+    """20 bytes."""
     return hashlib.new("ripemd160", data).digest()
 
 
 def hash160(data: bytes) -> bytes:
+    """RIPEMD160 of the SHA256, 20 bytes."""
     return ripemd160(sha256(data))
 
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """32 bytes."""
     return _hmac.digest(key, data, "sha256")
 
 

@@ -26,6 +26,7 @@ def derive_point(basepoint: bytes, per_commitment_point: bytes) -> bytes:
 
 
 def derive_secret(base_secret: bytes, per_commitment_point: bytes) -> bytes:
+    """The secret (32 bytes) of the point that `derive_point` gives for its basepoint."""
     basepoint = _basepoint(base_secret)
     return secp.secret_add(base_secret, sha256(per_commitment_point + basepoint))
 
@@ -37,6 +38,7 @@ def _basepoint(base_secret: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def derive_revocation_point(revocation_basepoint: bytes, per_commitment_point: bytes) -> bytes:
+    """revocationpubkey, 33 bytes: its secret is known to nobody until the commitment is revoked."""
     base = secp.point_mul(revocation_basepoint, sha256(revocation_basepoint + per_commitment_point))
     point = secp.point_mul(
         per_commitment_point, sha256(per_commitment_point + revocation_basepoint)
@@ -45,6 +47,7 @@ def derive_revocation_point(revocation_basepoint: bytes, per_commitment_point: b
 
 
 def derive_revocation_secret(base_secret: bytes, per_commitment_secret: bytes) -> bytes:
+    """The secret (32 bytes) of `derive_revocation_point`, once the other side has revoked."""
     base, point = secp.public_key(base_secret), secp.public_key(per_commitment_secret)
     return secp.secret_add(
         secp.secret_mul(base_secret, sha256(base + point)),
@@ -110,6 +113,7 @@ class ChannelSecrets:
 
     @property
     def basepoints(self) -> Basepoints:
+        """What the peer is told in open_channel or accept_channel."""
         return Basepoints(
             funding=secp.public_key(self.funding),
             revocation=secp.public_key(self.revocation),
@@ -127,6 +131,7 @@ class ChannelSecrets:
         return shachain.derive(self._branch[1], _TWIG, index)
 
     def commitment_point(self, number: int) -> bytes:
+        """The per-commitment point (33 bytes) of our commitment `number`, counted up from 0."""
         point = self._points.get(number)
         if point is None:
             point = secp.public_key(self.commitment_secret(number))

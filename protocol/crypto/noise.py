@@ -57,11 +57,13 @@ class Cipher:
             self._number = 0
 
     def seal(self, plain: bytes) -> bytes:
+        """The ciphertext with its tag of 16 bytes; the nonce counts up, and the key rotates."""
         sealed = self._aead.encrypt(_nonce(self._number), plain, None)
         self._advance()
         return sealed
 
     def open(self, sealed: bytes) -> bytes:
+        """The plaintext. Raises `Malformed` when the tag does not fit."""
         try:
             plain = self._aead.decrypt(_nonce(self._number), sealed, None)
         except InvalidTag:

@@ -45,6 +45,7 @@ def check_point(point: bytes) -> bytes:
 
 
 def public_key(secret: bytes) -> bytes:
+    """33 bytes. Raises `ValueError` for 32 bytes that are no secret key."""
     key = ffi.new("secp256k1_pubkey *")
     if len(secret) != 32 or not lib.secp256k1_ec_pubkey_create(_CTX, key, secret):
         raise ValueError("not a secret key")
@@ -52,6 +53,7 @@ def public_key(secret: bytes) -> bytes:
 
 
 def point_add(points: Sequence[bytes]) -> bytes:
+    """The sum, 33 bytes. Raises `Malformed` for infinity or what is no point."""
     out = ffi.new("secp256k1_pubkey *")
     keys = [_parsed(point) for point in points]
     if not lib.secp256k1_ec_pubkey_combine(_CTX, out, keys, len(keys)):
@@ -60,6 +62,7 @@ def point_add(points: Sequence[bytes]) -> bytes:
 
 
 def point_mul(point: bytes, factor: bytes) -> bytes:
+    """factor * point, 33 bytes. Raises `Malformed` for what is no scalar or no point."""
     key = _own_copy(point)
     if not lib.secp256k1_ec_pubkey_tweak_mul(_CTX, key, factor):
         raise Malformed("not a scalar")
@@ -75,11 +78,13 @@ def point_tweak(point: bytes, tweak: bytes) -> bytes:
 
 
 def secret_add(one: bytes, other: bytes) -> bytes:
+    """Modulo the order of the group, 32 bytes."""
     total = (int.from_bytes(one, "big") + int.from_bytes(other, "big")) % ORDER
     return total.to_bytes(32, "big")
 
 
 def secret_mul(one: bytes, other: bytes) -> bytes:
+    """Modulo the order of the group, 32 bytes."""
     product = int.from_bytes(one, "big") * int.from_bytes(other, "big") % ORDER
     return product.to_bytes(32, "big")
 

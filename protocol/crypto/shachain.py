@@ -23,6 +23,7 @@ def derive(secret: bytes, bits: int, index: int) -> bytes:
 
 
 def secret(seed: bytes, index: int) -> bytes:
+    """The per-commitment secret (32 bytes) at this index, counted down from `FIRST_INDEX`."""
     return derive(seed, 48, index)
 
 

@@ -117,6 +117,7 @@ def ask_wallet(step: Step, item: Negotiation) -> None:
 
 
 def abandon(step: Step, item: Negotiation) -> None:
+    """Nothing of it is left."""
     negotiations.drop(step, item)
     if item.created is not None:
         step.tell("wallet", ReleaseCoins(purpose=purpose_of(item)))

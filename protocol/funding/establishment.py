@@ -47,6 +47,7 @@ def our_party(
 
 
 def their_party(message: OpenChannel | AcceptChannel) -> Party:
+    """What the peer has said of itself in open_channel or accept_channel."""
     return Party(
         dust_limit_sat=message.dust_limit_satoshis,
         max_htlc_value_in_flight_msat=message.max_htlc_value_in_flight_msat,
@@ -102,6 +103,7 @@ def accept_channel(
     first_point: bytes,
     upfront: bytes | None,
 ) -> AcceptChannel:
+    """The answer to an open_channel that we take."""
     return AcceptChannel(
         temporary_channel_id=temporary_id,
         minimum_depth=depth,

@@ -83,16 +83,19 @@ def next_index(step: Step, *, durable: bool) -> int:
 
 
 def use_index(step: Step, index: int) -> None:
+    """It belongs to this channel for ever: no later one gets it."""
     if (KEYS.get(step) or KeyIndex(next=1)).next <= index:
         KEYS.put(step, KeyIndex(next=index + 1))
 
 
 def keep(step: Step, item: Negotiation) -> None:
+    """In memory, by its key index, and by what the wire calls it."""
     NEGOTIATIONS.put(step, item, item.key_index)
     TEMPORARY.put(step, item.key_index, item.peer, item.temporary_id)
 
 
 def drop(step: Step, item: Negotiation) -> None:
+    """Forgotten, by both its names."""
     NEGOTIATIONS.drop(step, item.key_index)
     TEMPORARY.drop(step, item.peer, item.temporary_id)
 
@@ -104,11 +107,13 @@ def find(step: Step, peer: bytes, temporary_id: bytes) -> Negotiation | None:
 
 
 def send(step: Step, item: Negotiation, message: Message) -> None:
+    """To the peer; peers notes that this connection negotiates."""
     raw = message.encode()
     step.tell("peers", ToPeer(peer=item.peer, message=raw, negotiation=item.temporary_id))
 
 
 def tell_peer(step: Step, item: Negotiation, text: str) -> None:
+    """An error for this opening, which the peer then forgets."""
     error = setup.Error(channel_id=item.temporary_id, data=text.encode())
     step.tell("peers", ToPeer(peer=item.peer, message=error.encode()))
 
@@ -141,6 +146,7 @@ def channel_ids(step: Step, *, but: int) -> set[bytes]:
 
 
 def funding_script(us: Us, item: Negotiation) -> bytes:
+    """What the funding output pays to."""
     said = item.accepted if item.we_opened else item.opened
     assert said is not None
     return establishment.funding_script(party(us, item), establishment.their_party(said))
@@ -181,6 +187,7 @@ def guard(step: Step, item: Negotiation, channel: Channel, record: Opening) -> N
 
 
 def record(us: Us, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
+    """The durable row of an opening, before the monitor has the channel."""
     terms, tip = channel.setup, TIP.get(step)
     return Opening(
         key_index=item.key_index,

@@ -158,12 +158,14 @@ def advance(us: Us, step: Step, group: Group) -> None:
 
 
 def on_accept(us: Us, step: Step, item: Negotiation, message: AcceptChannel) -> None:
+    """accept_channel. Raises `PeerFault`."""
     rules.check_accept(message, item.opened, negotiations.party(us, item), item.features)
     negotiations.keep(step, item.but(accepted=message))
     advance(us, step, GROUPS.need(step, item.purpose))
 
 
 def script(us: Us, step: Step, group: Group, script: bytes) -> None:
+    """The wallet has said where our side is paid to in the end."""
     if group.own_script is None:
         group = group.but(own_script=script)
         GROUPS.put(step, group, group.purpose)
@@ -222,6 +224,7 @@ def coins(us: Us, step: Step, item: CoinsReserved) -> None:
 
 
 def refused(step: Step, item: CoinsRefused) -> None:
+    """The wallet has not enough."""
     group = GROUPS.get(step, item.purpose)
     if group is not None:
         why = "the opener has not enough coins"
@@ -229,6 +232,7 @@ def refused(step: Step, item: CoinsRefused) -> None:
 
 
 def on_signed(us: Us, step: Step, item: Negotiation, message: FundingSigned) -> None:
+    """funding_signed: when all have signed, all become durable. Raises `PeerFault`."""
     assert item.channel is not None
     secrets = us.secrets(item.key_index)
     channel = establishment.check_first(item.channel, secrets, message.signature)
@@ -353,5 +357,6 @@ def answer(step: Step, records: list[Opening]) -> None:
 
 
 def shown_kind(record: Opening) -> Features:
+    """The channel_type, for the answer."""
     base = formats.BY_NAME[record.format_name].kind
     return base | ({rules.ZEROCONF} if record.zeroconf else frozenset())

@@ -51,6 +51,7 @@ def _watched(step: Step, reason: str) -> Opening | None:
 
 
 def guarding(step: Step, item: Guarding) -> None:
+    """The monitor has the channel on its disk."""
     record = OPENINGS.get(step, item.key_index)
     if record is None or record.state != "guarding":
         return
@@ -123,6 +124,7 @@ def unknown(step: Step, item: UnknownChannel) -> None:
 
 
 def confirmed(step: Step, item: TxConfirmed) -> None:
+    """The funding transaction is so deep now; its output must be what was agreed."""
     record = _watched(step, item.reason)
     if record is None or record.funding_txid != item.txid:
         return
@@ -150,6 +152,7 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
 
 
 def reorged(step: Step, item: TxReorged) -> None:
+    """The funding transaction is in no block any more."""
     record = _watched(step, item.reason)
     if record is None or record.funding_txid != item.txid:
         return
@@ -161,6 +164,7 @@ def reorged(step: Step, item: TxReorged) -> None:
 
 
 def usable(step: Step, item: ChannelUsable) -> None:
+    """Both have said channel_ready."""
     record = OPENINGS.get(step, item.key_index)
     if record is not None:
         OPENINGS.put(step, record.but(state="usable"), item.key_index)
@@ -168,6 +172,7 @@ def usable(step: Step, item: ChannelUsable) -> None:
 
 
 def ended(step: Step, item: ChannelEnded) -> None:
+    """The monitor says that the channel is no more; see `channel.messages.End`."""
     record = OPENINGS.get(step, item.key_index)
     if record is None:
         return
@@ -212,6 +217,7 @@ def _drop(step: Step, record: Opening) -> None:
 
 
 def on_tip(step: Step, tip: Tip) -> None:
+    """What a peer's opening has waited for too long is forgotten."""
     TIP.put(step, tip)
     for record in OPENINGS.below(step).values():
         late = tip.height - record.since > FORGET_BLOCKS

@@ -24,4 +24,5 @@ class OpeningPolicy(Value, frozen=True, kw_only=True):
     zeroconf_peers: frozenset[bytes] = frozenset()
 
     def depth_for(self, amount_sat: int) -> int:
+        """Confirmations that a channel of this amount needs."""
         return self.minimum_depth if amount_sat < LARGE_SAT else self.large_depth

@@ -59,10 +59,12 @@ def said(step: Step, name: bytes, direction: int | None = None) -> bytes | None:
 
 
 def vout(scid: bytes) -> int:
+    """The output of a short channel id."""
     return int.from_bytes(scid[6:], "big")
 
 
 def height(scid: bytes) -> int:
+    """The block of a short channel id."""
     return int.from_bytes(scid[:3], "big")
 
 

@@ -21,6 +21,7 @@ from protocol.monitor.rows import (
 
 
 def offer(step: Step, item: messages.AddHtlc) -> None:
+    """A wish of payments: an HTLC is to be offered."""
     cid = item.channel_id
     OFFERS.put(step, item.into(KeptAdd), cid, item.origin)
     step.tell("peers", item)
@@ -30,6 +31,7 @@ def offer(step: Step, item: messages.AddHtlc) -> None:
 
 
 def withdraw(step: Step, item: messages.CancelAdd) -> None:
+    """Payments no longer wants an HTLC that may not be offered yet."""
     found = OFFERS.get(step, item.channel_id, item.origin)
     if found is not None:
         cid, found = item.channel_id, found.but(withdrawn=True)
@@ -48,6 +50,7 @@ def settle(step: Step, item: messages.ResolveHtlc) -> None:
 
 
 def refuse(step: Step, cid: bytes, origin: str, reason: str, *, final: bool = True) -> None:
+    """To payments: this wish will not be carried out."""
     if OFFERS.get(step, cid, origin) is not None:
         OFFERS.drop(step, cid, origin)
         step.deliver("payments", HtlcRefused(origin=origin, reason=reason, final=final))
@@ -77,6 +80,7 @@ def _said(step: Step, cid: bytes, htlc: Htlc) -> None:
 
 
 def arrived(cid: bytes, htlc: Htlc) -> HtlcArrived:
+    """To payments: an HTLC of the peer is irrevocably committed."""
     return HtlcArrived(
         channel_id=cid,
         htlc_id=htlc.id,

@@ -52,6 +52,7 @@ FUNDING, CLOSING, OUTPUT, SPENDER = "funding", "closing", "output", "spender"
 
 
 def reason(cid: bytes, what: str, which: object = "") -> str:
+    """The name of a watch of this channel."""
     place = f"{cid.hex()}/{what}"
     return f"{place}/{which}" if which != "" else place
 

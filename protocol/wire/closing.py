@@ -16,6 +16,8 @@ def _write_range(value: tuple[int, int]) -> bytes:
 
 
 class Shutdown(Message, frozen=True, kw_only=True):
+    """The sender offers nothing new, and is to be paid to `scriptpubkey`."""
+
     TYPE = 38
     channel_id: Bytes32
     scriptpubkey: VarBytes
@@ -43,8 +45,12 @@ class _SimpleClose(Message, frozen=True, kw_only=True):
 
 
 class ClosingComplete(_SimpleClose, frozen=True, kw_only=True):
+    """option_simple_close: a closing transaction that its sender pays for, in up to three forms."""
+
     TYPE = 40
 
 
 class ClosingSig(_SimpleClose, frozen=True, kw_only=True):
+    """The answer to closing_complete: the same, with the one signature that was chosen."""
+
     TYPE = 41

@@ -20,6 +20,8 @@ from protocol.wire.message import (
 
 
 class UpdateAddHtlc(Message, frozen=True, kw_only=True):
+    """An HTLC is offered; `id` counts the sender's offers from 0. The onion is BOLT 4's."""
+
     TYPE = 128
     channel_id: Bytes32
     id: U64
@@ -31,6 +33,8 @@ class UpdateAddHtlc(Message, frozen=True, kw_only=True):
 
 
 class UpdateFulfillHtlc(Message, frozen=True, kw_only=True):
+    """The HTLC `id` of the receiver is paid."""
+
     TYPE = 130
     channel_id: Bytes32
     id: U64
@@ -38,6 +42,8 @@ class UpdateFulfillHtlc(Message, frozen=True, kw_only=True):
 
 
 class UpdateFailHtlc(Message, frozen=True, kw_only=True):
+    """The HTLC `id` of the receiver has failed; `reason` is encrypted for its origin."""
+
     TYPE = 131
     channel_id: Bytes32
     id: U64
@@ -45,6 +51,8 @@ class UpdateFailHtlc(Message, frozen=True, kw_only=True):
 
 
 class UpdateFailMalformedHtlc(Message, frozen=True, kw_only=True):
+    """The onion of the HTLC `id` could not be read; the code has the BADONION bit."""
+
     TYPE = 135
     channel_id: Bytes32
     id: U64
@@ -53,6 +61,8 @@ class UpdateFailMalformedHtlc(Message, frozen=True, kw_only=True):
 
 
 class CommitmentSigned(Message, frozen=True, kw_only=True):
+    """Signs the receiver's next commitment, and its HTLC transactions in the order of outputs."""
+
     TYPE = 132
     channel_id: Bytes32
     signature: Signature
@@ -61,6 +71,8 @@ class CommitmentSigned(Message, frozen=True, kw_only=True):
 
 
 class RevokeAndAck(Message, frozen=True, kw_only=True):
+    """The sender's last commitment is void: its secret; and the point of the one after the next."""
+
     TYPE = 133
     channel_id: Bytes32
     per_commitment_secret: Bytes32
@@ -68,12 +80,16 @@ class RevokeAndAck(Message, frozen=True, kw_only=True):
 
 
 class UpdateFee(Message, frozen=True, kw_only=True):
+    """A new feerate, satoshi per 1000 weight; the opener's to say."""
+
     TYPE = 134
     channel_id: Bytes32
     feerate_per_kw: U32
 
 
 class ChannelReestablish(Message, frozen=True, kw_only=True):
+    """Where the sender is: the next commitment that it awaits, and the next revocation."""
+
     TYPE = 136
     channel_id: Bytes32
     next_commitment_number: U64

@@ -111,6 +111,8 @@ class AnnouncementSignatures(Message, frozen=True, kw_only=True):
 
 
 class QueryShortChannelIds(Message, frozen=True, kw_only=True):
+    """Asks for these channels; `query_flags` says what of each."""
+
     TYPE = 261
     chain_hash: Bytes32
     encoded_short_ids: VarBytes
@@ -118,12 +120,16 @@ class QueryShortChannelIds(Message, frozen=True, kw_only=True):
 
 
 class ReplyShortChannelIdsEnd(Message, frozen=True, kw_only=True):
+    """All that was asked for has been said."""
+
     TYPE = 262
     chain_hash: Bytes32
     full_information: U8
 
 
 class QueryChannelRange(Message, frozen=True, kw_only=True):
+    """Asks which channels there are in these blocks."""
+
     TYPE = 263
     chain_hash: Bytes32
     first_blocknum: U32
@@ -137,6 +143,8 @@ class QueryChannelRange(Message, frozen=True, kw_only=True):
 
 
 class ReplyChannelRange(Message, frozen=True, kw_only=True):
+    """A part of the answer to query_channel_range; `sync_complete` with the last one."""
+
     TYPE = 264
     chain_hash: Bytes32
     first_blocknum: U32
@@ -148,6 +156,8 @@ class ReplyChannelRange(Message, frozen=True, kw_only=True):
 
 
 class GossipTimestampFilter(Message, frozen=True, kw_only=True):
+    """Asks for gossip of this range of times, in unix seconds, from now on."""
+
     TYPE = 265
     chain_hash: Bytes32
     first_timestamp: U32

@@ -10,6 +10,8 @@ ANNOUNCE_CHANNEL = 1
 
 
 class OpenChannel(Message, frozen=True, kw_only=True):
+    """The offer of a channel, and what its opener demands of the other side. Delays in blocks."""
+
     TYPE = 32
     chain_hash: Bytes32
     temporary_channel_id: Bytes32
@@ -34,6 +36,8 @@ class OpenChannel(Message, frozen=True, kw_only=True):
 
 
 class AcceptChannel(Message, frozen=True, kw_only=True):
+    """What the accepting side demands. `minimum_depth` and delays in blocks."""
+
     TYPE = 33
     temporary_channel_id: Bytes32
     dust_limit_satoshis: U64
@@ -64,12 +68,16 @@ class FundingCreated(Message, frozen=True, kw_only=True):
 
 
 class FundingSigned(Message, frozen=True, kw_only=True):
+    """The accepter's signature on the opener's first commitment: it may broadcast."""
+
     TYPE = 35
     channel_id: Bytes32
     signature: Signature
 
 
 class ChannelReady(Message, frozen=True, kw_only=True):
+    """Deep enough for the sender; with the point of its commitment 1."""
+
     TYPE = 36
     channel_id: Bytes32
     second_per_commitment_point: Point

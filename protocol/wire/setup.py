@@ -45,5 +45,7 @@ class Ping(Message, frozen=True, kw_only=True):
 
 
 class Pong(Message, frozen=True, kw_only=True):
+    """`ignored` has as many bytes as the ping asked for."""
+
     TYPE = 19
     ignored: VarBytes
