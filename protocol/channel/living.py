@@ -1,6 +1,6 @@
 """A channel that lives: the off-chain protocol of one channel, born from its monitor.
 
-Hears: peer messages, connection and disconnection, what its monitor says (`items.ToChannel`).
+Hears: peer messages, connection and disconnection, what its monitor says (`messages.ToChannel`).
 Delivers: the monitor (`Update`, `LearnedPreimage`), the peer (messages).
 Keeps: nothing. A peer message that follows from an update leaves when the update is durable.
 

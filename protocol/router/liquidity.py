@@ -19,14 +19,14 @@ MAX_KNOWN = 10_000
 Bounds = tuple[Any, Any]
 
 
-class Lore(Value, frozen=True, kw_only=True, tag="lore"):
+class Learnt(Value, frozen=True, kw_only=True, tag="learnt"):
     """What was learned, newest last: what can pass and what cannot, and when."""
 
     known: tuple[tuple[Limit, bool, float], ...]
 
 
 class _Edge(NamedTuple):
-    """So much passed, and so much did not, and when that was."""
+    """Largest amount seen to pass, smallest seen to fail, and when."""
 
     low_msat: int = 0
     low_at: float = 0.0
@@ -70,7 +70,7 @@ class Knowledge(Value, frozen=True, kw_only=True):
                 low[other] = max(low[other], (whole - known.high_msat) * worth * 0.9)
         return np.minimum(low, high), high
 
-    def rows(self) -> Lore:
+    def rows(self) -> Learnt:
         known: list[tuple[Limit, bool, float]] = []
         for (scid, way), edge in self.edges.items():
             limit = Limit(scid=scid, direction=way, amount_msat=edge.low_msat)
@@ -78,10 +78,10 @@ class Knowledge(Value, frozen=True, kw_only=True):
                 known.append((limit, True, edge.low_at))
             if edge.high_msat is not None:
                 known.append((limit.but(amount_msat=edge.high_msat), False, edge.high_at))
-        return Lore(known=tuple(known))
+        return Learnt(known=tuple(known))
 
 
-def remembered(row: Lore | None) -> Knowledge:
+def remembered(row: Learnt | None) -> Knowledge:
     edges: dict[tuple[bytes, int], _Edge] = {}
     for limit, passed, at in row.known if row is not None else ():
         _learn(edges, limit, passed, at)

@@ -37,7 +37,7 @@ from protocol.router.rows import (
     KNOWLEDGE,
     KNOWN,
     KNOWN_NOW,
-    LORE,
+    LIQUIDITY,
     SAVE_AT,
     TEACH_AT,
     WAITING,
@@ -68,7 +68,7 @@ class Machine(contract.Machine):
         if name is None:
             known = KNOWN.get(step)
             GRAPH.put(step, pages.load(step, known.pages if known is not None else 0))
-            KNOWLEDGE.put(step, remembered(LORE.get(step)))
+            KNOWLEDGE.put(step, remembered(LIQUIDITY.get(step)))
         elif name == "gossiper":
             known = KNOWN.get(step) or Known(epoch=bytes(8), serial=0, pages=0)
             step.tell("gossiper", Since(epoch=known.epoch, serial=known.serial))
@@ -82,7 +82,7 @@ class Machine(contract.Machine):
             SAVE_AT.drop(step)
         taught = TEACH_AT.get(step)
         if taught is not None and at.unix_seconds >= taught:
-            LORE.put(step, KNOWLEDGE.need(step).rows())
+            LIQUIDITY.put(step, KNOWLEDGE.need(step).rows())
             TEACH_AT.drop(step)
 
     def step(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
@@ -96,8 +96,8 @@ class Machine(contract.Machine):
             case UpToDate():
                 self._up_to_date(step, item, at)
             case FindRoutes():
-                graph, lore = self._apply(step), KNOWLEDGE.need(step)
-                step.tell("payments", paths.find(graph, self.node_id, item, lore, at.unix_seconds))
+                graph, known = self._apply(step), KNOWLEDGE.need(step)
+                step.tell("payments", paths.find(graph, self.node_id, item, known, at.unix_seconds))
             case Learned():
                 self._learn(step, item, at)
             case Ask():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from protocol.gossip.messages import Change
 from protocol.router.graph import Graph
-from protocol.router.liquidity import Knowledge, Lore
+from protocol.router.liquidity import Knowledge, Learnt
 from protocol.segment import Segment
 from protocol.values import Value
 
 
 class Known(Value, frozen=True, kw_only=True, tag="known"):
-    """How much of the gossiper's graph the pages hold (see `gossip.items.Since`)."""
+    """How much of the gossiper's graph the pages hold (see `gossip.messages.Since`)."""
 
     epoch: bytes
     serial: int
@@ -36,9 +36,9 @@ class Waiting(Value, frozen=True, kw_only=True):
 
 KNOWN = Segment("known", Known, by=())
 PAGES = Segment("page", Page, by=(int,), cold=True)
-LORE = Segment("lore", Lore, by=())
+LIQUIDITY = Segment("liquidity", Learnt, by=())
 
-KEEPS = (KNOWN, PAGES, LORE)
+KEEPS = (KNOWN, PAGES, LIQUIDITY)
 
 GRAPH = Segment("~graph", Graph, by=())
 KNOWLEDGE = Segment("~knowledge", Knowledge, by=())

@@ -113,6 +113,7 @@ class Frail(Machine):
 CHILDREN = [Child("sender", Sender), Child("frail", Frail), DOOR]
 FIRST = System(CHILDREN, title="frail", release="1", hung_seconds=2.5)
 SECOND = System(CHILDREN, title="frail", release="2", hung_seconds=2.5)
+USUAL = System(CHILDREN, title="frail")  # with the limits that everybody has
 IMPATIENT = System([Child("frail", Frail, restarts=8), DOOR], title="frail", hung_seconds=2.5)
 
 if __name__ == "__main__":

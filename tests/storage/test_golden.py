@@ -17,7 +17,7 @@ from tests.storage import golden
 RARE = {
     ("payments", "keysend"),
     ("payments", "early"),
-    ("router", "lore"),
+    ("router", "liquidity"),
     ("payments", "standing"),
 }
 FILES = sorted(golden.FOLDER.glob("*.bin"))
