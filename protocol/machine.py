@@ -8,22 +8,12 @@ does not need to know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from protocol.segment import AnySegment, Key
+from protocol.segment import AnySegment, Rows
 from protocol.values import Value
-
-
-class Rows(Protocol):
-    """What a step reads: rows by their keys, those below a part of a key, all of a segment."""
-
-    def get(self, segment: AnySegment, key: Key) -> Any: ...
-
-    def below(self, segment: AnySegment, prefix: Key) -> Mapping[Any, Any]: ...
-
-    def each(self, segment: AnySegment) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Moment(Value, frozen=True, kw_only=True):

@@ -12,10 +12,7 @@ Where a row is stored its key is text: "htlc/<hex>/ours/3".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
-
-if TYPE_CHECKING:
-    from protocol.machine import Step
+from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, overload
 
 Part = str | int | bytes
 Key = tuple[Any, ...]  # of parts
@@ -26,6 +23,26 @@ B = TypeVar("B", str, int, bytes)
 C = TypeVar("C", str, int, bytes)
 Ks = TypeVarTuple("Ks")
 _READ: dict[Any, Callable[[str], Part]] = {bytes: bytes.fromhex, int: int, str: str}
+
+
+class Rows(Protocol):
+    """What a step reads: rows by their keys, those below a part of a key, all of a segment."""
+
+    def get(self, segment: AnySegment, key: Key) -> Any:
+        """None if there is none."""
+
+    def below(self, segment: AnySegment, prefix: Key) -> Mapping[Any, Any]:
+        """By their keys, in no order."""
+
+    def each(self, segment: AnySegment) -> Iterator[tuple[Any, Any]]:
+        """All of a large segment, one by one."""
+
+
+class Work(Protocol):
+    """What a segment needs of a step: what was there, and what has changed."""
+
+    rows: Rows
+    changes: dict[AnySegment, dict[Any, Any]]
 
 
 class Segment(Generic[T, *Ks]):
@@ -94,7 +111,7 @@ class Segment(Generic[T, *Ks]):
 
     # ---- rows ----
 
-    def get(self, step: Step, *key: *Ks) -> T | None:
+    def get(self, step: Work, *key: *Ks) -> T | None:
         """The row as this step has left it; None if there is none."""
         changed = step.changes.get(self)
         if changed is not None and key in changed:
@@ -103,22 +120,22 @@ class Segment(Generic[T, *Ks]):
         row: T | None = step.rows.get(self, key)
         return row
 
-    def need(self, step: Step, *key: *Ks) -> T:
+    def need(self, step: Work, *key: *Ks) -> T:
         """A row that is there. Raises `KeyError`, a defect of ours, when it is not."""
         row = self.get(step, *key)
         if row is None:
             raise KeyError(f"no row {self.name} at this key")
         return row
 
-    def put(self, step: Step, row: T, *key: *Ks) -> None:
+    def put(self, step: Work, row: T, *key: *Ks) -> None:
         """In the place of what stood at this key."""
         step.changes.setdefault(self, {})[key] = row
 
-    def drop(self, step: Step, *key: *Ks) -> None:
+    def drop(self, step: Work, *key: *Ks) -> None:
         """No row at this key from now on, if there was one or not."""
         step.changes.setdefault(self, {})[key] = None
 
-    def below(self, step: Step, *prefix: Part) -> dict[tuple[*Ks], T]:
+    def below(self, step: Work, *prefix: Part) -> dict[tuple[*Ks], T]:
         """All rows whose keys begin with `prefix`, in order of key; it costs what it returns."""
         found: dict[Any, T | None] = dict(step.rows.below(self, prefix))
         changed = step.changes.get(self)
@@ -131,7 +148,7 @@ class Segment(Generic[T, *Ks]):
             return {key: row for key, row in found.items() if row is not None}
         return {key: row for key in sorted(found) if (row := found[key]) is not None}
 
-    def each(self, step: Step) -> Iterator[tuple[tuple[*Ks], T]]:
+    def each(self, step: Work) -> Iterator[tuple[tuple[*Ks], T]]:
         """All rows of a large segment, in no order, one by one."""
         changed: Mapping[Any, T | None] = step.changes.get(self, {})
         for key, row in step.rows.each(self):
@@ -141,7 +158,7 @@ class Segment(Generic[T, *Ks]):
             if new is not None:
                 yield key, new
 
-    def count(self, step: Step) -> int:
+    def count(self, step: Work) -> int:
         """How many rows there were before this step."""
         return len(step.rows.below(self, ()))
 

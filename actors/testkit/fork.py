@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-if TYPE_CHECKING:
-    from actors.engine.driver import Driver
-    from actors.testkit.site import Node
-    from actors.testkit.world import World
+from actors.engine.driver import Driver
+from actors.testkit.site import Node
 
-W = TypeVar("W", bound="World")
 _CONTAINERS = frozenset({dict, list, set, deque, bytearray})
 
 
@@ -33,8 +30,9 @@ def queues(old: dict[Any, deque[Any]]) -> dict[Any, deque[Any]]:
     return {key: queue.copy() for key, queue in old.items()}
 
 
-def world(old: W) -> W:
-    twin: W = shallow(old)
+def world(old: Any) -> Any:
+    """Of a `World` or of one that adds to it."""
+    twin = shallow(old)
     twin.links, twin.ports = queues(old.links), queues(old.ports)
     if old.random is not None:
         twin.random = random.Random()
@@ -44,7 +42,7 @@ def world(old: W) -> W:
     return twin
 
 
-def _node(old: Node, of: World) -> Node:
+def _node(old: Node, of: Any) -> Node:
     twin: Node = shallow(old)
     twin.world = of
     old.branched(twin)

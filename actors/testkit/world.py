@@ -356,7 +356,8 @@ class World:
 
     def copy(self) -> Self:
         """The same world once more; both go on independently."""
-        return fork.world(self)
+        twin: Self = fork.world(self)
+        return twin
 
     def branched(self, twin: Self) -> None:
         """What a copy shares no longer with us, beyond nodes and queues."""

@@ -96,8 +96,10 @@ class Machine(contract.Machine):
             case UpToDate():
                 self._up_to_date(step, item, at)
             case FindRoutes():
-                graph, known = self._apply(step), KNOWLEDGE.need(step)
-                step.tell("payments", paths.find(graph, self.node_id, item, known, at.unix_seconds))
+                graph, learnt = self._apply(step), KNOWLEDGE.need(step)
+                step.tell(
+                    "payments", paths.find(graph, self.node_id, item, learnt, at.unix_seconds)
+                )
             case Learned():
                 self._learn(step, item, at)
             case Ask():
