@@ -147,8 +147,8 @@ class Machine:
         """A `Wake` came due."""
 
     def abandoned(self, step: Step, question: str, at: Moment) -> None:
-        """Whoever put the question of this id waits for it no longer, and is not answered. What it
-        has set going goes on."""
+        """Whoever put the question of this id waits for it no longer: an answer would be lost. What
+        it has set going goes on."""
 
     def aside(self, step: Step, sender: str, item: Any, at: Moment) -> None:
         """A message has ended the actor again and again, and is put aside: what it was about must

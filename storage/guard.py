@@ -40,6 +40,14 @@ class Guarded:
             text = f"the {self._what} store is missing ({backend.place}): restore it from a backup"
             raise Missing(text)
         backend.open(create=fresh or self.just_remade)
+        try:
+            self._take_over(mirrored, identity)
+        except BaseException:
+            backend.close()
+            raise
+
+    def _take_over(self, mirrored: Mark, identity: bytes) -> None:
+        """It is checked, and ours from now on."""
         self.mark, stored = self._read_mark()
         if self.just_remade:
             # every earlier life has made a commit: its generation was lower

@@ -10,6 +10,9 @@ import msgspec
 from storage.envelope import Envelope, unseal
 from storage.errors import Corrupt, TooNew, TooOld
 
+# numbers of more than 64 bits, lone surrogates, fields of another type, nesting without end
+UNREADABLE = (msgspec.MsgspecError, OverflowError, UnicodeError, RecursionError)
+
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -32,7 +35,7 @@ class Schema:
         try:
             body = self._encoder.encode(value)
             self._decoder.decode(body)
-        except (msgspec.MsgspecError, OverflowError, UnicodeError) as error:
+        except UNREADABLE as error:
             raise TypeError(f"nobody could read this {type(value).__name__}: {error}") from None
         return self.sealed(body)
 

@@ -37,6 +37,7 @@ from protocol.segment import Segment
 from protocol.values import Value
 
 MAX_LINE, MAX_UNREAD, MAX_CLIENTS = 1 << 20, 16 << 20, 100
+MAX_NESTED = 200
 UNREADABLE = -32600
 START_SECONDS = 5.0
 
@@ -196,6 +197,8 @@ class DoorPort:
     def line(self, client: _Client, line: bytes) -> None:
         """One bounded reader: what it lets through is a question to somebody who hears such."""
         try:
+            if max(line.count(b"["), line.count(b"{")) > MAX_NESTED:  # it cannot be nested deeper
+                raise RecursionError("there are too many lists or objects in it")
             read = msgspec.json.decode(line, type=_Line)
         except (msgspec.MsgspecError, RecursionError) as error:
             refused = Answer(id="", code=UNREADABLE, text=f"the question cannot be read: {error}")
@@ -211,8 +214,8 @@ class DoorPort:
             client.reply(read.id, Answer(id="", code=UNKNOWN_METHOD, text=str(error)))
             return
         try:
-            self.host.system.encode(ask)
-        except (OverflowError, UnicodeEncodeError):
+            self.host.system.written(ask)
+        except TypeError:
             text = "a number has more than 64 bits, or a text is no Unicode"
             client.reply(read.id, Answer(id="", code=UNFIT, text=text))
             return
@@ -249,14 +252,16 @@ def ask(folder: str, to: str, method: str, /, *, timeout_s: float = 30.0, **para
     """Ask an actor of the system that runs in `folder`, and wait for the answer. While nobody
     answers it is asked again; where no system runs, for some seconds only. Raises `Refused`, or
     `TimeoutError`."""
-    began = time.monotonic()
-    deadline = began + timeout_s
+    deadline = time.monotonic() + timeout_s
+    seen_at = time.monotonic()
     question = json.dumps({"id": 1, "to": to, "method": method, "params": params}).encode()
     while time.monotonic() < deadline:
         try:
             return _once(folder, question, deadline)
         except OSError:
-            if time.monotonic() - began > START_SECONDS and not _runs(folder):
+            if _runs(folder):
+                seen_at = time.monotonic()
+            if time.monotonic() - seen_at > START_SECONDS:
                 text = f"no system runs in {folder}: start it, or give the folder that it runs in"
                 raise TimeoutError(text) from None
             time.sleep(0.02)  # the system, or its door, is being started again
@@ -285,10 +290,10 @@ def _runs(folder: str) -> bool:
     try:
         with open(os.path.join(folder, "lock")) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True  # held; or it cannot be looked at, and then nobody knows
     return False
 
 

@@ -206,6 +206,7 @@ class Driver:
             self._reply(ask, code=error.code, text=str(error))
             return
         if isinstance(error, msgspec.ValidationError):
+            self._log(f"the question {ask.method} does not fit: {error}")
             self._reply(ask, code=UNFIT, text=f"{ask.method}: {error}")
             return
         self._log(f"the question {ask.method} met a defect: {letters.readable(error)}")

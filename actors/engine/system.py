@@ -23,7 +23,7 @@ from actors.engine import groups
 from actors.engine.groups import group_of
 from actors.engine.keeps import Keeps
 from protocol.machine import DEFECT, Abandoned, Answer, Ask, Machine, Quarantined
-from storage.schema import Schema
+from storage.schema import UNREADABLE, Schema
 
 MAX_MESSAGE = 64 << 20
 TOO_LONG = "the answer is too long: ask for a part of it"
@@ -172,7 +172,7 @@ class System:
         try:
             data = self._encoder.encode(item)
             self._item.decode(data)
-        except (msgspec.MsgspecError, OverflowError, UnicodeError) as error:
+        except UNREADABLE as error:
             raise TypeError(f"nobody could read this {kind}: {error}") from None
         if len(data) <= MAX_MESSAGE:
             return data

@@ -322,6 +322,9 @@ class Machine(contract.Machine):
         if ask.method == "generate":
             step.do(ask)
             return
+        if ask.method != "getinfo":
+            step.unknown(ask)
+            return
         tip, away = TIP.get(step), AWAY.get(step)
         result: dict[str, Any] = {
             "blockheight": tip.height if tip else 0,

@@ -86,7 +86,7 @@ def _removable(turn: Turn, htlc_id: int) -> Htlc:
 def on_fulfill(turn: Turn, message: UpdateFulfillHtlc) -> None:
     """An HTLC of ours is paid: its preimage is told to the monitor at once. Raises `PeerFault`."""
     htlc = _removable(turn, message.id)
-    # "if the payment_preimage value ... doesn't SHA256 hash to the corresponding payment_hash"
+    # "if the payment_preimage value ... doesn't SHA256 hash to the corresponding HTLC payment_hash"
     require(
         sha256(message.payment_preimage) == htlc.payment_hash,
         "update_fulfill_htlc with a preimage that does not fit",

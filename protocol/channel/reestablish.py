@@ -64,7 +64,8 @@ def on_reestablish(turn: Turn, message: ChannelReestablish) -> None:
         "channel_reestablish: the peer has lost a commitment that it had acknowledged",
     )
     # "if next_revocation_number is equal to the commitment number of the last revoke_and_ack the
-    # receiving node sent: MUST re-send the revoke_and_ack"
+    # receiving node sent, AND the receiving node hasn't already received a closing_signed: MUST
+    # re-send the revoke_and_ack"; after one nobody owes a revocation, for the channel was empty
     owed_revoke = core.our_number > 0 and message.next_revocation_number == core.our_number - 1
     require(
         owed_revoke or message.next_revocation_number == core.our_number,

@@ -126,7 +126,10 @@ class Machine(contract.Machine):
                 dialogue.abandon(self.us, step, negotiation, str(fault))
 
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
-        if ask.method in ("fundchannel", "multifundchannel"):
-            opener.ask(step, ask, at)
-        else:
-            step.answer(ask.id, rpc.listed(step))
+        match ask.method:
+            case "fundchannel" | "multifundchannel":
+                opener.ask(step, ask, at)
+            case "listopenings":
+                step.answer(ask.id, rpc.listed(step))
+            case _:
+                step.unknown(ask)

@@ -350,9 +350,15 @@ class Machine(contract.Machine):
     # ---- questions ----
 
     def _ask(self, step: Step, ask: Ask) -> None:
-        if ask.method == "close":
-            closers.close(step, ask)
-            return
+        match ask.method:
+            case "close":
+                closers.close(step, ask)
+            case "listpeerchannels" | "listclosedchannels":
+                self._list(step, ask)
+            case _:
+                step.unknown(ask)
+
+    def _list(self, step: Step, ask: Ask) -> None:
         tip, rows = TIP.get(step), []
         shape = closed_row if ask.method == "listclosedchannels" else listpeerchannels
         for (cid,), watch in WATCHES.below(step).items():

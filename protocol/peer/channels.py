@@ -36,7 +36,7 @@ class Us:
 
 
 def turn(us: Us, step: Step, row: Live, *events: Callable[[Turn], None]) -> None:
-    """Some events on one channel; what the peer gets now is written, the rest is held."""
+    """Some events on one channel; what the peer gets now is written, the rest is unsent."""
     tip = TIP.get(step)
     height = tip.height if tip is not None else None
     turn = Turn(row, us.secrets(row.channel.setup.key_index), us.node, height)

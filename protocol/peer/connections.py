@@ -225,9 +225,11 @@ def ask(us: Us, step: Step, ask: Ask, at: Moment) -> None:
             _connect(us, step, ask, at)
         case "disconnect":
             _disconnect(us, step, ask)
-        case _:
+        case "listpeers":
             rows = [_peer_row(step, peer) for peer in PEERS.below(step).values()]
             step.answer(ask.id, [row for row in rows if row])
+        case _:
+            step.unknown(ask)
 
 
 def _connect(us: Us, step: Step, ask: Ask, at: Moment) -> None:
@@ -248,7 +250,7 @@ def _connect(us: Us, step: Step, ask: Ask, at: Moment) -> None:
         host, port = host or target.host, port or target.port
         asks = (*target.asks, ask.id)
         TARGETS.put(step, target.but(host=host, port=port, asks=asks, at=None), node)
-        if peer is None and not target.asks:  # else it is being dialled already
+        if peer is None and not target.asks:  # else it is being dialled
             step.do(Dial(node_id=node, host=host, port=port))
 
 

@@ -10,7 +10,7 @@ changed since, so that it need not be written with every update.
 from __future__ import annotations
 
 import math
-from typing import Any, assert_never
+from typing import assert_never
 
 from protocol import machine as contract
 from protocol.errors import Refusal
@@ -163,11 +163,13 @@ class Machine(contract.Machine):
 
     def _ask(self, step: Step, ask: Ask, at: Moment) -> None:
         try:
-            if ask.method == "getroutes":
-                result: Any = self._getroutes(step, ask, at)
-            else:
-                result = self._getroute(step, ask)
-            step.answer(ask.id, result)
+            match ask.method:
+                case "getroutes":
+                    step.answer(ask.id, self._getroutes(step, ask, at))
+                case "getroute":
+                    step.answer(ask.id, self._getroute(step, ask))
+                case _:
+                    step.unknown(ask)
         except NoRoute as error:
             text = f"Could not find a route: {error}"
             step.refuse(ask.id, ROUTE_NOT_FOUND, text)

@@ -279,10 +279,13 @@ class Machine(contract.Machine):
     # ---- questions ----
 
     def _ask(self, step: Step, ask: Ask) -> None:
-        if ask.method == "newaddr":
-            step.do(Reveal(purpose=ask.params.get("kind", "bech32"), ask=ask.id))
-        else:
-            step.do(ListOutputs(ask=ask.id))
+        match ask.method:
+            case "newaddr":
+                step.do(Reveal(purpose=ask.params.get("kind", "bech32"), ask=ask.id))
+            case "listfunds":
+                step.do(ListOutputs(ask=ask.id))
+            case _:
+                step.unknown(ask)
 
     def _outputs(self, step: Step, item: Outputs) -> None:
         heights = {display(parse(tx.raw).txid): tx.height for tx in TXS.below(step).values()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def test_what_a_machine_declines_is_no_defect() -> None:
     assert declined is not None and (declined.code, declined.text) == (205, "not today")
     assert unfit is not None and unfit.code == -32602
     assert unfit.text == "params: Expected `int`, got `str` - at `$.number`"
-    assert not bench.rows("sum") and not bench.log
+    assert not bench.rows("sum")
+    assert bench.log == ["the question params does not fit: " + unfit.text[len("params: ") :]]
 
 
 def test_the_kit_shows_what_a_defect_was() -> None:
@@ -133,6 +135,20 @@ def test_a_batch_that_waits_for_company_is_a_crash_point_when_it_is_written() ->
 
     late = [("commit", "office", "clerk", "1", when) for when in ("before", "after")]
     assert [one[:5] for one in what if one[0] == "commit"] == [x for x in late for _ in range(2)]
+
+
+def test_what_is_nested_without_end_is_met_where_it_is_said() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # as it is outside of tests
+    try:
+        with pytest.raises(TypeError, match="nobody could read this Ask"):
+            OFFICE.written(Ask(id="door/1", method="x", params={"deep": deep}))
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_program_that_asks_where_nothing_runs_is_told_so(

@@ -95,3 +95,17 @@ def test_payments_says_again_what_a_monitor_may_not_have_heard() -> None:
     payments.take(Claim)
     payments.linked("monitors")
     assert not payments.take(Claim), "it has been acknowledged"
+
+
+def test_a_question_that_had_to_wait_costs_itself_alone() -> None:
+    """It is asked in the step of somebody else's message, which is heard all the same."""
+    payments = bench("payments")
+    assert payments.ask("pay", bolt11=7) is None
+
+    payments.hear("monitors", StateReported(of=1, used=False), durable=True)
+    payments.hear("chain", TIP)
+
+    assert [answer.code for answer in payments.answers.values()] == [-32603]
+    assert "the question pay met a defect" in payments.log[-1]
+    made = payments.ask("invoice", label="x", amount_msat=1000, description="x")
+    assert made is not None and made.code is None
