@@ -12,10 +12,8 @@ import pytest
 
 import storage
 from storage.errors import Foreign, InUse, Missing, Stale
-from storage.memory import MEDIA
+from storage.memory import MEDIA, MemoryBackend
 from storage.store import Store
-
-KINDS = sorted(storage.BACKENDS)
 
 
 class Place:
@@ -118,7 +116,10 @@ def _foreign(place: Place) -> Any:
 
 def _twice(place: Place) -> Any:
     first = place.open()
-    return place.open(), first
+    try:
+        return place.open()
+    finally:
+        first.close()
 
 
 def _cold(place: Place) -> Any:
@@ -127,28 +128,41 @@ def _cold(place: Place) -> Any:
     return sorted(store.load([b"k1", b"la"])), store.get(b"last"), store.get(b"nothing")
 
 
-def _child(kind: str, scenario: Any, folder: str, answers: Any) -> None:
-    """RocksDB and the test's process do not mix with forks."""
-    try:
-        answers.put(scenario(Place(kind, folder)))
-    except Exception as error:
-        answers.put(error)
+SCENARIOS = (
+    _rises, _older, _another_history, _unmarked, _first_write_alone, _lost, _made_anew, _foreign,
+    _twice, _cold,
+)  # fmt: skip
 
 
-def _run(kind: str, scenario: Any, folder: Path) -> Any:
+def _child(kind: str, folder: str, answers: Any) -> None:
+    """All of them, each in a folder of its own: RocksDB and the test's process do not mix."""
+    for scenario in SCENARIOS:
+        place = Place(kind, f"{folder}/{scenario.__name__}")
+        place.folder.mkdir()
+        MEDIA.clear()
+        MemoryBackend._open.clear()
+        try:
+            answers.put(scenario(place))
+        except Exception as error:
+            answers.put(error)
+
+
+@pytest.fixture(scope="module", params=sorted(storage.BACKENDS))
+def told(request: Any, tmp_path_factory: Any) -> dict[Any, Any]:
+    """What came out of each, over one kind of backend."""
     spawn = multiprocessing.get_context("spawn")
     answers: Any = spawn.SimpleQueue()
-    process = spawn.Process(target=_child, args=(kind, scenario, str(folder), answers))
+    folder = str(tmp_path_factory.mktemp("guard"))
+    process = spawn.Process(target=_child, args=(request.param, folder, answers))
     process.start()
-    answer = answers.get()
+    found = {scenario: answers.get() for scenario in SCENARIOS}
     process.join()
-    return answer
+    return found
 
 
 KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("scenario", "expected"),
     [
@@ -159,11 +173,10 @@ KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
     ],
     ids=["rises", "first-write", "made-anew", "cold"],
 )
-def test_a_store_of_ours_is_opened(tmp_path: Path, kind: str, scenario: Any, expected: Any) -> None:
-    assert _run(kind, scenario, tmp_path) == expected
+def test_a_store_of_ours_is_opened(told: dict[Any, Any], scenario: Any, expected: Any) -> None:
+    assert told[scenario] == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("scenario", "error", "text"),
     [
@@ -177,9 +190,9 @@ def test_a_store_of_ours_is_opened(tmp_path: Path, kind: str, scenario: Any, exp
     ids=["older", "another-history", "unmarked", "lost", "foreign", "twice"],
 )
 def test_a_store_that_lies_or_is_not_ours_is_refused(
-    tmp_path: Path, kind: str, scenario: Any, error: Any, text: str
+    told: dict[Any, Any], scenario: Any, error: Any, text: str
 ) -> None:
-    answer = _run(kind, scenario, tmp_path)
+    answer = told[scenario]
 
     assert isinstance(answer, error) and text in str(answer), answer
 
