@@ -10,7 +10,7 @@ from actors.testkit.depth_two import Explorer
 from actors.testkit.node.stories import tale
 from tests.conftest import Covered
 
-EVERY = 228
+EVERY = 188
 
 
 @pytest.mark.parametrize("share", [0, 1])
