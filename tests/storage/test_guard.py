@@ -114,6 +114,15 @@ def _foreign(place: Place) -> Any:
     return place.open(b"other")
 
 
+def _ours_after_all(place: Place) -> Any:
+    """A refused one is let go of."""
+    place.write(1)
+    try:
+        place.open(b"other")
+    except Foreign:
+        return place.open().get(b"last")
+
+
 def _twice(place: Place) -> Any:
     first = place.open()
     try:
@@ -130,7 +139,7 @@ def _cold(place: Place) -> Any:
 
 SCENARIOS = (
     _rises, _older, _another_history, _unmarked, _first_write_alone, _lost, _made_anew, _foreign,
-    _twice, _cold,
+    _twice, _cold, _ours_after_all,
 )  # fmt: skip
 
 
@@ -168,10 +177,11 @@ KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
     [
         (_rises, (2, 5, KEPT)),
         (_first_write_alone, 2),
+        (_ours_after_all, b"0"),
         (_made_anew, (5, True, True, {b"\x00remade": (5).to_bytes(8, "big")}, 1, False, 5)),
         (_cold, ([b"k0", *(b"k%d" % n for n in range(2, 10))], b"12", None)),
     ],
-    ids=["rises", "first-write", "made-anew", "cold"],
+    ids=["rises", "first-write", "ours-after-all", "made-anew", "cold"],
 )
 def test_a_store_of_ours_is_opened(told: dict[Any, Any], scenario: Any, expected: Any) -> None:
     assert told[scenario] == expected

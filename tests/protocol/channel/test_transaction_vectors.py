@@ -277,3 +277,11 @@ def test_appendix_f(test: dict[str, Any]) -> None:
     assert test["RemoteSigHex"] == their_signature
     assert [h["RemoteSigHex"] for h in test["HtlcDescs"]] == [row[0] for row in rows]
     assert [h["ResolutionTxHex"] for h in test["HtlcDescs"]] == [row[1] for row in rows]
+
+
+def test_secrets_of_commitments_are_those_of_the_specification_whatever_is_remembered() -> None:
+    """Whatever order they are asked for in: what they share is derived once."""
+    secrets = keys.ChannelSecrets(bytes(32), 1)
+    for number in (0, 1, 255, 256, 257, 511, 512, 0, 65_536, 256, 2**47):
+        index = shachain.FIRST_INDEX - number
+        assert secrets.commitment_secret(number) == shachain.secret(secrets.seed, index)
