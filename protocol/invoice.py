@@ -83,12 +83,10 @@ def _amount_text(amount_msat: int | None) -> str:
     return f"{amount_msat * 10}p"
 
 
-def _number_words(value: int, size: int | None = None) -> list[int]:
-    words: list[int] = []
-    while value or (size is not None and len(words) < size):
-        words.insert(0, value & 31)
-        value >>= 5
-    return words or [0]
+def _number_words(value: int, size: int = 1) -> bytes:
+    """As few words as it takes, but at least `size`."""
+    count = max(size, (value.bit_length() + 4) // 5)
+    return bytes(value >> 5 * place & 31 for place in reversed(range(count)))
 
 
 def _network(hrp: str) -> tuple[str, str]:
@@ -99,14 +97,14 @@ def _network(hrp: str) -> tuple[str, str]:
     raise InvoiceError("unknown prefix: not a Lightning invoice of a network we know")
 
 
-def _octets(words: list[int], *, size: int | None = None) -> bytes | None:
+def _octets(words: bytes, *, size: int | None = None) -> bytes | None:
     """The field's bytes; None when its length is wrong (such a field is skipped)."""
     if size is not None and len(words) != (size * 8 + 4) // 5:
         return None
     return script.from_words(words, strict=False)
 
 
-def _fallback(words: list[int], network: str) -> str | None:
+def _fallback(words: bytes, network: str) -> str | None:
     if not words or words[0] > 16:
         return None
     program = script.from_words(words[1:], strict=False) or b""
@@ -116,7 +114,7 @@ def _fallback(words: list[int], network: str) -> str | None:
     return script.to_address(version + script.push(program), network)
 
 
-def _routes(words: list[int]) -> tuple[RouteHop, ...]:
+def _routes(words: bytes) -> tuple[RouteHop, ...]:
     data = script.from_words(words, strict=False) or b""
     return tuple(
         RouteHop(
@@ -130,7 +128,7 @@ def _routes(words: list[int]) -> tuple[RouteHop, ...]:
     )
 
 
-def _text(words: list[int]) -> str:
+def _text(words: bytes) -> str:
     try:
         return (_octets(words) or b"").decode()
     except UnicodeDecodeError:
@@ -138,7 +136,7 @@ def _text(words: list[int]) -> str:
 
 
 # letter -> (field of Invoice, reader); a reader that answers None makes the field skipped
-_FIELDS: dict[str, tuple[str, Callable[[list[int]], Any]]] = {
+_FIELDS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
     "p": ("payment_hash", lambda words: _octets(words, size=32)),
     "s": ("payment_secret", lambda words: _octets(words, size=32)),
     "d": ("description", _text),
@@ -151,12 +149,12 @@ _FIELDS: dict[str, tuple[str, Callable[[list[int]], Any]]] = {
 }
 
 
-def _bits(words: list[int]) -> list[int]:
+def _bits(words: bytes) -> list[int]:
     value = script.words_number(words)
     return [bit for bit in range(value.bit_length()) if value >> bit & 1]
 
 
-def _tagged(words: list[int], network: str) -> dict[str, Any]:
+def _tagged(words: bytes, network: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     fallbacks: list[str] = []
     routes: list[tuple[RouteHop, ...]] = []
@@ -234,7 +232,7 @@ def _check_sizes(fields: dict[str, Any], amount_msat: int | None) -> None:
             raise InvoiceError("a route hint has a key that is no point") from None
 
 
-def _padded(words: list[int]) -> bytes:
+def _padded(words: bytes) -> bytes:
     """The data part as bytes, zero bits appended up to a byte boundary."""
     spare = -len(words) * 5 % 8
     return (script.words_number(words) << spare).to_bytes((len(words) * 5 + spare) // 8, "big")
@@ -258,8 +256,9 @@ def encode(invoice: Invoice, node_secret: bytes) -> str:
     """The signed text; `payee` is implied by the key and is not written."""
     words = _number_words(invoice.timestamp, 7)
 
-    def put(letter: str, data: list[int]) -> None:
-        words.extend([_CHARSET.index(letter), len(data) >> 5, len(data) & 31, *data])
+    def put(letter: str, data: bytes) -> None:
+        nonlocal words
+        words += bytes([_CHARSET.index(letter), len(data) >> 5, len(data) & 31]) + data
 
     put("s", script.to_words(invoice.payment_secret))
     put("p", script.to_words(invoice.payment_hash))

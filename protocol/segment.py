@@ -171,7 +171,8 @@ class Segment(Generic[T, *Ks]):
         for n in self._inner:
             if "/" in key[n]:
                 raise TypeError(f"only the last part of a key of {self.name} may have a slash")
-        return "/".join([self.name, *map(_text, key)])
+        texts = [part.hex() if isinstance(part, bytes) else str(part) for part in key]
+        return "/".join([self.name, *texts])
 
     def key(self, place: str) -> Key:
         """From the text of a key. Raises `ValueError` when it is none."""
@@ -179,10 +180,6 @@ class Segment(Generic[T, *Ks]):
         if len(parts) != len(self.by):
             raise ValueError(f"{place!r} is no key of {self.name}")
         return tuple([read(text) for read, text in zip(self._reads, parts, strict=True)])
-
-
-def _text(part: Part) -> str:
-    return part.hex() if isinstance(part, bytes) else str(part)
 
 
 AnySegment = Segment[Any, *tuple[Any, ...]]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-
-def _since_boot() -> float:
-    """Goes on while the computer sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)  # goes on while a computer sleeps
 
 
 class Clock:
@@ -21,11 +19,10 @@ class Clock:
         self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = _since_boot
     ) -> None:
         self._wall, self._steady = wall, steady
-        self._last = wall(), steady()
+        self._ahead = wall() - steady()
 
     def now(self) -> float:
         """Unix seconds."""
-        wall, steady = self._wall(), self._steady()
-        last_wall, last_steady = self._last
-        self._last = max(wall, last_wall + steady - last_steady), steady
-        return self._last[0]
+        steady = self._steady()
+        self._ahead = max(self._ahead, self._wall() - steady)
+        return steady + self._ahead

@@ -29,6 +29,7 @@ from actors.engine.outbox import OUT, SEQ, Outbox, begins_anew
 from actors.engine.saying import Ready, Saying
 from actors.engine.system import System
 from actors.engine.table import Table
+from actors.engine.wakes import Wakes
 from actors.engine.witness import Witness
 from protocol.errors import Refusal
 from protocol.machine import (
@@ -42,7 +43,6 @@ from protocol.machine import (
     Do,
     Log,
     Machine,
-    Moment,
     Quarantined,
     Step,
     Tell,
@@ -94,7 +94,7 @@ class Driver:
         self._acts: deque[Said | Do] = deque()
         self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
-        self._wakes: list[float] = []
+        self._wakes = Wakes()
         self._heard = False
 
     # ---- start ----
@@ -125,7 +125,7 @@ class Driver:
         for line in self.letters.begin(self._now):
             self._log(line)
         if self.switches.resume:
-            self._run(lambda step, at: self.machine.resume(step, None, at))
+            self._run(self.machine.resume, None)
         for digest in self.letters.to_hear():
             self._hear_again(digest)
 
@@ -180,7 +180,10 @@ class Driver:
         try:
             if digest:
                 self.letters.on_record(digest)
-            self._run(lambda step, at: self._step(step, sender, item, at))
+            if isinstance(item, Abandoned):
+                self._run(self.machine.abandoned, item.id)
+            else:
+                self._run(self.machine.step, sender, item)
         except Exception as error:
             if isinstance(item, Ask):
                 self._defect(sender, item, error)
@@ -192,12 +195,6 @@ class Driver:
             raise
         if digest:
             self.letters.passed(digest, self._stage)
-
-    def _step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
-        if isinstance(item, Abandoned):
-            self.machine.abandoned(step, item.id, at)
-        else:
-            self.machine.step(step, sender, item, at)
 
     def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
         """A question costs itself: its step is undone, for nothing of it was taken over. What a
@@ -225,7 +222,7 @@ class Driver:
         for number, data in self.outbox.entries(name):
             self.host.out(name, number, data)
         if self.switches.resume:
-            self._run(lambda step, at: self.machine.resume(step, group_of(name), at))
+            self._run(self.machine.resume, group_of(name))
 
     def acknowledged(self, name: str, sequence: int) -> None:
         """Everything up to this number is durable at `name`: forgotten with the next write."""
@@ -235,23 +232,25 @@ class Driver:
 
     def due(self) -> float | None:
         """When `tick` wants to be called."""
-        wakes = self._wakes if self.write_by is None else [*self._wakes, self.write_by]
-        return min(wakes, default=None)
+        wake, write_by = self._wakes.first, self.write_by
+        if wake is None or write_by is None:
+            return write_by if wake is None else wake
+        return min(wake, write_by)
 
     def tick(self) -> None:
         """The time has come, for some of `due`."""
         if self.due() is None:
             return
         now = self._now = self.host.moment().unix_seconds
-        if any(wake <= now for wake in self._wakes):
-            self._wakes = [wake for wake in self._wakes if wake > now]
+        if self._wakes.take(now):
             self._run(self.machine.wake)
 
-    def _run(self, work: Callable[[Step, Moment], None]) -> None:
+    def _run(self, work: Callable[..., None], *about: Any) -> None:
+        """One method of the machine: about what it is stands between step and moment."""
         step = Step(self.rows)
         moment = self.host.moment()
         self._now = moment.unix_seconds
-        work(step, moment)
+        work(step, *about, moment)
         self._heard = True
         if step.changes or step.effects:
             self._absorb(step)
@@ -269,14 +268,14 @@ class Driver:
         said: list[Ready] = []
         for effect in step.effects:
             said += self.saying.ready(effect, self._log)
-        wakes = [one.unix_seconds for one in step.effects if isinstance(one, Wake)]
         self.rows.apply(step.changes)
         if written and self.store is not None:
             self._staged.update(written)
             self._must_write = True
-        self._wakes += [wake for wake in dict.fromkeys(wakes) if wake not in self._wakes]
         for one, to, data in said:
-            if isinstance(one, Deliver):
+            if isinstance(one, Wake):
+                self._wakes.add(one.unix_seconds)
+            elif isinstance(one, Deliver):
                 self._acts.append((to, self.outbox.add(to, data, self._stage), data))
             elif isinstance(one, Tell):
                 self._acts.append((to, 0, data))
@@ -369,7 +368,7 @@ class Driver:
             return
         self._log(told)
         try:
-            self._run(lambda step, at: self.machine.aside(step, sender, item, at))
+            self._run(self.machine.aside, sender, item)
         except Exception as error:
             self._log(f"what follows from that met a defect too: {letters.readable(error)}")
 

@@ -12,16 +12,14 @@ from protocol.machine import (
     DEFECT_TEXT,
     Answer,
     Ask,
-    Deliver,
     Do,
     Effect,
     Log,
-    Tell,
     Wake,
     asker,
 )
 
-Ready = tuple[Deliver | Tell | Do, str, bytes]  # the effect, to whom, and what
+Ready = tuple[Effect, str, bytes]  # the effect, to whom, and what
 Log_ = Callable[[str], None]  # a line for the operator
 
 
@@ -37,7 +35,7 @@ class Saying:
         if isinstance(effect, Wake):
             if not isinstance(effect.unix_seconds, (int, float)):
                 raise TypeError("a time to wake at is a number")
-            return []
+            return [(effect, "", b"")]
         if isinstance(effect, Do):
             if not self._has_port and not isinstance(effect.item, Log):
                 raise TypeError(f"{self.name} has no port")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import operator
+import base64
 import string
 
 from protocol.crypto.hashes import hash160, sha256
@@ -82,67 +81,72 @@ BECH32, BECH32M = 1, 0x2BC830A3
 HRP = {"bitcoin": "bc", "testnet": "tb", "signet": "tb", "regtest": "bcrt"}
 
 
-# what each five bits that fall out at the top fold back in
-_FOLDED = [
-    functools.reduce(operator.xor, (g for bit, g in enumerate(_GENERATOR) if top >> bit & 1), 0)
-    for top in range(32)
-]
-_VALUES = {char: value for value, char in enumerate(_CHARSET)}
-# five bits to the digit that Python's own reader of numbers takes for them
-_DIGITS = bytes.maketrans(bytes(range(32)), (string.digits + string.ascii_lowercase[:22]).encode())
-
-
-def _polymod(values: list[int]) -> int:
-    check = 1
-    for value in values:
-        check = (check & 0x1FFFFFF) << 5 ^ value ^ _FOLDED[check >> 25]
+def _folded(top: int) -> int:
+    """What the ten bits that two words push out at the top of a checksum fold back in."""
+    check = top << 20
+    for _ in range(2):
+        out, check = check >> 25, (check & 0x1FFFFFF) << 5
+        for bit, generator in enumerate(_GENERATOR):
+            check ^= generator if out >> bit & 1 else 0
     return check
 
 
-def _expand(hrp: str) -> list[int]:
-    return [ord(char) >> 5 for char in hrp] + [0] + [ord(char) & 31 for char in hrp]
+_FOLDED = [_folded(top) for top in range(1024)]
+# a word is five bits in a byte of its own: to and from letters, from the digits of base32 (RFC
+# 4648), and to those that Python's own reader of numbers takes
+_NO_WORD, _FIVE_BITS = 255, bytes(range(32))
+_LETTERS = bytes.maketrans(_FIVE_BITS, _CHARSET.encode())
+_WORDS = bytes(_CHARSET.find(chr(code)) % 256 for code in range(256))
+_FROM_BASE32 = bytes.maketrans((string.ascii_uppercase + "234567").encode(), _FIVE_BITS)
+_DIGITS = bytes.maketrans(_FIVE_BITS, (string.digits + string.ascii_lowercase[:22]).encode())
 
 
-def bech32_encode(hrp: str, words: list[int], constant: int = BECH32) -> str:
+def _polymod(words: bytes) -> int:
+    check = 1
+    if len(words) % 2:
+        check, words = check << 5 ^ words[0], words[1:]
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        check = (check & 0xFFFFF) << 10 ^ first << 5 ^ second ^ _FOLDED[check >> 20]
+    return check
+
+
+def _expand(hrp: str) -> bytes:
+    code = hrp.encode()
+    return bytes([*(char >> 5 for char in code), 0, *(char & 31 for char in code)])
+
+
+def bech32_encode(hrp: str, words: bytes, constant: int = BECH32) -> str:
     """`words` of five bits each; `constant` is that of bech32 or bech32m (BIP 350)."""
-    check = _polymod(_expand(hrp) + words + [0] * 6) ^ constant
-    return (
-        hrp
-        + "1"
-        + "".join(_CHARSET[word] for word in words)
-        + "".join(_CHARSET[check >> 5 * (5 - i) & 31] for i in range(6))
-    )
+    check = _polymod(_expand(hrp) + words + bytes(6)) ^ constant
+    checksum = bytes(check >> shift & 31 for shift in range(25, -5, -5))
+    return f"{hrp}1{(words + checksum).translate(_LETTERS).decode()}"
 
 
-def bech32_decode(text: str) -> tuple[str, list[int], int] | None:
+def bech32_decode(text: str) -> tuple[str, bytes, int] | None:
     """-> (hrp, words without the checksum, which constant), or None."""
-    if text.lower() != text and text.upper() != text:
+    if not text.isascii() or text.lower() != text and text.upper() != text:
         return None
-    text = text.lower()
-    hrp, found, data = text.rpartition("1")
-    if not found or not hrp or len(data) < 6 or not _VALUES.keys() >= set(data):
+    hrp, found, data = text.lower().rpartition("1")
+    words = data.encode().translate(_WORDS)
+    if not found or not hrp or len(words) < 6 or _NO_WORD in words:
         return None
     if any(not 33 <= ord(char) <= 126 for char in hrp):
         return None
-    words = [_VALUES[char] for char in data]
     constant = _polymod(_expand(hrp) + words)
     return (hrp, words[:-6], constant) if constant in (BECH32, BECH32M) else None
 
 
-def to_words(data: bytes) -> list[int]:
+def to_words(data: bytes) -> bytes:
     """8-bit groups to 5-bit groups, padded with zero bits."""
-    bits = len(data) * 8
-    padded = (bits + 4) // 5 * 5
-    value = int.from_bytes(data, "big") << padded - bits
-    return [value >> shift & 31 for shift in range(padded - 5, -5, -5)] if data else []
+    return base64.b32encode(data).rstrip(b"=").translate(_FROM_BASE32)
 
 
-def words_number(words: list[int]) -> int:
+def words_number(words: bytes) -> int:
     """5-bit groups as one number."""
-    return int(bytes(words).translate(_DIGITS), 32) if words else 0
+    return int(words.translate(_DIGITS), 32) if words else 0
 
 
-def from_words(words: list[int], *, strict: bool = True) -> bytes | None:
+def from_words(words: bytes, *, strict: bool = True) -> bytes | None:
     """5-bit groups to bytes; None when `strict` and the padding is not all zero and short."""
     bits = len(words) * 5
     value = words_number(words)
@@ -158,7 +162,7 @@ def to_address(script: bytes, network: str) -> str | None:
         return None
     version = script[0] - 0x50 if script[0] else 0
     constant = BECH32M if version else BECH32
-    return bech32_encode(HRP[network], [version, *to_words(script[2:])], constant)
+    return bech32_encode(HRP[network], bytes([version]) + to_words(script[2:]), constant)
 
 
 def from_address(address: str, network: str) -> bytes | None:

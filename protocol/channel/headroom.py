@@ -9,6 +9,7 @@ from __future__ import annotations
 from protocol.channel import commitments, limits, transactions
 from protocol.channel.formats import Format
 from protocol.channel.state import Channel, Htlc
+from protocol.channel.transactions import amount_msat
 from protocol.errors import Refusal
 
 # an opener keeps room for a doubled feerate (BOLT 2: "fee spike buffer")
@@ -27,15 +28,10 @@ class _Side:
         self.theirs_msat = seen.other_msat if ours else seen.owner_msat
         party = channel.setup.ours if ours else channel.setup.theirs
         self.dust_limit_sat = party.dust_limit_sat
-        self.untrimmed = self.dust_msat = 0
-        for htlc in seen.htlcs:
-            self.count(htlc, rate, channel.setup.format)
-
-    def count(self, htlc: transactions.CommittedHtlc, rate: int, form: Format) -> None:
-        if transactions.is_trimmed(htlc, rate, self.dust_limit_sat, form):
-            self.dust_msat += htlc.amount_msat
-        else:
-            self.untrimmed += 1
+        form = channel.setup.format
+        large = transactions.untrimmed(seen.htlcs, rate, party.dust_limit_sat, form)
+        self.untrimmed = len(large)
+        self.dust_msat = amount_msat(seen.htlcs) - amount_msat(large)
 
     def would_trim(self, offered: Htlc, rate: int, form: Format) -> bool:
         seen = transactions.CommittedHtlc(self.ours, offered.id, offered.amount_msat, b"", 0)

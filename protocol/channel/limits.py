@@ -6,6 +6,7 @@ from protocol.bitcoin.units import MAX_FEERATE_PER_KW
 from protocol.channel import commitments, stages, transactions
 from protocol.channel.stages import Move
 from protocol.channel.state import Channel, Htlc
+from protocol.channel.transactions import amount_msat
 from protocol.errors import PeerFault
 
 MAX_DUST_EXPOSURE_MSAT = 50_000_000
@@ -33,20 +34,15 @@ def opener_cost_sat(channel: Channel, feerate: int, untrimmed: int) -> int:
 
 def _untrimmed(channel: Channel, seen: transactions.Contents, feerate: int, *, ours: bool) -> int:
     dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
-    form = channel.setup.format
-    return sum(not transactions.is_trimmed(htlc, feerate, dust, form) for htlc in seen.htlcs)
+    return len(transactions.untrimmed(seen.htlcs, feerate, dust, channel.setup.format))
 
 
 def dust_exposure_msat(channel: Channel, feerate: int, *, ours: bool) -> int:
     """The sum of HTLCs without an output in our (or their) commitment, at a feerate."""
     seen = after_both_sign(channel, ours=ours)
     dust = (channel.setup.ours if ours else channel.setup.theirs).dust_limit_sat
-    form = channel.setup.format
-    return sum(
-        htlc.amount_msat
-        for htlc in seen.htlcs
-        if transactions.is_trimmed(htlc, feerate, dust, form)
-    )
+    large = transactions.untrimmed(seen.htlcs, feerate, dust, channel.setup.format)
+    return amount_msat(seen.htlcs) - amount_msat(large)
 
 
 def overflows_dust(channel: Channel, added: Htlc) -> bool:
@@ -91,13 +87,27 @@ def check_received(channel: Channel, added: Htlc) -> None:
     if in_flight > ours.max_htlc_value_in_flight_msat:
         raise PeerFault("update_add_htlc above our max_htlc_value_in_flight_msat")
     # "receiving an amount_msat that the sending node cannot afford at the current feerate_per_kw"
-    if _affordable_msat(channel.with_htlc(added)) < 0:
+    after = channel.with_htlc(added)
+    if not _has_plenty(after, ours=False) and _affordable_msat(after) < 0:
         raise PeerFault("update_add_htlc that the sender cannot afford at the current feerate")
     # "SHOULD NOT offer amount_msat if, once the remote node adds that HTLC to its commitment
     # transaction, it cannot pay the fee": our commitment would not be mined when it has to be
-    if channel.setup.we_opened and _own_fee_left_msat(channel.with_htlc(added)) < 0:
+    pays = channel.setup.we_opened and not _has_plenty(after, ours=True)
+    if pays and _own_fee_left_msat(after) < 0:
         text = "update_add_htlc of which we, the opener, could not pay the commitment fee"
         raise PeerFault(text, fatal=False)
+
+
+def _has_plenty(channel: Channel, *, ours: bool) -> bool:
+    """Whether one side could bear that all its HTLCs leave, none of the other's comes in, and each
+    has an output at the highest feerate. Then nobody needs to build a commitment to look closer."""
+    setup, core = channel.setup, channel.core
+    leaves = sum(htlc.amount_msat for htlc in channel.htlcs.values() if htlc.ours == ours)
+    least = (setup.theirs if ours else setup.ours).channel_reserve_sat
+    if setup.we_opened == ours:
+        rate = max(fee.feerate_per_kw for fee in core.fees)
+        least += opener_cost_sat(channel, rate, len(channel.htlcs))
+    return (core.ours_msat if ours else core.theirs_msat) - leaves >= least * 1000
 
 
 def _they_sign_next(channel: Channel) -> transactions.Contents:

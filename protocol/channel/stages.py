@@ -17,7 +17,7 @@ both let go of it again, when Y has removed it:
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum, auto
 from typing import Final
 
 PROPOSED: Final = 0
@@ -32,13 +32,14 @@ UNSIGNED_THEM: Final = 8
 GONE: Final = 9
 
 
-class Move(Enum):
-    """The four events that move everything on a channel at once."""
+class Move(IntEnum):
+    """The four events that move everything on a channel at once: commitment_signed and
+    revoke_and_ack, sent and received."""
 
-    SEND_COMMIT = "commitment_signed sent"
-    RECEIVE_REVOKE = "revoke_and_ack received"
-    RECEIVE_COMMIT = "commitment_signed received"
-    SEND_REVOKE = "revoke_and_ack sent"
+    SEND_COMMIT = auto()
+    RECEIVE_REVOKE = auto()
+    RECEIVE_COMMIT = auto()
+    SEND_REVOKE = auto()
 
 
 # (are we the proposer?, move) -> from stage to stage

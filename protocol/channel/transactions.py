@@ -5,7 +5,7 @@ Written from the side of the commitment's *owner*: the node that may broadcast i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from protocol.bitcoin import script
@@ -30,6 +30,11 @@ class CommittedHtlc(NamedTuple):
     amount_msat: int
     payment_hash: bytes
     cltv_expiry: int
+
+
+def amount_msat(htlcs: Iterable[CommittedHtlc]) -> int:
+    """Of all together."""
+    return sum(htlc.amount_msat for htlc in htlcs)
 
 
 class Keys(NamedTuple):
@@ -82,8 +87,21 @@ def obscuring_factor(opener_payment: bytes, accepter_payment: bytes) -> int:
 
 def is_trimmed(htlc: CommittedHtlc, feerate_per_kw: int, dust_limit_sat: int, form: Format) -> bool:
     """BOLT 3, Trimmed Outputs: no output, its amount goes to the fee."""
-    fee = form.htlc_fee_sat(feerate_per_kw, offered=htlc.offered)
-    return htlc.amount_msat // 1000 < dust_limit_sat + fee
+    return htlc.amount_msat < _least_msat(feerate_per_kw, dust_limit_sat, form, htlc.offered)
+
+
+def _least_msat(feerate_per_kw: int, dust_limit_sat: int, form: Format, offered: bool) -> int:
+    return (dust_limit_sat + form.htlc_fee_sat(feerate_per_kw, offered=offered)) * 1000
+
+
+def untrimmed(
+    htlcs: Iterable[CommittedHtlc], feerate_per_kw: int, dust_limit_sat: int, form: Format
+) -> list[CommittedHtlc]:
+    """Those that have an output in a commitment of this feerate."""
+    offered, received = (
+        _least_msat(feerate_per_kw, dust_limit_sat, form, offered) for offered in (True, False)
+    )
+    return [htlc for htlc in htlcs if htlc.amount_msat >= (offered if htlc.offered else received)]
 
 
 def htlc_script(htlc: CommittedHtlc, keys: Keys, form: Format) -> bytes:
@@ -120,8 +138,7 @@ def build_commitment(terms: Terms, keys: Keys, contents: Contents) -> Commitment
     rate, form = contents.feerate_per_kw, terms.format
     kept = [
         (htlc, htlc_script(htlc, keys, form))
-        for htlc in contents.htlcs
-        if not is_trimmed(htlc, rate, terms.dust_limit_sat, form)
+        for htlc in untrimmed(contents.htlcs, rate, terms.dust_limit_sat, form)
     ]
     owner_sat, other_sat = _balances(
         terms, rate, len(kept), contents.owner_msat, contents.other_msat

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from actors.engine import links
 from actors.engine.table import Table
 from actors.tree import NODE
-from protocol.channel import commitments, headroom, limits, machine
+from protocol.channel import commitments, headroom, limits, machine, stages
 from protocol.channel.messages import AddHtlc, Born, ResolveHtlc, Update
 from protocol.channel.operation import MAX_REASON
+from protocol.channel.state import Channel, Fee, Htlc
 from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
 from protocol.machine import Step
@@ -125,3 +128,44 @@ def test_an_empty_failure_is_unreadable_and_nothing_worse() -> None:
 
     assert sphinx.read_failure(secrets, b"") is None
     assert sphinx.obfuscate(secrets[0], b"") == b""
+
+
+@pytest.mark.parametrize("anchors", [False, True])
+def test_who_has_plenty_can_afford_what_is_looked_at_closely(anchors: bool) -> None:
+    """HTLCs of both sides in any state, at any feerate: the short look never says more."""
+    dice = random.Random(anchors)
+    pair = Pair(anchors=anchors, push_msat=200_000_000)
+    pair.ready()
+    said = []
+    for _ in range(400):
+        channel = _any_state(pair.alice if dice.random() < 0.5 else pair.bob, dice)
+        plenty = limits._has_plenty(channel, ours=False)
+        affordable = limits._affordable_msat(channel) >= 0
+        said.append((plenty, affordable))
+        assert affordable or not plenty
+        if channel.setup.we_opened and limits._has_plenty(channel, ours=True):
+            assert limits._own_fee_left_msat(channel) >= 0
+    assert {(True, True), (False, True), (False, False)} <= set(said)
+
+
+def _any_state(end: End, dice: random.Random) -> Channel:
+    htlcs = {}
+    for number in range(dice.randrange(0, 40)):
+        preimage = bytes(32) if dice.random() < 0.5 else None
+        stage = dice.randrange(stages.PROPOSED, stages.GONE)
+        htlc = Htlc(
+            ours=dice.random() < 0.5,
+            id=number,
+            amount_msat=dice.choice((300_000, 5_000_000, 40_000_000)),
+            payment_hash=bytes(32),
+            cltv_expiry=500,
+            onion=b"",
+            stage=stage,
+            preimage=preimage if stage >= stages.REMOVING else None,
+        )
+        htlcs[htlc.key] = htlc
+    rates = [dice.randrange(250, 20_000) for _ in range(dice.randrange(1, 4))]
+    fees = [Fee(feerate_per_kw=rates[0], stage=stages.COMMITTED)]
+    fees += [Fee(feerate_per_kw=rate, stage=stages.PROPOSED) for rate in rates[1:]]
+    core = end.channel.core.but(fees=tuple(fees))
+    return end.channel.but(htlcs=htlcs, core=core)
