@@ -35,10 +35,12 @@ class Settings(Note):
 
     @property
     def node_id(self) -> bytes:
+        """33 bytes."""
         return keys.node_id(self.seed)
 
     @property
     def node_secret(self) -> bytes:
+        """32 bytes."""
         return keys.node_secret(self.seed)
 
     @property
@@ -47,6 +49,7 @@ class Settings(Note):
 
     @property
     def chain_hash(self) -> bytes:
+        """32 bytes, as in messages (BOLT 0)."""
         return bytes.fromhex(CHAIN_HASH[self.network])
 
     @property

@@ -11,6 +11,8 @@ _numbers = itertools.count(1)
 
 
 class RpcError(Exception):
+    """The node has refused: its code (Core Lightning's), its sentence, and `data`."""
+
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("message", "")))
         self.error = error

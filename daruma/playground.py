@@ -137,6 +137,7 @@ class NodeProcess:
             self.wait_ready()
 
     def wait_ready(self) -> None:
+        """Until it says so. Raises `RuntimeError` when it ends instead."""
         assert self.process is not None and self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith(b"ready"):
@@ -156,12 +157,14 @@ class NodeProcess:
         return ended(self.process)
 
     def tree(self) -> list[dict[str, Any]]:
+        """The rows of `supervisortree`."""
         with contextlib.suppress(NotRunning, OSError, ValueError):
             rows: list[dict[str, Any]] = self.client.tree()["actors"]
             return rows
         return []
 
     def pid(self, name: str) -> int | None:
+        """Of one actor."""
         return next((row["pid"] for row in self.tree() if row["name"] == name), None)
 
     def kill_actor(self, name: str) -> float:
@@ -181,6 +184,7 @@ class NodeProcess:
     # ---- sentences ----
 
     def connect(self, other: NodeProcess) -> None:
+        """To another one of ours."""
         until(
             lambda: self.client.connect(f"{other.id}@127.0.0.1:{other.port}"),
             f"{self.name} connects to {other.name}",
@@ -192,6 +196,7 @@ class NodeProcess:
         return [row for row in rows if row["state"] != "OPENINGD"]
 
     def usable(self) -> bool:
+        """Whether a payment may begin."""
         return any(
             row["state"] == "CHANNELD_NORMAL" and row["reestablished"] for row in self.channels()
         )
@@ -224,6 +229,7 @@ class NodeProcess:
 
 
 def alive(pid: int) -> bool:
+    """Whether this process is there."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

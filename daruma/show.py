@@ -23,6 +23,7 @@ class Show:
         print(f"  {time.monotonic() - self.began:5.1f} s  {text}", file=self.stream, flush=True)
 
     def check(self, what: str, expected: Any, actual: Any) -> None:
+        """A line that says that something holds, or does not."""
         said = [row["what"] for row in self.facts.get("checks", ())]
         assert what not in said, f"checked twice: {what}"
         self.facts.setdefault("checks", []).append(

@@ -20,15 +20,18 @@ def alias_of(channel: bytes) -> bytes:
 
 
 def is_alias(scid: bytes) -> bool:
+    """Whether no channel can stand at this place of the chain: it is a name that somebody gave."""
     return int.from_bytes(scid[:3], "big") >= FIRST_ALIAS_BLOCK
 
 
 def scid_text(scid: bytes) -> str:
+    """Block, transaction and output, "102x1x0"."""
     value = int.from_bytes(scid, "big")
     return f"{value >> 40}x{value >> 16 & 0xFFFFFF}x{value & 0xFFFF}"
 
 
 def scid_from_text(text: str) -> bytes | None:
+    """8 bytes; None for what is none."""
     parts = text.split("x")
     if (
         len(parts) != 3

@@ -55,5 +55,6 @@ def explained(text: str, what: str, folder: str, *, remakeable: bool = False) ->
 
 
 def not_written(text: str, what: str) -> WriteFailed:
+    """What a failed write is called: full disk, permission, or what the database said."""
     cause = _cause(text) or "start again, and report it if it stays"
     return WriteFailed(f"the {what} store cannot be written ({text[:120]}): {cause}")

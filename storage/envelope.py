@@ -14,6 +14,8 @@ MAGIC, BEFORE = b"1", b"D"
 
 
 class Sealed(NamedTuple):
+    """What an envelope holds."""
+
     name: str
     version: int
     body: bytes
@@ -28,6 +30,7 @@ class Envelope:
         self._check = zlib.crc32(self._head)
 
     def seal(self, body: bytes) -> bytes:
+        """Body (msgpack) to value."""
         return self._head + zlib.crc32(body, self._check).to_bytes(4, "big") + body
 
     def opened(self, data: bytes) -> bytes | None:
@@ -41,6 +44,7 @@ class Envelope:
 
 
 def seal(name: str, version: int, body: bytes) -> bytes:
+    """As `Envelope.seal`, for one value."""
     return Envelope(name, version).seal(body)
 
 

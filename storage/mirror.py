@@ -17,6 +17,8 @@ SYNC_EVERY = 256
 
 
 class Mirror:
+    """The file of one store's mark."""
+
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -31,6 +33,7 @@ class Mirror:
         return best
 
     def write(self, mark: Mark) -> None:
+        """As the newest mark, beside the one before."""
         data = bytes(mark)
         data += zlib.crc32(data).to_bytes(4, "big")
         os.pwrite(self._fd, data.ljust(_SLOT, b"\0"), mark.commits % 2 * _SLOT)
@@ -46,6 +49,7 @@ class Mirror:
         os.close(folder)
 
     def sync(self) -> None:
+        """Down to the disk."""
         os.fdatasync(self._fd)
 
     def close(self) -> None:

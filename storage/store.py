@@ -21,6 +21,7 @@ class Mark(NamedTuple):
     hash: bytes
 
     def after(self, changes: Changes) -> Mark:
+        """The mark of the store with one more commit."""
         digest = hashlib.blake2b(self.hash, digest_size=32)
         for key, value in changes.items():
             digest.update(len(key).to_bytes(4, "big") + key)
@@ -35,6 +36,7 @@ NOTHING = Mark(0, bytes(32))
 
 
 def mark_from(data: bytes) -> Mark:
+    """From the 40 bytes that a mark is."""
     return Mark(int.from_bytes(data[:8], "big"), data[8:40])
 
 

@@ -20,7 +20,8 @@ class Host(Protocol):
     def port(self, item: Any) -> None:
         """An order to the own port, or a line of the log."""
 
-    def moment(self) -> Moment: ...
+    def moment(self) -> Moment:
+        """The time, and dice that were never thrown before."""
 
 
 @dataclass(frozen=True)

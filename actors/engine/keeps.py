@@ -60,6 +60,7 @@ class Keeps:
         return self._at(place)[1].encode(row)
 
     def decode(self, place: str, data: bytes) -> Any:
+        """Of a row at this place. Raises `Corrupt`, `TooNew` or `TooOld`."""
         return self._at(place)[1].decode(data, place)
 
     def _at(self, place: str) -> tuple[AnySegment, Schema]:

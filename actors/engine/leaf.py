@@ -155,9 +155,12 @@ class Loop:
         self._thread.start()
 
     def pong(self) -> Pong:
+        """The answer to the heartbeat: the last one that the loop has seen, and whether it waits
+        for its disk."""
         return Pong(self.name, self.alive, self.driver.writing)
 
     def post(self, note: Any) -> None:
+        """A note for the loop, which is woken."""
         self._notes.append(note)
         self._ring.send(b"\0")
 
@@ -255,6 +258,7 @@ class Loop:
         return Moment(unix_seconds=self._clock.now(), entropy=entropy)
 
     def warn(self, text: str) -> None:
+        """To the log, and to whoever started the system."""
         self.log(text)
         with contextlib.suppress(OSError):
             os.write(2, f"{self.system.title}: {text}\n".encode("ascii", "backslashreplace"))

@@ -175,6 +175,7 @@ class Letters:
         ]
 
     def to_hear(self) -> list[str]:
+        """Digests of those that are to be heard once more."""
         return [digest for digest, letter in self.letters.items() if letter.again]
 
     def item(self, digest: str) -> tuple[str, Any]:

@@ -49,9 +49,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def make(cls, name: str, generation: int, nonce: bytes, theirs: bytes) -> Hello:
+        """`theirs`: the other side's nonce, or nothing when we speak first."""
         return cls(name, generation, nonce, _proof(name, generation, nonce, theirs))
 
     def good(self, theirs: bytes) -> bool:
+        """Whether it comes from a process of this system, and now."""
         expected = _proof(self.name, self.generation, self.nonce, theirs)
         return hmac.compare_digest(expected, self.proof)
 
@@ -123,6 +125,7 @@ class Stream:
         self.hub.up(self)
 
     def send(self, frame: bytes) -> None:
+        """One frame, as far as the other side takes it now."""
         self.pipe.write(len(frame).to_bytes(4, "big") + frame)
         self.pipe.flush()
 
@@ -191,6 +194,7 @@ class Hub:
         self._pending.add(Stream(self, sock, dialled=name))
 
     def up(self, stream: Stream) -> None:
+        """A stream has been greeted: it is the link to its actor, unless a later one is."""
         assert stream.name is not None
         self._pending.discard(stream)
         old = self.links.get(stream.name)
@@ -204,11 +208,13 @@ class Hub:
         self.on_up(stream.name)
 
     def down(self, stream: Stream) -> None:
+        """A stream has ended."""
         self._pending.discard(stream)
         if stream.name is not None and self.links.get(stream.name) is stream:
             del self.links[stream.name]
 
     def heard(self, stream: Stream, acknowledged: int, items: list[tuple[int, Any]]) -> None:
+        """A frame of a link: what it acknowledges, and what it says."""
         assert stream.name is not None
         if acknowledged:
             self.on_ack(stream.name, acknowledged)
@@ -224,6 +230,7 @@ class Hub:
             link.queue.append((number, msgspec.Raw(data)))
 
     def acknowledge(self, to: str, number: int) -> None:
+        """To go with the next frame, or by itself a little later."""
         link = self.links.get(to)
         if link is not None and number > link.ack:
             link.ack = number

@@ -48,6 +48,7 @@ class Pipe:
 
     @property
     def open(self) -> bool:
+        """Whether the socket is still ours."""
         return self.sock.fileno() >= 0
 
     @property

@@ -65,6 +65,7 @@ class Child:
 
     @property
     def durable(self) -> bool:
+        """Whether it keeps anything."""
         return bool(self.machine.keeps)
 
     @property

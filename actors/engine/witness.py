@@ -48,6 +48,7 @@ class Witness:
         self._page[ALIVE] = 0
 
     def remember(self, counts: dict[str, int]) -> None:
+        """For an actor without a store: how often its messages have ended it."""
         newest = dict(list(counts.items())[-MAX_COUNTS:])
         data = msgspec.msgpack.encode(newest)
         self._page[_COUNTS : _COUNTS + 4] = len(data).to_bytes(4, "big")

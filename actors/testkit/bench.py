@@ -116,6 +116,7 @@ class Bench:
         return self.driver.rows.read(place)
 
     def rows(self, segment: str) -> dict[str, Any]:
+        """Of one segment, by the text of their keys."""
         return self.driver.rows.shown(segment)
 
     # ---- the driver's host ----

@@ -38,6 +38,8 @@ class Point:
 
 @dataclass
 class Report:
+    """What an exploration has found."""
+
     points: int = 0
     survived: int = 0
     repeats: int = 0

@@ -36,6 +36,7 @@ def ask(node: Node, role: str, method: str, **params: Any) -> Any:
 
 
 def answered(node: Node, number: str) -> Any:
+    """The answer to a question, waited for. Fails with the error that it is."""
     world = node.world
     answer = until(world, lambda: node.answers.get(number), f"{number} is answered")
     if answer.code is not None:

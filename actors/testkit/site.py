@@ -76,9 +76,11 @@ class Node:
         """What a copy shares no longer with us, beyond disks and drivers."""
 
     def said(self, role: str, text: str) -> None:
+        """An actor writes a line to the log."""
         self.log = [*self.log[1 - LOG_LINES :], f"{role}: {text}"]
 
     def answer(self, item: Any) -> None:
+        """An actor has answered: the question is open no longer."""
         if isinstance(item, Answer):
             number = item.id.partition("/")[2]
             self.answers[number] = item
@@ -90,6 +92,7 @@ class Node:
         return next((row for rows in tables if (row := rows.read(key)) is not None), None)
 
     def rows(self, role: str, segment: str) -> dict[str, Any]:
+        """Of one segment of an actor, by the text of their keys."""
         tables = [self.drivers[name].rows for name in self._members(role)]
         return {key: row for rows in tables for key, row in rows.shown(segment).items()}
 

@@ -133,6 +133,7 @@ class World:
     # ---- what happens ----
 
     def post(self, link: Link, frame: tuple[str, int, bytes]) -> None:
+        """A frame on its way over a link."""
         self._ticket += 1
         self.links.setdefault(link, deque()).append((self._ticket, frame))
 
@@ -290,6 +291,7 @@ class World:
     # ---- kills ----
 
     def committed(self, node: str, role: str, when: str) -> None:
+        """A commit is done: counted, and perhaps the last thing that its actor does."""
         if when == "before":
             self.commits[node, role] = self.commits.get((node, role), 0) + 1
         number = self.commits[node, role]

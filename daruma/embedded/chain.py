@@ -22,6 +22,7 @@ class BlockLog:
         self._file = open(path, "a+b")  # noqa: SIM115  kept open as long as the chain lives
 
     def read(self) -> list[bytes]:
+        """All blocks, in order; a torn last one is cut off."""
         self._file.seek(0)
         data = self._file.read()
         blocks, at = [], 0
@@ -44,6 +45,7 @@ class BlockLog:
         return start
 
     def take_back(self, start: int) -> None:
+        """All that was written from this offset on."""
         self._file.truncate(start)
 
 
@@ -160,9 +162,11 @@ class EmbeddedChain:
     # ---- transactions and mining ----
 
     def submit(self, package: Sequence[Transaction], *, keep: bool = True) -> list[Entry]:
+        """All of them for the mempool, or none -> their entries. Not to be kept: only tried."""
         return list(self.mempool.submit(package, known=self.confirmed, keep=keep))
 
     def generate(self, count: int, script: bytes) -> list[bytes]:
+        """So many blocks to a script -> their hashes."""
         hashes = []
         for _ in range(count):
             chosen = [self.mempool.entries[txid] for txid in self.mempool.template()]

@@ -40,10 +40,13 @@ class View(Protocol):
 
 
 def dust_sat(out: TxOut) -> int:
+    """Less than this is no output that is relayed."""
     return 240 if out.script == P2A else dust_limit_sat(out.script)
 
 
 class Mempool:
+    """Transactions that wait for a block, by the rules that a node of today relays by."""
+
     def __init__(self, view: View) -> None:
         self.view = view
         self.entries: dict[bytes, Entry] = {}
@@ -92,6 +95,7 @@ class Mempool:
                 self.remove(rival)
 
     def in_order(self, txids: Iterable[bytes]) -> list[bytes]:
+        """Parents before children."""
         return sorted(txids, key=lambda txid: len(self.ancestors(txid)))
 
     # ---- acceptance ----

@@ -31,6 +31,7 @@ SUBSIDY_SAT, HALVING = 50 * 100_000_000, 150
 
 
 def merkle_root(hashes: Sequence[bytes]) -> bytes:
+    """32 bytes, over hashes in their order."""
     level = list(hashes)
     while len(level) > 1:
         if len(level) % 2:

@@ -35,6 +35,7 @@ class Command(NamedTuple):
 
     @property
     def usage(self) -> str:
+        """The command with its parameters, those in brackets may be left away."""
         words = [param.name if param.required else f"[{param.name}]" for param in self.params]
         return " ".join([self.name, *words])
 
@@ -53,14 +54,17 @@ def _clean(values: Values) -> Values:
 
 
 def first(values: Values, answers: Answers) -> Any:
+    """The reply is what was answered first."""
     return answers[0]
 
 
 def last(values: Values, answers: Answers) -> Any:
+    """The reply is what was answered last."""
     return answers[-1]
 
 
 def listed(name: str) -> Callable[[Values, Answers], Any]:
+    """The reply is one list, under this name."""
     return lambda values, answers: {name: answers[0]}
 
 

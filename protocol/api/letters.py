@@ -16,6 +16,7 @@ def ask_all(values: dict[str, Any], answers: list[Any]) -> list[tuple[str, str, 
 
 
 def listed(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """`listdeadletters`: those of all actors, the oldest first."""
     rows = [row for found in answers for row in found]
     return {"deadletters": sorted(rows, key=lambda row: (row["put_aside_at"], row["id"]))}
 

@@ -26,12 +26,14 @@ def connect(values: Values, answers: list[Any]) -> list[Question]:
 
 
 def count_coins(values: Values, answers: list[Any]) -> list[Question]:
+    """Asked first when an amount is "all"."""
     if any(item["amount"] == "all" for item in destinations(values)):
         return [("wallet", "listfunds", {}), ("chain", "getinfo", {})]
     return []
 
 
 def fund(values: Values, answers: list[Any]) -> list[Question]:
+    """The question to funding. Raises `Refusal` for what cannot be funded so."""
     items = destinations(values)
     amounts = [item["amount"] for item in items]
     if "all" in amounts:
@@ -53,6 +55,7 @@ def fund(values: Values, answers: list[Any]) -> list[Question]:
 
 
 def destinations(values: Values) -> list[Values]:
+    """The rows of `multifundchannel`, or the one of `fundchannel`."""
     if values["~method"] == "multifundchannel":
         return list(values["destinations"])
     return [values]

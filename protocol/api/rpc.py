@@ -128,6 +128,8 @@ def find_channel(wanted: str, channels: list[Any]) -> str:
 
 
 def destination(values: dict[str, Any], fresh: dict[str, Any], network: str) -> str:
+    """The script (hex) that `withdraw` or `close` pays to: an address of the network, or a new
+    one of ours. Raises `Refusal`."""
     address = values.get("destination") or fresh["bech32"]
     form = script.from_address(address, network)
     if form is None:
@@ -136,6 +138,7 @@ def destination(values: dict[str, Any], fresh: dict[str, Any], network: str) -> 
 
 
 def decoded(value: Invoice) -> dict[str, Any]:
+    """The reply of `decode`."""
     shown: dict[str, Any] = {
         "type": "bolt11 invoice",
         "valid": True,

@@ -51,6 +51,8 @@ class TxOut(NamedTuple):
 
 
 class Transaction(NamedTuple):
+    """Inputs and outputs in order; witnesses stand in the inputs."""
+
     inputs: tuple[TxIn, ...]
     outputs: tuple[TxOut, ...]
     version: int = 2

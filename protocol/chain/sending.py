@@ -48,17 +48,20 @@ def submitted(step: Step, item: Submitted) -> None:
 
 
 def taken(step: Step, pending: Pending) -> Pending:
+    """The mempool has it: its owner is told, once -> the row as it is now."""
     if not pending.taken and pending.report:
         step.deliver(pending.owner, Sent(purpose=pending.purpose))
     return pending if pending.taken else pending.but(taken=True)
 
 
 def would_take(step: Step, owner: str, item: WouldTake) -> None:
+    """A question about a transaction: would the mempool take it?"""
     DOUBTS.put(step, Doubt(owner=owner, item=item), owner, item.purpose)
     step.do(Try(owner=owner, purpose=item.purpose, raw=item.raw))
 
 
 def tried(step: Step, item: Tried) -> None:
+    """The port's answer to it, to who asked."""
     doubt = DOUBTS.get(step, item.owner, item.purpose)
     if doubt is not None and doubt.item.raw == item.raw:
         DOUBTS.drop(step, item.owner, item.purpose)

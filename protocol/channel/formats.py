@@ -30,9 +30,11 @@ class Format(NamedTuple):
     htlc_sighash: int
 
     def commitment_weight(self, untrimmed: int) -> int:
+        """With so many HTLC outputs (BOLT 3, Fee Calculation)."""
         return self.weight + HTLC_OUTPUT_WEIGHT * untrimmed
 
     def commitment_fee_sat(self, feerate_per_kw: int, untrimmed: int) -> int:
+        """At a feerate (satoshi per 1000 weight), rounded down."""
         return feerate_per_kw * self.commitment_weight(untrimmed) // 1000
 
     def opener_cost_sat(self, feerate_per_kw: int, untrimmed: int) -> int:

@@ -73,6 +73,7 @@ class Setup(Value, frozen=True, kw_only=True, tag="setup"):
 
     @property
     def funding_txid(self) -> bytes:
+        """Of the newest funding; 32 bytes in the order of the hash function."""
         return self.fundings[-1].txid
 
     @property
@@ -85,6 +86,7 @@ class Setup(Value, frozen=True, kw_only=True, tag="setup"):
 
     @property
     def funding(self) -> Outpoint:
+        """The output that holds the money."""
         return Outpoint(self.funding_txid, self.funding_index)
 
 

@@ -193,6 +193,7 @@ class Transport:
 
     @property
     def ready(self) -> bool:
+        """Whether the handshake is done."""
         return self._sending is not None
 
     def take_to_send(self) -> bytes:

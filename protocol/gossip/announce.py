@@ -86,6 +86,7 @@ def update(
 
 
 def policy_of(message: ChannelUpdate) -> Policy:
+    """What an update says of one direction."""
     return Policy(
         cltv_expiry_delta=message.cltv_expiry_delta,
         htlc_minimum_msat=message.htlc_minimum_msat,

@@ -65,6 +65,7 @@ def news_from(chain_hash: bytes, now: float) -> GossipTimestampFilter:
 
 
 def peer_down(step: Step, peer: bytes) -> None:
+    """Nothing is asked of it any more; a sync with it begins anew with another."""
     for known in (UP, ASKED_FOR_NEWS, ASKED, WISHES, DEAF):
         known.drop(step, peer)
     sync = SYNC.get(step)

@@ -137,12 +137,16 @@ class ChannelIs(Value, frozen=True, kw_only=True):
 
 
 class PolicyIs(Value, frozen=True, kw_only=True):
+    """To the router: what one direction of a public channel demands. `scid`: 8 bytes."""
+
     scid: bytes
     direction: int
     policy: Policy
 
 
 class ChannelGone(Value, frozen=True, kw_only=True):
+    """To the router: nothing goes over this channel any more. `scid`: 8 bytes."""
+
     scid: bytes
 
 

@@ -82,6 +82,8 @@ class Owner:
             self.one(step, facts, at)
 
     def one(self, step: Step, item: OwnChannel, at: Moment) -> None:
+        """A monitor says what it knows of a channel of ours: announced as soon as both halves
+        are here."""
         facts = item.into(Facts)
         known = OWN.get(step, facts.channel_id)
         if known is not None and known.facts.scid != facts.scid:
@@ -95,6 +97,7 @@ class Owner:
         self.check(step, own, at)
 
     def ended(self, step: Step, channel_id: bytes) -> None:
+        """A channel of ours has ended: it is forgotten, its announcement as that of any other."""
         own = OWN.get(step, channel_id)
         if own is not None:
             OWN.drop(step, channel_id)
@@ -105,16 +108,19 @@ class Owner:
             graph.spend(step, own.facts.scid, tip.height if tip is not None else 0)
 
     def tell_payments(self, step: Step) -> None:
+        """Fees and limits of all our channels, for payments that has restarted."""
         for own in OWN.below(step).values():
             policies.tell_payments(step, own)
 
     # ---- the comparison ----
 
     def check_all(self, step: Step, at: Moment) -> None:
+        """As `check`, all of them."""
         for own in OWN.below(step).values():
             self.check(step, own, at)
 
     def check(self, step: Step, own: Own, at: Moment) -> None:
+        """What should be known of a channel of ours is said, and put right where it is not."""
         scid = own.facts.scid
         if own.facts.their_half is None:
             self._tell_peer_alone(step, own, at)
@@ -334,6 +340,7 @@ class Owner:
             self.peer_down(step, own.facts.theirs.node_id, at)
 
     def look_who_is_away(self, step: Step, at: Moment) -> None:
+        """Channels of a peer that was away for long are called disabled."""
         for (peer,), since in list(AWAY.each(step)):
             if at.unix_seconds - since >= DISABLE_SECONDS:
                 AWAY.drop(step, peer)

@@ -14,6 +14,7 @@ DELTA, BASE_MSAT, PPM = 80, 1000, 10
 
 
 def tell_payments(step: Step, own: Own) -> None:
+    """Fees and limits of a channel of ours, both directions."""
     facts = own.facts
     terms = OwnTerms(
         channel_id=facts.channel_id,
@@ -41,6 +42,7 @@ def changed(own: Own, params: dict[str, Any]) -> Policy:
 
 
 def shown(own: Own) -> dict[str, object]:
+    """A row of `setchannel`'s answer."""
     return {
         "peer_id": own.facts.theirs.node_id.hex(),
         "channel_id": own.facts.channel_id.hex(),
@@ -54,6 +56,7 @@ def shown(own: Own) -> dict[str, object]:
 
 
 def listed(policy: Policy) -> dict[str, int]:
+    """A row of `listpeerchannels`' `updates`."""
     return {
         "htlc_minimum_msat": policy.htlc_minimum_msat,
         "htlc_maximum_msat": policy.htlc_maximum_msat,
@@ -64,6 +67,7 @@ def listed(policy: Policy) -> dict[str, int]:
 
 
 def default_policy(facts: Facts) -> Policy:
+    """What a channel demands until `setchannel` says otherwise; never more than it holds."""
     return Policy(
         cltv_expiry_delta=DELTA,
         htlc_minimum_msat=facts.least_msat,

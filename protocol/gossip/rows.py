@@ -60,10 +60,12 @@ class Edge(Value, frozen=True, kw_only=True, tag="edge"):
 
     @property
     def nodes(self) -> tuple[bytes, bytes]:
+        """Both ids (33 bytes each), the smaller one first."""
         return self.ends[:33], self.ends[33:]
 
     @property
     def times(self) -> tuple[int, int]:
+        """The timestamps (unix seconds) of the newest updates, by direction; 0 for none."""
         return self.time_0, self.time_1
 
 

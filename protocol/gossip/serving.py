@@ -92,6 +92,7 @@ def drained(step: Step, peer: bytes) -> None:
 
 
 def gone(step: Step, peer: bytes) -> None:
+    """A peer has left: nothing is owed to it any more."""
     for known in (FILTERS, OWED, READY):
         known.drop(step, peer)
 

@@ -74,6 +74,7 @@ class Claim(Value, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[bytes, ...]:
+        """The channels of its parts, each once, in their order."""
         return tuple(dict.fromkeys(channel for channel, _ in self.parts))
 
 

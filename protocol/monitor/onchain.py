@@ -64,6 +64,7 @@ def told(reason: str) -> tuple[bytes, str]:
 
 
 def funding_watch(setup: Setup, since: int) -> WatchSpend:
+    """The watch over a channel's own output, from block `since` on."""
     return WatchSpend(
         reason=reason(setup.channel_id, FUNDING),
         txid=setup.funding_txid,

@@ -24,11 +24,13 @@ _SWAP = {"SENT": "RCVD", "RCVD": "SENT"}
 
 
 def htlc_state(htlc: Htlc) -> str:
+    """Core Lightning's name for the stage of an HTLC: the letters name who has to act."""
     name = _OURS[htlc.stage]
     return name if htlc.ours else _SWAP[name[:4]] + name[4:]
 
 
 def state_name(channel: Channel, watch: Watch) -> str:
+    """Core Lightning's name for where a channel stands."""
     core = channel.core
     if watch.ended is not None:
         return "ONCHAIN"
@@ -89,6 +91,7 @@ def is_gone(watch: Watch, height: int | None) -> bool:
 
 
 def listpeerchannels(channel: Channel, watch: Watch) -> dict[str, Any]:
+    """A monitor's part of a row of `listpeerchannels`; the API adds what others know."""
     setup, core = channel.setup, channel.core
     rate = commitments.feerate(core, ours=True, we_opened=setup.we_opened)
     room = Headroom(channel) if core.usable else None
@@ -152,6 +155,7 @@ def _places(channel: Channel) -> dict[str, Any]:
 
 
 def closed_row(channel: Channel, watch: Watch) -> dict[str, Any]:
+    """A row of `listclosedchannels`."""
     setup, core = channel.setup, channel.core
     cause = "local" if watch.close is not None else "remote"
     return {

@@ -34,6 +34,7 @@ def channel(step: Step, cid: bytes) -> Channel | None:
 
 
 def born(step: Step, cid: bytes, watch: Watch) -> messages.Born:
+    """All that peers need to let a channel live."""
     whole = channel(step, cid)
     assert whole is not None
     index, locked = whole.setup.key_index, None
@@ -87,6 +88,7 @@ def _ranged(old: Core, new: Core) -> Core:
 
 
 def usable(step: Step, cid: bytes) -> ChannelUsable:
+    """What payments is told once of a channel that carries payments now."""
     setup, core = SETUPS.need(step, cid), CORES.need(step, cid)
     return ChannelUsable(
         channel_id=setup.channel_id,
@@ -98,6 +100,7 @@ def usable(step: Step, cid: bytes) -> ChannelUsable:
 
 
 def used(step: Step) -> bool:
+    """Whether any channel here has ever carried an HTLC."""
     cores = CORES.below(step).values()
     return any(core.our_next_htlc or core.their_next_htlc for core in cores)
 

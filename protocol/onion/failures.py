@@ -49,6 +49,7 @@ class Failure(NamedTuple):
 
     @property
     def permanent(self) -> bool:
+        """Whether trying again is of no use (BOLT 4, PERM)."""
         return bool(self.code & PERM)
 
 

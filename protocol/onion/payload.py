@@ -25,6 +25,7 @@ class HopPayload(Value, frozen=True, kw_only=True):
 
 
 def encode(payload: HopPayload) -> bytes:
+    """The tlv stream of one hop (BOLT 4, Payload Format), without its length."""
     records = {AMT_TO_FORWARD: tu(payload.amount_msat), OUTGOING_CLTV: tu(payload.cltv_expiry)}
     if payload.short_channel_id is not None:
         records[SHORT_CHANNEL_ID] = payload.short_channel_id

@@ -44,6 +44,7 @@ def stream(key: bytes, size: int) -> bytes:
 
 
 def xor(one: bytes, other: bytes) -> bytes:
+    """Of two byte strings of one length."""
     size = len(one)
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(size, "big")
 
@@ -68,6 +69,7 @@ def shared_secrets(session_key: bytes, hops: Sequence[bytes]) -> tuple[list[byte
 
 
 def framed(payload: bytes) -> bytes:
+    """With its length as a bigsize in front."""
     return bigsize(len(payload)) + payload
 
 

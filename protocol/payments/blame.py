@@ -29,6 +29,7 @@ class Verdict(NamedTuple):
 
 
 def read(part: SentPart, item: HtlcEnded) -> Verdict:
+    """What the end of a part means: whose fault it is, what to avoid, whether to try again."""
     hops = part.route.hops
     direct = len(hops) == 1
     if item.failure is None and item.malformed is None:

@@ -12,18 +12,22 @@ GRACE_SECONDS = 600.0
 
 
 def usable(step: Step, item: ChannelUsable) -> None:
+    """A channel carries payments from now on."""
     row = ChannelRow(peer=item.peer, scid=item.scid, hidden=item.hidden)
     CHANNELS.put(step, row, item.channel_id)
     INDEX.drop(step)
 
 
 def ended(step: Step, channel_id: bytes) -> None:
+    """A channel was closed: nothing is sent over it any more."""
     CHANNELS.drop(step, channel_id)
     TERMS.drop(step, channel_id)
     INDEX.drop(step)
 
 
 def terms(step: Step, item: OwnTerms, at: Moment) -> None:
+    """Fees and limits of a channel of ours. Those of before are honoured for a while, for payers
+    who have not heard of the new ones."""
     known = TERMS.get(step, item.channel_id)
     row = item.into(TermsRow)
     if known is not None and known.ours == item.ours:
@@ -40,6 +44,7 @@ def channels_to(step: Step, destination: bytes) -> list[bytes]:
 
 
 def count(step: Step) -> int:
+    """How many channels we can use."""
     return len(_all(step))
 
 

@@ -79,6 +79,7 @@ def kept(step: Step, item: ClaimKept, at: Moment) -> None:
 
 
 def release(step: Step, channel_id: bytes, payment_id: bytes) -> None:
+    """The preimage is durable everywhere: what was held back on this channel goes on."""
     hold = claim_hold(payment_id)
     step.deliver("monitors", Release(channel_id=channel_id, hold=hold))
 

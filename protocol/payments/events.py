@@ -16,6 +16,7 @@ KEPT = 10_000
 
 
 def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
+    """Kept for `waitevents`, written to the log, and told to who waits. `about`: plain values."""
     counters = COUNTERS.get(step) or Counters()
     index = counters.events + 1
     COUNTERS.put(step, counters.but(events=index))
@@ -47,4 +48,5 @@ def wait(step: Step, ask: Ask, at: Moment) -> None:
 
 
 def shown(event: Event) -> dict[str, Any]:
+    """A row of `waitevents`."""
     return {"index": event.index, "time": event.at, "type": event.kind, **event.about}

@@ -139,6 +139,7 @@ def _hint(terms: TermsRow) -> RouteHop:
 
 
 def listed(step: Step, ask: Ask, at: Moment) -> list[dict[str, object]]:
+    """The rows of `listinvoices`, by creation."""
     label, wanted = ask.params.get("label"), ask.params.get("payment_hash")
     if label is not None:
         found = [INVOICES.get(step, label)]
@@ -154,6 +155,7 @@ def listed(step: Step, ask: Ask, at: Moment) -> list[dict[str, object]]:
 
 
 def delete(step: Step, ask: Ask, at: Moment) -> None:
+    """`delinvoice`: its label is free again. Nothing of it may be on the way."""
     label = ask.params["label"]
     row = INVOICES.get(step, label)
     if row is None:
@@ -178,6 +180,7 @@ def delete(step: Step, ask: Ask, at: Moment) -> None:
 
 
 def wait_one(step: Step, ask: Ask, at: Moment) -> None:
+    """`waitinvoice`: answered when it is paid, or has expired."""
     row = INVOICES.get(step, ask.params["label"])
     if row is None:
         refuse(step, ask, -1, "Label not found")
@@ -237,6 +240,7 @@ def settle(step: Step, ask: Ask) -> None:
 
 
 def cancel(step: Step, ask: Ask) -> None:
+    """`cancelholdinvoice`: what waits for it is failed back."""
     row = _held(step, ask, ask.params["payment_hash"])
     if row is None:
         return
@@ -253,6 +257,7 @@ def cancel(step: Step, ask: Ask) -> None:
 
 
 def lookup(step: Step, ask: Ask) -> None:
+    """`holdinvoicelookup`."""
     row = _held(step, ask, ask.params["payment_hash"])
     if row is not None:
         answer(step, ask, held_row(step, row))
@@ -267,5 +272,6 @@ def _held(step: Step, ask: Ask, payment_hash: str | None) -> InvoiceRow | None:
 
 
 def held_row(step: Step, row: InvoiceRow) -> dict[str, object]:
+    """A row of the answers about hold invoices."""
     waiting = SETS.get(step, row.payment_hash)
     return rpc.held(row, waiting)

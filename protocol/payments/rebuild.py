@@ -34,11 +34,13 @@ from protocol.router.messages import Hop, Route
 
 
 def begin(step: Step, at: Moment) -> None:
+    """The snapshot is new: all monitors are asked what they know."""
     BEGUN.put(step, Begun(at=int(at.unix_seconds)))
     step.deliver("monitors", ReportState())
 
 
 def whole(step: Step) -> bool:
+    """Whether all monitors have answered: until then nothing may be called lost."""
     begun = BEGUN.get(step)
     return begun is not None and begun.whole
 
@@ -57,6 +59,7 @@ def told(step: Step, monitor: str, item: StateReported) -> None:
 
 
 def stands(step: Step, item: HtlcStands, at: Moment) -> None:
+    """A monitor says which HTLC of ours is under way: its payment or forward is known again."""
     if item.origin.startswith(FORWARD):
         cid, number = item.origin.removeprefix(FORWARD).split("/")[:2]
         place = bytes.fromhex(cid), int(number)

@@ -106,6 +106,7 @@ def _final(
 
 
 def by_hash(step: Step, payment_hash: bytes) -> InvoiceRow | None:
+    """The invoice of this payment hash (32 bytes)."""
     label = LABELS.get(step, payment_hash)
     row = INVOICES.get(step, label.label) if label is not None else None
     assert row is None or isinstance(row, InvoiceRow)

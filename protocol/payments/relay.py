@@ -53,6 +53,8 @@ def _back(step: Step, part: ReceivedPart, packet: bytes) -> None:
 def begin(
     step: Step, part: ReceivedPart, hop: HopPayload, payment_hash: bytes, onion: bytes, at: Moment
 ) -> None:
+    """An HTLC that is to go on: offered to the next hop, or failed back with the reason that
+    BOLT 4 has for it."""
     if hop.short_channel_id is None:
         fail(step, part, failures.encode("invalid_onion_payload", type=6, offset=0))
         return

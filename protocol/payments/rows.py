@@ -214,10 +214,12 @@ class SentPart(Value, frozen=True, kw_only=True, tag="sent_part"):
 
     @property
     def origin(self) -> str:
+        """Its name for the monitors: payment hash, group and number."""
         return f"{self.payment_hash.hex()}/{self.groupid}/{self.partid}"
 
     @property
     def place(self) -> tuple[bytes, int, int]:
+        """Its key."""
         return self.payment_hash, self.groupid, self.partid
 
 
@@ -281,14 +283,17 @@ class Forward(Value, frozen=True, kw_only=True, tag="forward"):
 
     @property
     def name(self) -> str:
+        """Of the incoming HTLC: channel id and number."""
         return f"{self.part.channel_id.hex()}/{self.part.htlc_id}"
 
     @property
     def place(self) -> tuple[bytes, int]:
+        """Its key: that of the incoming HTLC."""
         return self.part.channel_id, self.part.htlc_id
 
     @property
     def fee_msat(self) -> int:
+        """What we earn by it."""
         return self.part.amount_msat - self.out_msat
 
 

@@ -23,6 +23,7 @@ from protocol.scid import scid_text
 
 
 def invoice(row: InvoiceRow, now: float) -> dict[str, Any]:
+    """A row of `listinvoices` and of what waits for an invoice; `now` in unix seconds."""
     status = "expired" if row.status == "unpaid" and now > row.expires_at else row.status
     shown: dict[str, Any] = {
         "label": row.label,
@@ -72,6 +73,7 @@ def held(row: InvoiceRow, waiting: PartSet | None) -> dict[str, Any]:
 
 
 def pay(row: Payment) -> dict[str, Any]:
+    """The answer of `pay`, of one that has arrived."""
     assert row.preimage is not None
     return {
         "destination": row.destination.hex(),
@@ -86,6 +88,7 @@ def pay(row: Payment) -> dict[str, Any]:
 
 
 def xpay(row: Payment) -> dict[str, Any]:
+    """The answer of `xpay`, of one that has arrived."""
     assert row.preimage is not None
     return {
         "payment_preimage": row.preimage.hex(),
@@ -97,6 +100,7 @@ def xpay(row: Payment) -> dict[str, Any]:
 
 
 def listpays(row: Payment) -> dict[str, Any]:
+    """A row of `listpays`."""
     shown: dict[str, Any] = {
         "payment_hash": row.payment_hash.hex(),
         "status": row.status,
@@ -121,6 +125,7 @@ def listpays(row: Payment) -> dict[str, Any]:
 
 
 def sendpay(row: Payment, part: SentPart | None) -> dict[str, Any]:
+    """The answer of `sendpay`; no part when another one has paid already."""
     if part is None:  # paid by other parts
         shown = {"payment_hash": row.payment_hash.hex(), "status": row.status}
         preimage = {"payment_preimage": row.preimage.hex()} if row.preimage is not None else {}
@@ -130,6 +135,7 @@ def sendpay(row: Payment, part: SentPart | None) -> dict[str, Any]:
 
 
 def listsendpays(part: SentPart, row: Payment) -> dict[str, Any]:
+    """A row of `listsendpays`."""
     shown: dict[str, Any] = {
         "id": part.created_index,
         "created_index": part.created_index,
@@ -173,6 +179,7 @@ def failed_part(part: SentPart, row: Payment) -> dict[str, Any]:
 
 
 def paystatus(row: Payment, parts: list[SentPart]) -> dict[str, Any]:
+    """A row of `paystatus`."""
     return {
         "bolt11": row.bolt11,
         "amount_msat": row.amount_msat,

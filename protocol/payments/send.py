@@ -98,6 +98,7 @@ def _find(step: Step, row: Payment, missing: int, at: Moment) -> None:
 
 
 def limit_of(hop: Hop, less: int = 0) -> Limit:
+    """An edge of a route, and what it was to carry; `less` stays with us."""
     return Limit(scid=hop.scid, direction=hop.direction, amount_msat=hop.amount_msat - less)
 
 
@@ -180,6 +181,7 @@ def refused(step: Step, us: bytes, item: HtlcRefused, at: Moment) -> None:
 
 
 def ended(step: Step, us: bytes, item: HtlcEnded, at: Moment) -> None:
+    """A part has ended on its first channel: paid, failed by somebody, or refused."""
     part = sent_parts.of(step, item.origin)
     if part is not None and part.route.channel_id != item.channel_id:
         part = None  # of a snapshot that was lost: another part had this name

@@ -125,6 +125,7 @@ def _route(step: Step, us: bytes, given: list[dict[str, Any]]) -> Route:
 
 
 def waitsendpay(step: Step, ask: Ask, at: Moment) -> None:
+    """Answered when the part has ended, or the time is over."""
     params = ask.params
     payment_hash = bytes.fromhex(params["payment_hash"])
     row = PAYMENTS.get(step, payment_hash)

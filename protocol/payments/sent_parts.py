@@ -22,10 +22,12 @@ def of(step: Step, origin: str) -> SentPart | None:
 
 
 def living(step: Step, row: Payment) -> list[SentPart]:
+    """The parts of a payment that are under way."""
     return [PARTS.need(step, row.payment_hash, row.groupid, number) for number in row.live]
 
 
 def flying_msat(step: Step, row: Payment) -> int:
+    """What the payee gets from the parts that are under way."""
     return sum(part.route.amount_msat for part in living(step, row))
 
 
@@ -105,6 +107,7 @@ def failed(
 
 
 def fulfilled(step: Step, part: SentPart, at: Moment) -> Payment:
+    """A part has arrived -> the payment without it, to be kept by the caller."""
     done = part.but(status="complete", completed_at=int(at.unix_seconds))
     PARTS.put(step, done, *part.place)
     row = _without(step, part)
@@ -123,5 +126,6 @@ def _without(step: Step, part: SentPart) -> Payment:
 
 
 def withdraw(step: Step, part: SentPart) -> None:
+    """A part that is not offered yet is not to be."""
     PARTS.put(step, part.but(withdrawn=True), *part.place)
     step.deliver("monitors", CancelAdd(channel_id=part.route.channel_id, origin=part.origin))

@@ -53,6 +53,7 @@ def take(step: Step, topic: str, of: bytes = b"") -> list[Ask]:
 
 
 def invoice_paid(step: Step, row: InvoiceRow) -> None:
+    """Whoever waits for this invoice, or for any, is answered."""
     for ask in take(step, INVOICE, row.payment_hash) + take(step, ANY_INVOICE):
         answer(step, ask, rpc.invoice(row, 0))
 
@@ -64,16 +65,19 @@ def invoice_held(step: Step, row: InvoiceRow, waiting: PartSet) -> None:
 
 
 def invoice_deleted(step: Step, row: InvoiceRow) -> None:
+    """Whoever waits for it waits no longer."""
     for ask in take(step, INVOICE, row.payment_hash):
         refuse(step, ask, -1, "Invoice deleted during wait")
 
 
 def payment_done(step: Step, row: Payment) -> None:
+    """Whoever waits for the payment is told how it has ended."""
     for ask in take(step, PAYMENT, row.payment_hash):
         payment_result(step, ask, row)
 
 
 def payment_result(step: Step, ask: Ask, row: Payment) -> None:
+    """How a payment has ended, in the words of the command that asked."""
     if row.status == "complete":
         shape = rpc.xpay if ask.method == "xpay" else rpc.pay
         answer(step, ask, shape(row))
@@ -92,11 +96,13 @@ def _part(sent: SentPart) -> str:
 
 
 def part_done(step: Step, part: SentPart, row: Payment) -> None:
+    """Whoever waits for the part is told how it has ended."""
     for ask in take(step, _part(part), part.payment_hash):
         part_result(step, ask, part, row)
 
 
 def part_result(step: Step, ask: Ask, part: SentPart, row: Payment) -> None:
+    """How a part has ended, as `waitsendpay` says it."""
     if part.status == "complete":
         answer(step, ask, rpc.listsendpays(part, row))
     else:
@@ -111,6 +117,7 @@ def abandoned(step: Step, number: str) -> None:
 
 
 def time_out(step: Step, now: float) -> None:
+    """Those whose time is over are refused; `now` in unix seconds."""
     for key, waiter in WAITERS.below(step).items():
         if waiter.until is not None and waiter.until <= now:
             WAITERS.drop(step, *key)

@@ -62,6 +62,7 @@ def touched(step: Step) -> list[Live]:
 
 
 def of_peer(step: Step, node: bytes) -> list[Live]:
+    """The living channels with one peer."""
     return [row for row in LIVES.below(step).values() if row.channel.setup.peer == node]
 
 

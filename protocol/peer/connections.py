@@ -56,6 +56,7 @@ def want(step: Step, node: bytes, host: str, port: int) -> None:
 
 
 def connected(us: Us, step: Step, item: Connected, at: Moment) -> None:
+    """The port has a connection whose handshake is done: we say init."""
     if PEERS.get(step, item.node_id) is not None:
         _forget_session(us, step, item.node_id, "it has connected anew")
     if item.inbound:
@@ -92,6 +93,7 @@ def _make_place(us: Us, step: Step, node: bytes, at: Moment) -> None:
 
 
 def write(step: Step, node: bytes, message: Message) -> None:
+    """A message to a peer that is connected."""
     step.do(Write(node_id=node, message=message.encode()))
 
 
@@ -109,6 +111,8 @@ def _forget_session(us: Us, step: Step, node: bytes, why: str) -> None:
 
 
 def disconnected(us: Us, step: Step, node: bytes, reason: str, at: Moment) -> None:
+    """A connection has ended, or none came about: whoever waits is told, and it is tried again
+    if we have a reason to."""
     if PEERS.get(step, node) is not None:
         _forget_session(us, step, node, reason)
     target = TARGETS.get(step, node)
@@ -127,6 +131,7 @@ def disconnected(us: Us, step: Step, node: bytes, reason: str, at: Moment) -> No
 
 
 def hang_up(us: Us, step: Step, peer: Peer, at: Moment, why: str) -> None:
+    """We end it; `why` is for the log, and for who waits."""
     step.do(Hangup(node_id=peer.node_id))
     step.log(f"peer={peer.node_id.hex()} hung up: {why!r}")
     disconnected(us, step, peer.node_id, why, at)
@@ -214,12 +219,14 @@ def say_addresses(step: Step) -> None:
 
 
 def negotiating(step: Step, peer: Peer, temporary_id: bytes) -> None:
+    """The peer has an opening under way with this temporary id (32 bytes)."""
     if temporary_id not in peer.negotiations:
         more = (*peer.negotiations, temporary_id)[-8:]
         PEERS.put(step, peer.but(negotiations=more), peer.node_id)
 
 
 def ask(us: Us, step: Step, ask: Ask, at: Moment) -> None:
+    """`connect`, `disconnect` and `listpeers`."""
     match ask.method:
         case "connect":
             _connect(us, step, ask, at)

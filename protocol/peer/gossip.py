@@ -37,6 +37,7 @@ def heard(step: Step, peer: Peer, message: bytes) -> None:
 
 
 def digested(step: Step, node: bytes, size: int) -> None:
+    """The gossiper has done with so many bytes of a peer: we may read on."""
     peer = PEERS.get(step, node)
     if peer is None:
         return

@@ -23,6 +23,7 @@ RESTS = "a defect of ours: the channel rests"
 
 
 def ended(step: Step, channel_id: bytes) -> None:
+    """The channel is no more: messages about it are answered as those of an unknown one."""
     LIVES.drop(step, channel_id)
     UNBORN.drop(step, channel_id)
     DEFECTS.drop(step, channel_id)
@@ -37,6 +38,7 @@ def hear_monitor(us: Us, step: Step, item: messages.ToLiving, at: Moment) -> Non
 
 
 def born(us: Us, step: Step, item: messages.Born, at: Moment) -> None:
+    """A monitor gives a channel: it lives from now on, and reestablishes if the peer is there."""
     cid, node = item.channel.id, item.channel.setup.peer
     UNBORN.drop(step, cid)
     row = LIVES.get(step, cid)
@@ -75,6 +77,7 @@ def rests(us: Us, step: Step, cid: bytes, at: Moment) -> None:
 
 
 def channel_message(us: Us, step: Step, peer: Peer, message: Message, at: Moment) -> None:
+    """A message about a channel, to that channel, if it is one with this peer."""
     channel_id: bytes = getattr(message, "channel_id", b"")
     row = LIVES.get(step, channel_id)
     if row is None or row.channel.setup.peer != peer.node_id:
@@ -149,6 +152,7 @@ def _hear(turn: Turn, message: Message) -> None:
 
 
 def tip(us: Us, step: Step, tip: Tip) -> None:
+    """A block, or a feerate: offers may be too late now, and an opener may want another fee."""
     TIP.put(step, tip)
     for row in LIVES.below(step).values():
         wanted = tip.feerate_per_kw if row.channel.setup.we_opened else None

@@ -10,6 +10,8 @@ class Listen(Value, frozen=True, kw_only=True):
 
 
 class Dial(Value, frozen=True, kw_only=True):
+    """To the port: connect to this node (33 bytes) there."""
+
     node_id: bytes
     host: str
     port: int
@@ -36,6 +38,8 @@ class WhenDrained(Value, frozen=True, kw_only=True):
 
 
 class Drained(Value, frozen=True, kw_only=True):
+    """From the port: what waited to be written to this peer has been taken."""
+
     node_id: bytes
 
 
@@ -56,6 +60,8 @@ class Connected(Value, frozen=True, kw_only=True):
 
 
 class Received(Value, frozen=True, kw_only=True):
+    """From the port: one decrypted message, with its type."""
+
     node_id: bytes
     message: bytes
 

@@ -82,6 +82,7 @@ def _error(us: Us, step: Step, peer: Peer, message: setup.Error, raw: bytes) -> 
 
 
 def to_peer(step: Step, item: ToPeer) -> None:
+    """Funding speaks to a peer; nothing is said to one that has left."""
     peer = PEERS.get(step, item.peer)
     if peer is None:
         return

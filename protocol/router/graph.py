@@ -117,6 +117,7 @@ class Graph:
         return count
 
     def remove_channel(self, scid: bytes) -> None:
+        """Both directions; nothing if it is not known."""
         self._columns = None
         place = self._channels.pop(scid, None)
         if place is not None:
@@ -144,6 +145,7 @@ class Graph:
         return sorted(self._channels.items())
 
     def ends_of(self, place: int) -> bytes:
+        """The ids of both nodes (66 bytes) of the channel at this place."""
         one, two = (int(number) for number in self._ends[place])
         first, second = self._names[one], self._names[two]
         return first + second
@@ -191,6 +193,7 @@ class Graph:
         raise NoRoute("no path carries the amount")
 
     def ordered(self) -> Order:
+        """The edges by node, made anew only after a channel came or went."""
         if self._order is None:
             self._order = Order(self._ends, len(self._names))
         return self._order
@@ -230,16 +233,20 @@ class Graph:
     # ---- one edge ----
 
     def node(self, node_id: bytes) -> int | None:
+        """The number of a node (33 bytes); None if it has no channel."""
         return self._nodes.get(node_id)
 
     def edge(self, scid: bytes, direction: int) -> int | None:
+        """The number of one direction of a channel; None if it is not known."""
         place = self._channels.get(scid)
         return None if place is None else 2 * place + direction
 
     def terms(self, edge: int) -> dict[str, int]:
+        """What an edge demands, by the names of `COLUMNS`."""
         return {name: int(values[edge]) for name, values in self._edges.items()}
 
     def hop(self, edge: int, amount_msat: int, delay: int) -> Hop:
+        """An edge as a hop of a route."""
         place, direction = divmod(edge, 2)
         order = self.ordered()
         if order.scids is None:
@@ -313,6 +320,7 @@ class Order:
         return self.edges_along(weights, following, source, target)
 
     def edges_along(self, weights: Any, following: Any, source: int, target: int) -> list[int]:
+        """The edges from `source` to `target`, where each node has one that follows."""
         found, at = [], source
         while at != target:
             after = int(following[at])

@@ -40,6 +40,7 @@ class Knowledge(Value, frozen=True, kw_only=True):
     edges: dict[tuple[bytes, int], _Edge] = {}
 
     def learn(self, item: Learned, now: float) -> Knowledge:
+        """What a part has shown: edges that carried it, and one that did not."""
         edges = dict(self.edges)
         for limit in item.passed:
             _learn(edges, limit, True, now)
@@ -71,6 +72,7 @@ class Knowledge(Value, frozen=True, kw_only=True):
         return np.minimum(low, high), high
 
     def rows(self) -> Learnt:
+        """As it is kept."""
         known: list[tuple[Limit, bool, float]] = []
         for (scid, way), edge in self.edges.items():
             limit = Limit(scid=scid, direction=way, amount_msat=edge.low_msat)
@@ -82,6 +84,7 @@ class Knowledge(Value, frozen=True, kw_only=True):
 
 
 def remembered(row: Learnt | None) -> Knowledge:
+    """From what was kept."""
     edges: dict[tuple[bytes, int], _Edge] = {}
     for limit, passed, at in row.known if row is not None else ():
         _learn(edges, limit, passed, at)

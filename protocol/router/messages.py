@@ -69,10 +69,12 @@ class Route(Value, frozen=True, kw_only=True, tag="route"):
 
     @property
     def sent_msat(self) -> int:
+        """What leaves us."""
         return self.hops[0].amount_msat
 
     @property
     def amount_msat(self) -> int:
+        """What arrives."""
         return self.hops[-1].amount_msat
 
 

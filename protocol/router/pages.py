@@ -31,6 +31,7 @@ def save(step: Step, graph: Graph, before: int) -> int:
 
 
 def load(step: Step, count: int) -> Graph:
+    """The graph from `count` pages."""
     graph = Graph()
     for number in range(count):
         page = PAGES.need(step, number)

@@ -35,6 +35,7 @@ class Plan(NamedTuple):
 
     @property
     def fee_msat(self) -> int:
+        """Of all its routes."""
         return sum(route.sent_msat - route.amount_msat for route in self.routes)
 
 

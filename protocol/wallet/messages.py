@@ -14,6 +14,8 @@ class NewScript(Value, frozen=True, kw_only=True):
 
 
 class ScriptIs(Value, frozen=True, kw_only=True):
+    """A fresh output script of ours, to who asked for one for this purpose."""
+
     purpose: str
     script: bytes
 
@@ -33,11 +35,15 @@ class ReserveCoins(Value, frozen=True, kw_only=True):
 
 
 class CoinsReserved(Value, frozen=True, kw_only=True):
+    """The signed transaction (`raw`) that pays what was asked for."""
+
     purpose: str
     raw: bytes
 
 
 class CoinsRefused(Value, frozen=True, kw_only=True):
+    """Why not, in one sentence."""
+
     purpose: str
     reason: str
 

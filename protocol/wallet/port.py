@@ -10,6 +10,8 @@ from protocol.wallet.rows import WalletBlock, WalletTx
 
 
 class Reveal(Value, frozen=True, kw_only=True):
+    """To the port: the next unused address, for a purpose, or for the question `ask`."""
+
     purpose: str
     ask: str = ""
 
@@ -26,6 +28,8 @@ class Revealed(Value, frozen=True, kw_only=True):
 
 
 class Build(Value, frozen=True, kw_only=True):
+    """To the port: choose coins, build and sign."""
+
     request: ReserveCoins
 
 
@@ -47,6 +51,9 @@ class Examine(Value, frozen=True, kw_only=True):
 
 
 class Examined(Value, frozen=True, kw_only=True):
+    """From the port: this block was looked through; `ours`: the transactions in it that are
+    about our coins."""
+
     height: int
     hash: bytes
     time: int
@@ -64,9 +71,13 @@ class Adopt(Value, frozen=True, kw_only=True):
 
 
 class ListOutputs(Value, frozen=True, kw_only=True):
+    """To the port: our coins, for the question `ask`."""
+
     ask: str
 
 
 class Outputs(Value, frozen=True, kw_only=True):
+    """From the port: our coins, as `listfunds` shows them."""
+
     ask: str
     outputs: tuple[dict[str, Any], ...]

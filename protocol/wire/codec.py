@@ -16,9 +16,11 @@ class Reader:
 
     @property
     def left(self) -> int:
+        """Bytes that are not read yet."""
         return len(self.data) - self.at
 
     def take(self, count: int) -> bytes:
+        """The next bytes. Raises `Malformed` when there are fewer."""
         end = self.at + count
         if end > len(self.data):
             raise Malformed("message ends early")
@@ -27,9 +29,11 @@ class Reader:
         return part
 
     def rest(self) -> bytes:
+        """All that is left."""
         return self.take(self.left)
 
     def uint(self, size: int) -> int:
+        """Big endian, `size` bytes. Raises `Malformed`."""
         return int.from_bytes(self.take(size), "big")
 
     def bigsize(self) -> int:
@@ -56,6 +60,7 @@ class Reader:
 
 
 def bigsize(value: int) -> bytes:
+    """A number of up to 64 bits as BOLT 1 writes it, in the shortest form."""
     if value < 0xFD:
         return value.to_bytes(1, "big")
     if value < 0x1_0000:
@@ -66,6 +71,7 @@ def bigsize(value: int) -> bytes:
 
 
 def varbytes(data: bytes) -> bytes:
+    """With two bytes of length in front."""
     return len(data).to_bytes(2, "big") + data
 
 
@@ -92,6 +98,7 @@ def signed(value: int) -> bytes:
 
 
 def read_signed(data: bytes) -> int:
+    """1, 2, 4 or 8 bytes, two's complement. Raises `Malformed`."""
     if len(data) not in (1, 2, 4, 8):
         raise Malformed("signed integer of an odd length")
     return int.from_bytes(data, "big", signed=True)

@@ -182,10 +182,12 @@ def encode_ids(scids: list[bytes]) -> bytes:
 
 
 def decode_ids(data: bytes) -> list[bytes]:
+    """The short channel ids (8 bytes each) of an uncompressed list. Raises `Malformed`."""
     return _plain(data, 8)
 
 
 def encode_flags(flags: list[int]) -> bytes:
+    """What is wanted of each channel, uncompressed."""
     return UNCOMPRESSED + b"".join(bigsize(flag) for flag in flags)
 
 
@@ -216,10 +218,12 @@ def encode_pairs(pairs: list[Pair]) -> bytes:
 
 
 def decode_timestamps(data: bytes) -> list[Pair]:
+    """A pair for each channel, by direction. Raises `Malformed`."""
     return _pairs(b"".join(_plain(data, 8)))
 
 
 def decode_checksums(data: bytes) -> list[Pair]:
+    """A pair of CRC-32C for each channel, by direction. Raises `Malformed`."""
     return _pairs(data)
 
 

@@ -50,6 +50,7 @@ class SimChain:
         return True
 
     def would_take(self, raw: bytes) -> bool:
+        """Whether the mempool takes it, or has it."""
         tx = parse(raw)
         if tx.txid in self.mempool or tx.txid in self.seen:
             return True
@@ -67,6 +68,7 @@ class SimChain:
         return True
 
     def mine(self, count: int = 1, pay_to: bytes = b"\x6a") -> None:
+        """A block with all that waits."""
         for _ in range(count):
             self._count += 1
             subsidy = Transaction(

@@ -25,6 +25,7 @@ def connect(one: Node, two: Node) -> None:
 
 
 def connected(one: Node, two: Node) -> bool:
+    """Whether both say so."""
     row = one.row("peers", f"~peer/{two.id.hex()}")
     return row is not None and row.ready
 
@@ -70,14 +71,17 @@ class ChannelView:
 
 
 def channels(node: Node) -> list[ChannelView]:
+    """As its monitors have them."""
     return [ChannelView(node, key.removeprefix("watch/")) for key in node.rows("monitors", "watch")]
 
 
 def live(node: Node, cid: str) -> Any:
+    """The channel as peers has it."""
     return node.row("peers", f"~live/{cid}")
 
 
 def usable(node: Node, cid: str) -> bool:
+    """Whether payments may go over it now."""
     view = live(node, cid)
     return view is not None and view.channel.core.usable and view.established
 
@@ -93,6 +97,7 @@ def open_channel(one: Node, two: Node, amount_sat: int, **params: Any) -> str:
 
 
 def node_knows(node: Node, cid: str) -> bool:
+    """Whether payments has heard of the channel."""
     return node.row("payments", f"channel/{cid}") is not None
 
 
