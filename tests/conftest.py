@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# hundreds of nodes are started: they share their bytecode, even where it is not to be written
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault(
+    "PYTHONPYCACHEPREFIX", str(Path(__file__).parent.parent / ".pytest_cache" / "bytecode")
+)
 
 Covered = Callable[[str, int], None]
 _covered: Counter[str] = Counter()

@@ -21,6 +21,8 @@ from typing import Any
 from actors.testkit.fingerprint import fingerprint
 from actors.testkit.world import Head, World
 
+SPARSE = 16
+
 Sentence = Callable[[Any], None]
 Make = Callable[[], Any]
 
@@ -189,17 +191,25 @@ def _kill(before: World, node: str, role: str) -> World:
     return twin
 
 
-def explore(story: Story, *, share: int = 0, shares: int = 1, enough: int | None = None) -> Report:
-    """Depth 1; `share` of `shares` takes every n-th point, for several processes.
-
-    `enough`: stop after so many failures (to show that a rule is needed, one is enough).
-    """
+def explore(story: Story, *, share: int = 0, shares: int = 1) -> Report:
+    """Depth 1; `share` of `shares` takes every n-th point, for several processes."""
     search = Search(story)
     search.undisturbed()
     for number, (point, make, sentence) in enumerate(branches(story)):
-        if number % shares != share:
-            continue
-        if enough is not None and len(search.report.failures) >= enough:
-            break
-        search.tried(str(point), make, sentence)
+        if number % shares == share:
+            search.tried(str(point), make, sentence)
+    return search.report
+
+
+def first_failure(story: Story) -> Report:
+    """Depth 1 until a point fails, which shows that a rule is needed: some points from everywhere,
+    then others, until there are no more."""
+    search = Search(story)
+    search.undisturbed()
+    for share in range(SPARSE):
+        for number, (point, make, sentence) in enumerate(branches(story)):
+            if number % SPARSE == share:
+                search.tried(str(point), make, sentence)
+                if search.report.failures:
+                    return search.report
     return search.report

@@ -235,7 +235,10 @@ class World:
         self._heard, self._dice = data, 0
 
     def _deliver_link(self, key: Link) -> None:
-        _, (kind, number, data) = self.links[key].popleft()
+        queue = self.links[key]
+        _, (kind, number, data) = queue.popleft()
+        if not queue:
+            del self.links[key]
         self._hearing(data)
         name, sender, receiver = key
         if kind == "ack":

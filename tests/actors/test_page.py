@@ -21,7 +21,7 @@ from actors.engine.door import Refused
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "actors.md").read_text(), re.DOTALL)
-KILLS, ORDERS = 25, 40
+KILLS, ORDERS = 12, 20
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from actors.engine.host import Switches
-from actors.testkit.explore import explore
+from actors.testkit.explore import explore, first_failure
 from actors.testkit.node.stories import parts, public, several, tale
 from tests.conftest import Covered
 
@@ -63,6 +63,6 @@ def test_each_protective_rule_is_needed(rule: str) -> None:
     switches = dataclasses.replace(Switches(), **{rule: False})
     story = parts.story if rule == "inbox_marks" else tale.story
 
-    report = explore(story(switches), enough=1)
+    report = first_failure(story(switches))
 
     assert report.failures, f"{rule} protects nothing that this story can show"

@@ -14,7 +14,7 @@ import pytest
 from actors.engine import driver
 from actors.engine.driver import Driver
 from actors.engine.host import Switches
-from actors.testkit.explore import explore
+from actors.testkit.explore import first_failure
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import diamond, public, tale
 from protocol.channel import machine as channel_machine
@@ -32,7 +32,6 @@ from tests.kit.claiming import Claiming, Relaying
 
 Patch = pytest.MonkeyPatch
 FAILS = (AssertionError, sentences.Refused, KeyError)
-EVERY = 5  # where a rule guards against a crash at many points, a fifth of them shows it
 
 
 def _no_hold(patch: Patch) -> None:
@@ -62,8 +61,8 @@ def test_3_and_12_without_a_rule_of_the_driver_a_claim_ends_wrong(rule: str) -> 
     """Save before send; inbox marks (repeated ids are dropped); resume; announced restarts."""
     switches = dataclasses.replace(Switches(), **{rule: False})
 
-    assert explore(diamond.line(switches), enough=1).failures, f"{rule} protects no relay"
-    assert explore(diamond.claim(2, switches), enough=1).failures, f"{rule} protects no claim"
+    assert first_failure(diamond.line(switches)).failures, f"{rule} protects no relay"
+    assert first_failure(diamond.claim(2, switches)).failures, f"{rule} protects no claim"
 
 
 def test_4_without_keeping_what_is_not_acknowledged_a_claim_is_lost(monkeypatch: Patch) -> None:
@@ -76,7 +75,7 @@ def test_4_without_keeping_what_is_not_acknowledged_a_claim_is_lost(monkeypatch:
     linked = Driver.linked
     monkeypatch.setattr(driver.Driver, "linked", forgets)
 
-    assert explore(diamond.claim(2), enough=1).failures
+    assert first_failure(diamond.claim(2)).failures
 
 
 def test_5_without_a_hold_for_what_is_gone_already_a_restart_forgets(monkeypatch: Patch) -> None:
@@ -111,7 +110,7 @@ def test_7_without_half_proofs_on_disk_nothing_is_announced(monkeypatch: Patch) 
         CORES.put(step, CORES.need(step, cid).but(their_half=None), cid)
 
     monkeypatch.setattr(monitor_machine.snapshot, "write", forgets)
-    assert _fails(lambda: explore(public.story(), enough=1))
+    assert _fails(lambda: first_failure(public.story()))
 
 
 def test_8_without_the_cross_check_a_lost_proof_stays_lost(monkeypatch: Patch) -> None:
@@ -136,7 +135,7 @@ def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
         return found.but(channel=found.channel.but(core=core), locked=None)
 
     monkeypatch.setattr(monitor_machine.snapshot, "born", forgets)
-    assert _fails(lambda: explore(tale.story(), shares=EVERY, enough=1))
+    assert _fails(lambda: first_failure(tale.story()))
 
 
 def test_10_in_another_order_than_at_first_the_dance_breaks(monkeypatch: Patch) -> None:
@@ -149,7 +148,7 @@ def test_10_in_another_order_than_at_first_the_dance_breaks(monkeypatch: Patch) 
         again(turn, message)
 
     monkeypatch.setattr(channel_machine.reestablish, "on_reestablish", other_order)
-    assert _fails(lambda: explore(tale.story(), shares=EVERY, enough=1))
+    assert _fails(lambda: first_failure(tale.story()))
 
 
 def test_11_claims_that_are_named_by_their_hash_alone_take_the_wrong_parts(

@@ -179,12 +179,13 @@ def combinations(
         yield dict(zip(actors, picked, strict=True))
 
 
-def restarted(before: World, versions: dict[Actor, Version]) -> World:
-    """Every node dies at once, and finds these disks. Raises what a driver or a store raises."""
+def restarted(before: World, versions: dict[Actor, Version], first: str) -> World:
+    """Every node dies at once, and finds these disks; the one called `first` is up before the
+    others. Raises what a driver or a store raises."""
     world = before.copy()
     for (name, role), version in versions.items():
         world.nodes[name].disks[role] = version.disk.copy()
-    for node in world.nodes.values():
+    for node in sorted(world.nodes.values(), key=lambda node: node.name != first):
         world.kill(node)
     world.settle()
     return world
@@ -203,29 +204,31 @@ def every(story: Story, node: str, roles: list[str], *, share: int = 0, shares: 
         if fits(versions):
             report.possible += 1
             try:
-                story.go_on(restarted(before, versions), 0)
+                story.go_on(restarted(before, versions, node), 0)
                 report.survived += 1
             except Exception as error:
                 report.failures.append((name, f"{type(error).__name__}: {error}"))
             continue
         marks = {a: v.disk.mark for a, v in needed(chosen, all_versions).items()}
-        if _is_refused(before, versions, marks):
+        if _is_refused(before, versions, node, marks):
             report.refused += 1
-            report.noticed += _is_refused(before, versions, {})
+            report.noticed += _is_refused(before, versions, node, {})
         else:
             report.failures.append((name, "an impossible combination was not refused"))
     return report
 
 
-def _is_refused(before: World, versions: dict[Actor, Version], marks: dict[Actor, Mark]) -> bool:
-    """`marks`: what stands beside the stores, if that was not put back too."""
+def _is_refused(
+    before: World, versions: dict[Actor, Version], node: str, marks: dict[Actor, Mark]
+) -> bool:
+    """`marks`: what stands beside the stores of `node`, if that was not put back too."""
     put_back = {}
     for actor, version in versions.items():
         disk = version.disk.copy()
         disk.mirror = marks.get(actor, disk.mirror)
         put_back[actor] = version._replace(disk=disk)
     try:
-        restarted(before, put_back)
+        restarted(before, put_back, node)
     except (Gap, Stale):
         return True
     return False
