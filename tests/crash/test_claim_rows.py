@@ -266,7 +266,7 @@ def test_P12_every_subset_of_three_channels_occurs_and_ends_claimed() -> None:
         paid = any(key.startswith(b"r/paid/") for key in data)
         if (have, intent, paid) not in seen:
             seen.add((have, intent, paid))
-            story.go_on(subsets.restarted(before, full), 0)
+            story.go_on(subsets.restarted(before, full, "bob"), 0)
     assert len({have for have, intent, _ in seen if intent}) == 8, "a subset is missing"
     assert any(paid for _, _, paid in seen) and any(not intent for _, intent, _ in seen)
 
