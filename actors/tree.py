@@ -105,7 +105,7 @@ NODE = System([
     Child("wallet", Wallet, _wallet, "actors.ports.wallet:WalletPort"),
     Child("funding", Funding, _funding),
     Child("gossiper", Gossiper, _gossiper, remakeable=True, credited=True),
-    Child("router", Router, _router, remakeable=True),
+    Child("router", Router, _router, remakeable=True, later=("scipy.sparse.csgraph",)),
     Child("monitors", Monitors, _monitors, members=MONITORS, about=_channel),
     Child("peers", Peers, _peers, "actors.ports.peers:PeersPort"),
     Child("payments", Payments, _payments, rebuildable=ASK_THE_CHANNELS),

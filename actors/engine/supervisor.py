@@ -41,6 +41,7 @@ BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0)
 LATE_SECONDS = 30.0
 HANG_COUNTS = 5
 HEARTBEAT_SECONDS = 1.0
+LATER_BEAT = 10
 
 
 class _Seat:
@@ -67,6 +68,13 @@ def import_before_the_forks(system: System) -> None:
     for child in system.children:
         if child.port:
             importlib.import_module(child.port.partition(":")[0])
+
+
+def import_for_later_lives(system: System) -> None:
+    """What leaves do without at first, ready for whoever is started again."""
+    for child in system.children:
+        for name in child.later:
+            importlib.import_module(name)
 
 
 def _lives(pid: int) -> bool:
@@ -242,6 +250,8 @@ class Supervisor(SafeActor):
         if now >= self.next_beat:
             self.next_beat = now + HEARTBEAT_SECONDS * 0.9
             self.beat += 1
+            if self.beat == LATER_BEAT and self.life is not None:
+                import_for_later_lives(load(self.life.system))
             directory = self._directory()
             for seat in self.seats.values():
                 if seat.entry is not None and seat.address is not None:

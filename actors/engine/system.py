@@ -49,6 +49,8 @@ class Child:
     `restarts` in `window_seconds` are normal; more, and the whole tree is started anew; if it goes
     on like that, the system ends. A hang counts for five.
     `credited`: it may fall behind without holding up those who read from the world.
+    `later`: modules that are dear to import, and that it imports itself when it needs them; a life
+    that begins later finds them imported.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Child:
     remakeable: bool = False
     rebuildable: str = ""
     credited: bool = False
+    later: tuple[str, ...] = ()
     restarts: int = 20
     window_seconds: float = 60.0
 

@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from protocol.gossip.announce import Policy
 from protocol.router.messages import Capacity, Hop
@@ -308,6 +306,10 @@ class Order:
 
     def towards(self, weights: Any, target: int) -> tuple[Any, Any]:
         """-> what it costs from every node to the target, and to which node each goes next."""
+        # it takes as long as all other imports: not before somebody asks for a route
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import dijkstra
+
         matrix = csr_array((weights, self.froms, self.starts), shape=(self.nodes, self.nodes))
         distance, following = dijkstra(matrix, indices=target, return_predecessors=True)
         return distance, following

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from actors.engine.lives import next_generation
+from actors.engine.supervisor import import_for_later_lives
+from actors.engine.system import Child, System
+from protocol.machine import Answer, Machine
 from storage import files
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Idle(Machine):
+    hears = Answer
 
 
 def test_lives_are_counted(tmp_path: Path) -> None:
@@ -50,3 +61,19 @@ def test_a_file_is_replaced_whole_and_both_it_and_its_folder_are_synced(
 
     assert done == ["sync count.new", "rename", f"sync {tmp_path.name}"]
     assert (tmp_path / "count").read_text() == "7"
+
+
+def test_a_start_imports_nothing_that_only_a_search_needs() -> None:
+    code = "import sys, daruma.boot, actors.tree; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_later_lives_find_imported_what_is_dear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dear_to_import.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    import_for_later_lives(System([Child("one", Idle, later=("dear_to_import",))]))
+
+    assert sys.modules.pop("dear_to_import")
