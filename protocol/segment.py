@@ -171,8 +171,11 @@ class Segment(Generic[T, *Ks]):
         for n in self._inner:
             if "/" in key[n]:
                 raise TypeError(f"only the last part of a key of {self.name} may have a slash")
-        texts = [part.hex() if isinstance(part, bytes) else str(part) for part in key]
-        return "/".join([self.name, *texts])
+        return "/".join([self.name, *_texts(key)])
+
+    def beneath(self, prefix: Key) -> str:
+        """What the texts of all keys begin with that have these parts, and more."""
+        return "/".join([self.name, *_texts(prefix), ""])
 
     def key(self, place: str) -> Key:
         """From the text of a key. Raises `ValueError` when it is none."""
@@ -180,6 +183,10 @@ class Segment(Generic[T, *Ks]):
         if len(parts) != len(self.by):
             raise ValueError(f"{place!r} is no key of {self.name}")
         return tuple([read(text) for read, text in zip(self._reads, parts, strict=True)])
+
+
+def _texts(parts: Key) -> list[str]:
+    return [part.hex() if isinstance(part, bytes) else str(part) for part in parts]
 
 
 AnySegment = Segment[Any, *tuple[Any, ...]]

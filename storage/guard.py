@@ -93,6 +93,9 @@ class Guarded:
     def get(self, key: bytes) -> bytes | None:
         return self._backend.get(key)
 
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        return self._backend.below(prefix)
+
     def load(self, but: Sequence[bytes] = ()) -> dict[bytes, bytes]:
         found = self._backend.load(but)
         del found[META], found[IDENTITY]

@@ -37,6 +37,10 @@ class Disk:
         self.remade = self.generation + 1
 
 
+def _below(data: dict[bytes, bytes], prefix: bytes) -> dict[bytes, bytes]:
+    return {key: data[key] for key in sorted(key for key in data if key.startswith(prefix))}
+
+
 class MemoryStore:
     """`Store` over a `Disk`."""
 
@@ -55,6 +59,9 @@ class MemoryStore:
 
     def get(self, key: bytes) -> bytes | None:
         return self.disk.data.get(key)
+
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        return _below(self.disk.data, prefix)
 
     def commit(self, changes: Changes) -> None:
         disk = self.disk
@@ -101,6 +108,9 @@ class MemoryBackend:
 
     def get(self, key: bytes) -> bytes | None:
         return self._data.get(key)
+
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        return _below(self._data, prefix)
 
     def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
         unread = tuple(but)

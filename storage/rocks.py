@@ -92,6 +92,19 @@ class RocksBackend:
             raise self._explained(error) from None
         return None if value is None else bytes(value)
 
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        try:
+            rows = self._db.iter()
+            rows.seek(prefix)
+            while rows.valid() and (key := bytes(rows.key())).startswith(prefix):
+                found[key] = bytes(rows.value())
+                rows.next()
+            rows.status()
+        except Exception as error:
+            raise self._explained(error) from None
+        return found
+
     def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         unread = sorted(but)

@@ -60,6 +60,9 @@ class Backend(Protocol):
     def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
         """Everything but keys that begin with one of `but`, in order of key. Raises `Corrupt`."""
 
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        """All whose keys begin with `prefix`, in order of key. Raises `Corrupt`."""
+
     def write(self, changes: Changes) -> None:
         """All changes on the medium, synced, or an exception: `WriteFailed`."""
 
@@ -83,6 +86,9 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """One value, as it was committed last. Raises `Corrupt`."""
+
+    def below(self, prefix: bytes) -> dict[bytes, bytes]:
+        """All whose keys begin with `prefix`, in order of key. Raises `Corrupt`."""
 
     def commit(self, changes: Changes) -> None:
         """All changes on disk, synced, or an exception: `WriteFailed`, `Fenced`."""

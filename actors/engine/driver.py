@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from actors.engine import letters
+from actors.engine.cold import ROW, Cold
 from actors.engine.groups import group_of
 from actors.engine.host import Gap, Host, Switches
 from actors.engine.letters import Letters
@@ -49,11 +50,10 @@ from protocol.machine import (
     Wake,
     asker,
 )
-from protocol.segment import AnySegment, Key
 from storage.store import Store
 
 LAZY_SECONDS = 0.02
-_ROW, _IN = b"r/", b"i/"
+_IN = b"i/"
 
 Said = tuple[str, int, bytes]  # to whom, its number (0 is volatile), and what
 
@@ -82,7 +82,7 @@ class Driver:
         self.switches = switches or Switches()
         self.on_commit = on_commit or (lambda when: None)
         self.letters = Letters(system, machine.name, store, witness)
-        self.rows = Table(self._fetch, self.keeps.segments)
+        self.rows = Table(Cold(store, self.keeps), self.keeps.segments)
         self.saying = Saying(system, machine.name)
         self.outbox = Outbox(system, store.remade if store is not None else 0)
         self._marks: dict[str, int] = {}
@@ -107,17 +107,9 @@ class Driver:
     def load(self) -> None:
         """Pure: nothing is written or said. Raises `StoreError`."""
         if self.store is not None:
-            cold = [_ROW + name.encode() + b"/" for name in self.keeps.cold]
+            cold = [ROW + name.encode() + b"/" for name in self.keeps.cold]
             for key, value in self.store.load(cold).items():
                 self._load(key, value)
-
-    def _fetch(self, segment: AnySegment, key: Key) -> Any:
-        """A row that is not kept in memory."""
-        if self.store is None:
-            return None
-        place = segment.place(key)
-        data = self.store.get(_ROW + place.encode())
-        return None if data is None else self.keeps.decode(place, data)
 
     def resume(self) -> None:
         """What a crash may have swallowed is ordered again."""
@@ -131,7 +123,7 @@ class Driver:
 
     def _load(self, key: bytes, value: bytes) -> None:
         kind, rest = key[:2], key[2:]
-        if kind == _ROW:
+        if kind == ROW:
             self.rows.add(*self.keeps.read(rest.decode(), value))
         elif kind in (OUT, SEQ):
             self.outbox.load(key, value)
@@ -289,7 +281,7 @@ class Driver:
             if segment.stored:
                 for key, row in rows.items():
                     place, data = self.keeps.written(segment, key, row)
-                    staged[_ROW + place.encode()] = data
+                    staged[ROW + place.encode()] = data
         return staged
 
     def flush(self) -> None:

@@ -1,37 +1,33 @@
 """The rows of one machine, segment by segment.
 
-All in memory, but those of cold segments: they are read from the disk when they are asked for, and
-kept here only until they are written. Rows of keys with several parts stand in boxes, one for each
-first part, so that what belongs to one channel is found without a walk past all others.
+All in memory, but those of cold segments (`cold.py`): they are read from the disk when they are
+asked for, and kept here only until they are written. Rows of keys with several parts stand in
+boxes, one for each first part, so that what belongs to one channel is found without a walk past all
+others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from actors.engine.cold import Cold
+from actors.engine.keeps import Keeps
 from protocol.segment import AnySegment, Key
 
 Changes = Mapping[AnySegment, Mapping[Any, Any]]
 _EMPTY: dict[Any, Any] = {}
-
-
-def _no_disk(segment: AnySegment, key: Key) -> Any:
-    return None
+NOTHING = Cold(None, Keeps(()))
 
 
 class Table:
-    """`fetch` reads a row of a cold segment from the disk; None if there is none. `segments`: some
-    that it is to know from the beginning."""
+    """`cold` reads rows of cold segments from the disk; `segments`: some that it is to know from
+    the beginning."""
 
-    def __init__(
-        self,
-        fetch: Callable[[AnySegment, Key], Any] = _no_disk,
-        segments: Iterable[AnySegment] = (),
-    ) -> None:
+    def __init__(self, cold: Cold = NOTHING, segments: Iterable[AnySegment] = ()) -> None:
         self._segments: dict[AnySegment, dict[Any, Any]] = {one: {} for one in segments}
         self._shared: set[AnySegment] = set()
-        self._fetch = fetch
+        self._cold = cold
 
     def get(self, segment: AnySegment, key: Key) -> Any:
         """None if there is none."""
@@ -39,13 +35,16 @@ class Table:
         if segment.deep:
             rows = rows.get(key[0], _EMPTY)
         if segment.cold and key not in rows:
-            return self._fetch(segment, key)
+            return self._cold.get(segment, key)
         return rows.get(key)
 
     def below(self, segment: AnySegment, prefix: Key) -> Mapping[Key, Any]:
-        """All rows whose keys begin with `prefix`; those of cold segments are not in memory."""
-        assert not segment.cold, f"{segment} is cold: ask for one row by its key"
-        return self._below(segment, prefix)
+        """All rows whose keys begin with `prefix`."""
+        unwritten = self._below(segment, prefix)
+        if not segment.cold:
+            return unwritten
+        rows = {**self._cold.below(segment, prefix), **unwritten}
+        return {key: row for key, row in rows.items() if row is not None}
 
     def _below(self, segment: AnySegment, prefix: Key) -> Mapping[Key, Any]:
         rows = self._segments.get(segment, _EMPTY)
@@ -98,9 +97,9 @@ class Table:
             rows = self._segments[segment] = copied
         return rows
 
-    def fork(self, fetch: Callable[[AnySegment, Key], Any]) -> Table:
+    def fork(self, cold: Cold) -> Table:
         """The same rows in a table that goes its own way; whoever writes first copies."""
-        twin = Table(fetch)
+        twin = Table(cold)
         twin._segments = dict(self._segments)
         self._shared.update(self._segments)
         twin._shared = set(self._segments)
@@ -133,7 +132,7 @@ class Table:
         """What the next incarnation finds."""
         twin = Table()
         for segment in [one for one in self._segments if one.stored]:
-            for key, row in self._below(segment, ()).items():
+            for key, row in self.below(segment, ()).items():
                 twin.set(segment, key, row)
         return twin
 
@@ -142,7 +141,7 @@ class Table:
         segment = self.named(name)
         if segment is None:
             return {}
-        return {segment.place(key): row for key, row in self._below(segment, ()).items()}
+        return {segment.place(key): row for key, row in self.below(segment, ()).items()}
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         for segment in self._segments:

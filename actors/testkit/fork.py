@@ -11,6 +11,7 @@ import random
 from collections import deque
 from typing import Any
 
+from actors.engine.cold import Cold
 from actors.engine.driver import Driver
 from actors.testkit.site import Node
 
@@ -58,10 +59,10 @@ def _driver(old: Driver, node: Node) -> Driver:
     twin.host, twin.on_commit = host, host.on_commit
     twin.outbox = old.outbox.fork()
     twin._wakes = shallow(old._wakes)
-    twin.rows = old.rows.fork(twin._fetch)
     twin.letters = shallow(old.letters)
     if old.store is not None:
         store: Any = shallow(old.store)
         store.disk = node.disks[old.name]
         twin.store = twin.letters.store = store
+    twin.rows = old.rows.fork(Cold(twin.store, twin.keeps))
     return twin

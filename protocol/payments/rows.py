@@ -307,15 +307,15 @@ class Owed(Value, frozen=True, kw_only=True, tag="owed"):
 
 # ---- where they stand ----------------------------------------------------------------------------
 
-INVOICES = Segment("invoice", InvoiceRow)  # by label; the label of an invoice
-LABELS = Segment("hash", Label, by=(bytes,))  # by payment hash,
-PAID = Segment("paid", Label, by=(int,))  # by pay_index,
-CLAIMED = Segment("claimed", Label, by=(bytes,))  # and by the payment id of the set that paid it
+INVOICES = Segment("invoice", InvoiceRow, cold=True)  # by label; the label of an invoice
+LABELS = Segment("hash", Label, by=(bytes,), cold=True)  # by payment hash,
+PAID = Segment("paid", Label, by=(int,), cold=True)  # by pay_index, and
+CLAIMED = Segment("claimed", Label, by=(bytes,), cold=True)  # by the id of the set that paid it
 COUNTERS = Segment("counters", Counters, by=())
 SETS = Segment("set", PartSet, by=(bytes,))  # by payment hash
 CLAIMS = Segment("claim", ClaimRow, by=(bytes,))  # by payment id
 PAYMENTS = Segment("payment", Payment, by=(bytes,))  # by payment hash
-PARTS = Segment("part", SentPart, by=(bytes, int, int))  # by payment hash, group and part
+PARTS = Segment("part", SentPart, by=(bytes, int, int), cold=True)  # by hash, group and part
 FORWARDS = Segment("forward", Forward, by=(bytes, int))  # by the HTLC that came in, as are
 OWED = Segment("owed", Owed, by=(bytes, int))
 STANDING = Segment("standing", Standing, by=(bytes, int))  # what stands of one relayed before
@@ -323,7 +323,7 @@ EARLY = Segment("early", EarlyHtlc, by=(bytes, int))
 CHANNELS = Segment("channel", ChannelRow, by=(bytes,))  # by channel id
 TERMS = Segment("terms", TermsRow, by=(bytes,))  # by channel id
 BEGUN = Segment("begun", Begun, by=())
-EVENTS = Segment("event", Event, by=(int,))  # by index, as is `PAID`: 16 digits once
+EVENTS = Segment("event", Event, by=(int,), cold=True)  # by index, as is `PAID`: 16 digits once
 KEYSENDS = Segment("keysend", Keysend)  # by the question's id
 
 KEEPS = (

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from actors.engine.cold import ROW, Cold
 from actors.engine.keeps import Keeps
 from actors.engine.table import Table
 from protocol.machine import Step
 from protocol.segment import AnySegment, Segment
 from protocol.values import Value
 from storage.errors import TooNew
+from storage.memory import Disk, MemoryStore
 
 
 class Coin(Value, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ COINS = Segment("coin", Coin, by=(bytes, int))
 NEWEST = Segment("newest", Coin, by=())
 SEEN = Segment("~seen", Coin)
 STAMPS = Segment("stamp", Stamp, by=(str, str))
+OLD = Segment("old", Coin, by=(bytes, int), cold=True)
 A, B = b"\xaa", b"\xbb"
 
 
@@ -91,7 +94,7 @@ def test_what_is_raised_undoes_what_was_done_inside() -> None:
 
 def test_a_twin_and_its_original_go_their_own_ways() -> None:
     rows = _table()
-    twin = rows.fork(lambda segment, key: None)
+    twin = rows.fork(Cold(None, Keeps(())))
     for table, amount_sat in ((rows, 100), (twin, 200)):
         step = Step(table)
         COINS.put(step, _coin(amount_sat), A, 2)
@@ -135,3 +138,32 @@ def test_a_row_in_the_wrong_place_is_an_error_where_it_is_written() -> None:
     assert data is not None
     with pytest.raises(TooNew, match="does not know"):
         Keeps(()).read("coin/aa/1", data)
+
+
+def test_cold_rows_are_read_from_the_disk_as_the_step_has_left_them() -> None:
+    """Below a part of a key too; what is not written yet stands before what is."""
+    keeps = Keeps((OLD,))
+    store = MemoryStore(Disk())
+    rows = Table(Cold(store, keeps), keeps.segments)
+    on_disk: dict[bytes, bytes | None] = {}
+    for key in ((A, 1), (A, 2), (A, 12), (B, 1)):
+        place, on_disk_value = keeps.written(OLD, key, _coin(key[1]))
+        on_disk[ROW + place.encode()] = on_disk_value
+    store.commit(on_disk)
+    assert OLD.get(Step(rows), A, 12) == _coin(12) and OLD.get(Step(rows), A, 3) is None
+    assert list(OLD.below(Step(rows), A)) == [(A, 1), (A, 2), (A, 12)]
+    assert OLD.below(Step(rows), A, 1) == {(A, 1): _coin(1)}
+
+    step = Step(rows)
+    OLD.drop(step, A, 1)
+    OLD.put(step, _coin(20), A, 2)
+    OLD.put(step, _coin(3), A, 3)
+    wanted = {(A, 2): _coin(20), (A, 3): _coin(3), (A, 12): _coin(12)}
+    assert OLD.below(step, A) == wanted
+
+    rows.apply(step.changes)
+    assert OLD.below(Step(rows), A) == wanted and OLD.get(Step(rows), A, 1) is None
+    assert rows.shown("old").keys() == {"old/aa/2", "old/aa/3", "old/aa/12", "old/bb/1"}
+    assert dict(OLD.each(Step(rows))) == wanted | {(B, 1): _coin(1)}
+    rows.written()
+    assert list(OLD.below(Step(rows))) == [(A, 1), (A, 2), (A, 12), (B, 1)], "nothing is kept"

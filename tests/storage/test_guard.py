@@ -134,7 +134,8 @@ def _twice(place: Place) -> Any:
 def _cold(place: Place) -> Any:
     place.write(13)
     store = place.open()
-    return sorted(store.load([b"k1", b"la"])), store.get(b"last"), store.get(b"nothing")
+    below = list(store.below(b"k1").items())
+    return sorted(store.load([b"k1", b"la"])), below, store.get(b"last"), store.below(b"nothing")
 
 
 SCENARIOS = (
@@ -179,7 +180,15 @@ KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
         (_first_write_alone, 2),
         (_ours_after_all, b"0"),
         (_made_anew, (5, True, True, {b"\x00remade": (5).to_bytes(8, "big")}, 1, False, 5)),
-        (_cold, ([b"k0", *(b"k%d" % n for n in range(2, 10))], b"12", None)),
+        (
+            _cold,
+            (
+                [b"k0", *(b"k%d" % n for n in range(2, 10))],
+                [(b"k1", b"1"), *((b"k%d" % n, b"%d" % n) for n in range(10, 13))],
+                b"12",
+                {},
+            ),
+        ),
     ],
     ids=["rises", "first-write", "ours-after-all", "made-anew", "cold"],
 )
