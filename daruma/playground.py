@@ -44,7 +44,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
             found = condition()
             if found:
                 return found
-        time.sleep(0.01)
+        time.sleep(0.025)
     raise TimeoutError(f"it never came true: {what}")
 
 

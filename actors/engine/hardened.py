@@ -15,6 +15,7 @@ KEY_VARIABLE, FIRST_PID = "DARUMA_ACTOR_KEY", "DARUMA_FIRST_PID"
 os.environ.setdefault(KEY_VARIABLE, os.urandom(32).hex())
 
 import ctypes
+import gc
 import hashlib
 import hmac
 import logging
@@ -153,6 +154,7 @@ def start_system(port: int) -> Any:
     """An actor system of its own. The caller has no database, thread, loop or socket open."""
     adopt_orphans()
     os.environ[FIRST_PID] = str(os.getpid())
+    gc.freeze()  # what has been imported stays in pages that all processes share
 
     class Holder:
         capabilities: dict[str, Any]

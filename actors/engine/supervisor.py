@@ -7,6 +7,7 @@ is killed by pid; one that dies too often ends the supervisor, and the first pro
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -68,6 +69,7 @@ def import_before_the_forks(system: System) -> None:
     for child in system.children:
         if child.port:
             importlib.import_module(child.port.partition(":")[0])
+    gc.freeze()  # as `start_system` does
 
 
 def import_for_later_lives(system: System) -> None:

@@ -57,12 +57,12 @@ def test_every_crash_point_of_channels_in_one_transaction_survives(
     assert report.points > 80
 
 
-@pytest.mark.parametrize("rule", [field.name for field in dataclasses.fields(Switches)])
+@pytest.mark.parametrize("rule", ["save_before_send", "resume", "announce_restarts"])
 def test_each_protective_rule_is_needed(rule: str) -> None:
-    """Switched off, the same enumeration finds a history that ends wrong."""
+    """Switched off, the same enumeration finds a history that ends wrong. What the fourth one,
+    inbox marks, protects is seen where payments are relayed (`test_mutations.py`)."""
     switches = dataclasses.replace(Switches(), **{rule: False})
-    story = parts.story if rule == "inbox_marks" else tale.story
 
-    report = first_failure(story(switches))
+    report = first_failure(tale.story(switches))
 
     assert report.failures, f"{rule} protects nothing that this story can show"
