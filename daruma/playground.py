@@ -157,7 +157,7 @@ class NodeProcess:
         return ended(self.process)
 
     def tree(self) -> list[dict[str, Any]]:
-        """The rows of `supervisortree`."""
+        """The rows of `tree`."""
         with contextlib.suppress(NotRunning, OSError, ValueError):
             rows: list[dict[str, Any]] = self.client.tree()["actors"]
             return rows

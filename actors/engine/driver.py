@@ -50,6 +50,7 @@ from protocol.machine import (
     Wake,
     asker,
 )
+from storage.errors import StoreError
 from storage.store import Store
 
 LAZY_SECONDS = 0.02
@@ -182,6 +183,8 @@ class Driver:
                 if digest:
                     self.letters.passed(digest, self._stage)
                 return
+            if isinstance(error, StoreError):
+                raise  # a row that the disk cannot give: no fault of the message
             digest = digest or self.letters.digest(sender, item)
             self.letters.suspect(digest, letters.EXCEPTION, letters.readable(error))
             raise
@@ -193,6 +196,10 @@ class Driver:
         machine declines is no defect, nor are parameters that do not have the types they should."""
         if isinstance(error, Refusal):
             self._reply(ask, code=error.code, text=str(error))
+            return
+        if isinstance(error, StoreError):
+            self._log(str(error))
+            self._reply(ask, code=-1, text=str(error))
             return
         if isinstance(error, msgspec.ValidationError):
             self._log(f"the question {ask.method} does not fit: {error}")

@@ -16,7 +16,7 @@ KEPT = 10_000
 
 
 def happened(step: Step, at: Moment, kind: str, **about: Any) -> None:
-    """Kept for `waitevents`, written to the log, and told to who waits. `about`: plain values."""
+    """Kept for `waitevent`, written to the log, and told to who waits. `about`: plain values."""
     counters = COUNTERS.get(step) or Counters()
     index = counters.events + 1
     COUNTERS.put(step, counters.but(events=index))
@@ -48,5 +48,5 @@ def wait(step: Step, ask: Ask, at: Moment) -> None:
 
 
 def shown(event: Event) -> dict[str, Any]:
-    """A row of `waitevents`."""
+    """A row of `waitevent`."""
     return {"index": event.index, "time": event.at, "type": event.kind, **event.about}

@@ -18,6 +18,7 @@ from protocol.machine import Answer, Ask, Log, Moment, Quarantined, Step
 from protocol.peer.hosting import MAX_DEFECTS
 from protocol.segment import Segment
 from protocol.wallet.messages import SentCoins
+from storage.errors import Corrupt
 from storage.memory import Disk, MemoryStore
 
 
@@ -118,6 +119,36 @@ def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     assert "poison" in ears.log[0] and "stumbled" in ears.log[0]
     assert driver.rows.read("keys") == KeyIndex(next=8)
     assert not [key for key in disk.data if key.startswith(b"q/")]
+
+
+OLD = Segment("old", KeyIndex, cold=True)
+
+
+class Reader(Fragile):
+    """Reads a row that the disk does not give back whole."""
+
+    keeps = (KEYS, OLD)  # type: ignore[assignment]
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        OLD.get(step, "x")
+
+
+def test_a_row_that_is_damaged_is_no_fault_of_the_message() -> None:
+    """Who asks is told; whatever else needs the row ends the actor with that sentence, and is never
+    put aside for it."""
+    disk = Disk()
+    disk.data[b"r/old/x"] = b"1 what is left of it"
+    driver, ears = _life(disk, Reader())
+    driver.hear("api", 0, QUESTION)
+    driver.flush()
+    (answer,) = [item for item in ears.said if isinstance(item, Answer)]
+    assert answer.code == -1 and "restore the store from a backup" in answer.text
+
+    for _ in range(DEATHS + 1):
+        driver, _ = _life(disk, Reader())
+        with pytest.raises(Corrupt):
+            driver.hear("peers", 1, FOOD)
+    assert not [key for key in disk.data if key[:2] in (b"q/", b"d/")]
 
 
 NOT_KEPT = Segment("nothing_of_ours", KeyIndex, by=())
