@@ -154,7 +154,7 @@ class Driver:
     def hear_port(self, item: Any) -> None:
         """Raises `TypeError` for what the machine does not list among its `reports`."""
         self.system.check_report(self.name, item)
-        self._handle("port", item)
+        self._run(self.machine.step, "port", item)
 
     def _handle(self, sender: str, item: Any) -> None:
         if isinstance(item, Quarantined):
@@ -360,7 +360,7 @@ class Driver:
     def _put_aside(self, sender: str, item: Any, digest: str) -> None:
         if isinstance(item, Ask):
             self._reply(item, code=DEFECT, text=DEFECT_TEXT)
-        elif sender != "port":
+        else:
             self._tell(sender, Quarantined(digest=digest))
         told = self.letters.put_aside(digest, sender, item, self._now, self._stage)
         if not told:

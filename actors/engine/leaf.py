@@ -28,7 +28,7 @@ from actors.engine.hardened import SafeActor
 from actors.engine.links import Hub
 from actors.engine.logbook import Logbook
 from actors.engine.port import CannotStart
-from actors.engine.witness import Witness
+from actors.engine.witness import Witness, page_of
 from protocol.machine import Log, Moment
 from storage.errors import Missing, StoreError
 from storage.store import Store
@@ -96,7 +96,8 @@ class Loop:
         store = self._open_store() if self.child.durable else None
         generation = store.generation if store is not None else self._next_generation()
         self.hub = Hub(self.system, self.name, generation, self._run_folder, self.selector)
-        self.witness = Witness(os.path.join(self._run_folder, f"{self.name}.witness"))
+        self.witness = Witness(page_of(self._run_folder, self.name))
+        self.witness.trace_crashes()
         self.driver = Driver(
             self.system.machine(self.name, self.settings),
             store,

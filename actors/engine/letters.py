@@ -1,9 +1,11 @@
 """Messages that end their actor: counted, put aside whole, and heard again when that may help.
 
-Three deaths in a row by the same message are enough, whatever they are of; a death without a word
-counts from the second one on, for only then is on record what was being heard (`witness.py`). What
-is put aside is a dead letter: it stays, is shown (`listdeadletters`), and is heard once more by
-order (`retrydeadletter`) and by each new release. The rest of the actor lives.
+Three deaths in a row by the same message are enough, by an exception, a crash or a hang. Without an
+exception they count from the second one on, for only then is on record what was being heard
+(`witness.py`). A life that was killed may have been so by anybody: by chance that is twice while it
+hears the same, but not six times. What a port reports is never put aside, for the world is as it
+is. What is put aside is a dead letter: it stays, is shown (`listdeadletters`), and is heard once
+more by order (`retrydeadletter`) and by each new release. The rest of the actor lives.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from protocol.values import Value
 from storage.schema import Schema
 from storage.store import Store
 
-EXCEPTION, SILENT, LIMIT = 2, 3, 6
+EXCEPTION, PROVED, UNPROVED, LIMIT = 2, 3, 1, 6
 ONE_TRY = LIMIT - 1
 CAREFUL_SECONDS = 60.0
 SUSPECT, LETTER = b"q/", b"d/"
 METHODS = ("listdeadletters", "retrydeadletter")
-WITHOUT_A_WORD = "a hang, a crash or want of memory, without a word"
+WITHOUT_A_WORD = "killed, or want of memory, without a word"
 
 Stage = Callable[[bytes, bytes | None], None]
 
@@ -82,7 +84,8 @@ class Letters:
             if witness.silent:
                 self._careful_until = now + CAREFUL_SECONDS
             if witness.accused:
-                self.suspect(witness.accused, SILENT, WITHOUT_A_WORD)
+                points = PROVED if witness.proof else UNPROVED
+                self.suspect(witness.accused, points, witness.proof or WITHOUT_A_WORD)
                 told.append(f"the life before ended while it heard {witness.accused}")
         for digest, letter in self.letters.items():
             if letter.release != self.system.release:

@@ -36,6 +36,7 @@ from actors.engine.leaf import Leaf
 from actors.engine.lives import Pulse, cause_of_death, last_words, waits_for_disk
 from actors.engine.logbook import Logbook
 from actors.engine.system import Child, System, load
+from actors.engine.witness import hangs
 
 # by how often it has died of late
 BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0)
@@ -268,6 +269,9 @@ class Supervisor(SafeActor):
             self._stalled(seat)
         else:
             seat.hung = True
+            assert self.life is not None
+            with contextlib.suppress(OSError):
+                hangs(os.path.join(self.life.folder, "run"), seat.name)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seat.entry.pid, signal.SIGKILL)
 

@@ -3,11 +3,15 @@
 An exception can be written down by the one whom it ends. A hang, a native crash, want of memory
 cannot: so whoever has died without a word has each message on record, from then on, before it hears
 it. A store into a mapped file costs a microsecond, and the kernel keeps it whatever the process
-dies of.
+dies of. A crash leaves its own trace beside the page, and who kills a life that hangs says so in
+it: any other death may have come from outside, and prove nothing.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,25 +19,54 @@ import msgspec
 from actors.engine.lives import shared_page
 
 SIZE, DIGEST = 1 << 14, 32
-ALIVE = 0
+ALIVE, HUNG = 0, 1
 _RECORD = slice(8, 8 + DIGEST)
 _COUNTS = 64
-MAX_COUNTS = 100
+MAX_COUNTS, MAX_TRACE = 100, 4096
+
+
+def page_of(folder: str, name: str) -> str:
+    """Where the page of the actor `name` is."""
+    return os.path.join(folder, f"{name}.witness")
+
+
+def hangs(folder: str, name: str) -> None:
+    """By the one who is about to kill it for that. Raises `OSError`."""
+    shared_page(page_of(folder, name), SIZE)[HUNG] = 1
 
 
 class Witness:
     """`silent`: the life before ended without a word. `accused`: digest (32 hex digits) of what it
-    was hearing then, "" if that is not on record. `counts`: what actors without a store remember of
+    was hearing then, "" if that is not on record. `proof`: that it hung, or how it crashed; "" if
+    it may as well have been killed from outside. `counts`: what actors without a store remember of
     earlier deaths. Raises `OSError`."""
 
     def __init__(self, path: str) -> None:
         self._page = shared_page(path, SIZE)
+        self._trace = Path(path).with_suffix(".crash")
         self.silent = self._page[ALIVE] == 1
+        self.proof = self._read_proof() if self.silent else ""
         record = self._page[_RECORD].strip(b"\0") if self.silent else b""
         self.accused = record.decode("ascii", "replace")
         self.counts = self._read_counts()
         self._page[_RECORD] = bytes(DIGEST)
-        self._page[ALIVE] = 1
+        self._page[ALIVE], self._page[HUNG] = 1, 0
+
+    def trace_crashes(self) -> None:
+        """From now on this process leaves a trace if it crashes. Raises `OSError`."""
+        self._file = open(self._trace, "wb")  # noqa: SIM115 - open as long as the process lives
+        faulthandler.enable(self._file, all_threads=False)
+
+    def _read_proof(self) -> str:
+        if self._page[HUNG]:
+            return "a hang"
+        try:
+            with open(self._trace, "rb") as file:
+                lines = file.read(MAX_TRACE).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        where = [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")]
+        return f"a crash ({', in '.join(lines[:1] + where[:1])})" if lines else ""
 
     def hearing(self, digest: str) -> None:
         """On record from now on."""

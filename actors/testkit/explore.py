@@ -80,7 +80,9 @@ class Search:
 
     def undisturbed(self) -> None:
         """The states that the story itself passes."""
-        self.go_on(self.story.begin(), 0)
+        world = self.story.begin()
+        self.go_on(world, 0)
+        _without_defect(world)
 
     def tried(self, name: str, make: Make, sentence: int) -> None:
         """A crash, the rest of its sentence, and what follows."""
@@ -89,6 +91,7 @@ class Search:
             world = make()
             self.story.sentences[sentence](world)
             self.go_on(world, sentence + 1)
+            _without_defect(world)
             self.report.survived += 1
         except Exception as error:  # a failing point is a finding, not the end of the search
             self.report.failures.append((name, f"{type(error).__name__}: {error}"))
@@ -109,6 +112,13 @@ class Search:
         world.settle()
         self.story.check(world)
         self.good.update(path)
+
+
+def _without_defect(world: Any) -> None:
+    """A defect that costs a question, or a connection, is one all the same."""
+    for node in world.nodes.values():
+        met = [line for line in node.log if " met a defect" in line]
+        assert not met, f"{node.name}: {met[0]}"
 
 
 def branches(story: Story) -> Iterator[tuple[Point, Make, int]]:

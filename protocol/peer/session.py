@@ -34,6 +34,11 @@ def received(us: Us, step: Step, item: Received, at: Moment) -> None:
             _dispatch(us, step, peer, message, item.message, at)
     except PeerFault as fault:
         connections.complain(us, step, item.node_id, str(fault), at)
+    except Exception as error:
+        # it costs the one who said it: the same message may come on each connection
+        kind = int.from_bytes(item.message[:2], "big")
+        step.log(f"a message of type {kind} met a defect: {type(error).__name__}: {error}")
+        connections.let_go(us, step, item.node_id, at, "a defect of ours")
 
 
 def _dispatch(us: Us, step: Step, peer: Peer, message: Message, raw: bytes, at: Moment) -> None:

@@ -104,6 +104,22 @@ def test_R6_a_message_that_ends_its_actor_is_put_aside_and_the_next_is_heard() -
     assert "put aside PeerLost of peers" in ears.log[0]
 
 
+def test_what_a_port_reports_is_never_put_aside() -> None:
+    """The world is as it is: the same bytes come from it again, and may be right tomorrow."""
+    disk = Disk()
+    for _ in range(DEATHS + 1):
+        driver, _ = _life(disk, Fragile())
+        with pytest.raises(ValueError, match="stumbled"):
+            driver.hear_port(POISON)
+    assert not [key for key in disk.data if key[:2] in (b"q/", b"d/")]
+
+    machine = Fragile()
+    machine.well = True
+    driver, _ = _life(disk, machine)
+    driver.hear_port(POISON)
+    assert driver.rows.read("keys") == KeyIndex(next=8)
+
+
 def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     """Nothing of its step is taken over, and whatever is heard with it is heard."""
     disk = Disk()

@@ -123,7 +123,10 @@ class Run:
             self.away.discard(name)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-        return until(condition, what, seconds)
+        try:
+            return until(condition, what, seconds)
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}\n{self.logs()}") from None
 
     @property
     def alice(self) -> NodeProcess:
@@ -236,9 +239,12 @@ class Run:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def logs(self) -> str:
+        """Where each node stands, and the end of its log."""
         texts = []
         for name, node in self.nodes.items():
+            with contextlib.suppress(NotRunning, RpcError, OSError, ValueError):
+                texts += [f"{name}: {row['state']} {row['status']}" for row in node.channels()]
             path = node.folder / "regtest" / "log"
             if path.exists():
-                texts.append(f"{name}: {path.read_text()[-1500:]}")
+                texts.append(f"{name}: {path.read_text()[-4000:]}")
         return "\n".join(texts)

@@ -127,8 +127,7 @@ def test_row_5_a_connection_that_breaks_at_every_step_is_made_up_for(
     run: Opening, name: str
 ) -> None:
     """The actor that holds all connections is killed again and again."""
-    run.start()
-    run.until(run._opened, "the channel was opened")
+    _broadcast(run)
     for _ in range(6):
         run.nodes[name].kill_actor("peers")
         run.chain.mine(1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocol.funding.messages import IsConnected, PeerState
 from protocol.monitor.messages import (
     Addresses,
 )
-from protocol.peer.port import Connected, Listen, Write
+from protocol.peer.port import Connected, Hangup, Listen, Received, Write
+from protocol.wire import registry
 from tests.kit.benches import SYSTEM, bench, settings
 
 PEER = settings("bob").node_id
@@ -30,3 +33,19 @@ def test_whoever_connects_is_greeted() -> None:
     peers.hear("funding", IsConnected(peer=PEER, purpose="1", place=0))
     (state,) = peers.take(PeerState)
     assert state.absent, "it has not said its init yet"
+
+
+def test_a_message_that_meets_a_defect_costs_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every connection again, and nobody else notices."""
+
+    def stumble(raw: bytes) -> None:
+        raise ValueError("a defect")
+
+    peers = bench("peers")
+    monkeypatch.setattr(registry, "decode", stumble)
+    for _ in range(5):
+        peers.report(Connected(node_id=PEER, inbound=True, host="127.0.0.1", port=9735))
+        peers.report(Received(node_id=PEER, message=b"\x00\x12\x00\x01\x00\x00"))
+        assert peers.take(Hangup) == [Hangup(node_id=PEER)]
+        assert "a message of type 18 met a defect: ValueError: a defect" in peers.log
+        peers.log.clear()

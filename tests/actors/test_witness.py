@@ -1,0 +1,90 @@
+"""What an actor was hearing when it died, and what that proves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.engine.letters import Letters
+from actors.engine.witness import Witness, hangs, page_of
+from actors.tree import NODE
+
+DIGEST = "ab" * 16
+
+
+def _next_life(folder: Path) -> tuple[Letters, Witness]:
+    """Of peers, which keeps nothing: its counts are in the page."""
+    witness = Witness(page_of(str(folder), "peers"))
+    letters = Letters(NODE, "peers", None, witness)
+    letters.begin(0.0)
+    return letters, witness
+
+
+def _lives(folder: Path, *, hung: bool = False) -> int:
+    """Each dies while it hears the same, until a life is not to hear it; -> how many did."""
+    folder.mkdir()
+    letters, witness = _next_life(folder)
+    deaths = 0
+    while not letters.condemned(DIGEST):
+        letters.on_record(DIGEST)
+        if hung:
+            hangs(str(folder), "peers")
+        letters, witness = _next_life(folder)
+        deaths += 1
+    witness.ends()
+    return deaths
+
+
+def test_a_hang_counts_more_than_a_kill_that_may_be_chance(tmp_path: Path) -> None:
+    assert _lives(tmp_path / "hung", hung=True) == 2
+    assert _lives(tmp_path / "killed") == 6
+
+
+def test_kills_that_are_not_in_a_row_count_for_nothing(tmp_path: Path) -> None:
+    """What is killed again and again is heard in between: it is innocent."""
+    for _ in range(10):
+        letters, _ = _next_life(tmp_path)
+        letters.on_record(DIGEST)
+        letters, _ = _next_life(tmp_path)
+        assert not letters.condemned(DIGEST)
+        letters.on_record(DIGEST)
+        letters.passed(DIGEST, lambda key, value: None)
+
+
+DIES = """
+import ctypes, os, sys
+from actors.engine.witness import Witness
+witness = Witness(sys.argv[1])
+witness.trace_crashes()
+def falter():
+    ctypes.string_at(0)
+def give_up():
+    os.abort()
+def be_killed():
+    os.kill(os.getpid(), 9)
+globals()[sys.argv[2]]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "proof"),
+    [
+        ("falter", "a crash (Fatal Python error: Segmentation fault, in string_at)"),
+        ("give_up", "a crash (Fatal Python error: Aborted, in give_up)"),
+        ("be_killed", ""),
+    ],
+)
+def test_a_crash_leaves_a_trace(tmp_path: Path, how: str, proof: str) -> None:
+    path = page_of(str(tmp_path), "one")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", DIES, path, how], env=environment, check=False)
+    assert ended.returncode < 0
+
+    witness = Witness(path)
+    assert witness.silent and witness.proof == proof
+    witness.trace_crashes()
+    assert Witness(path).proof == "", "a life's trace is its own"
