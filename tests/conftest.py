@@ -16,6 +16,8 @@ os.environ.setdefault(
     "PYTHONPYCACHEPREFIX", str(Path(__file__).parent.parent / ".pytest_cache" / "bytecode")
 )
 
+LOG_BYTES = 6000
+
 Covered = Callable[[str, int], None]
 _covered: Counter[str] = Counter()
 
@@ -28,6 +30,18 @@ def covered(record_property: Callable[[str, object], None]) -> Covered:
         record_property(f"covered {what}", number)
 
     return count
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Any:
+    """A test that fails shows how the logs of its nodes end, before their folders are gone."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            folder = value if isinstance(value, Path) else getattr(value, "folder", None)
+            for log in sorted(folder.glob("*/regtest/log")) if isinstance(folder, Path) else ():
+                report.sections.append((str(log), log.read_text()[-LOG_BYTES:]))
+    return report
 
 
 def pytest_runtest_logreport(report: Any) -> None:
