@@ -1,8 +1,11 @@
-"""Rows that are many and seldom read: from the disk when they are asked for, not kept in memory."""
+"""Rows that are many and seldom read: from the disk when they are asked for, not kept in memory.
+
+But for the last few that were written: what has changed is what is looked at next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from actors.engine.keeps import Keeps
@@ -10,6 +13,7 @@ from protocol.segment import AnySegment, Key
 from storage.store import Store
 
 ROW = b"r/"  # the keys of all rows in a store begin with it
+WARM = 256
 
 
 class Cold:
@@ -17,9 +21,21 @@ class Cold:
 
     def __init__(self, store: Store | None, keeps: Keeps) -> None:
         self._store, self._keeps = store, keeps
+        self._warm: dict[tuple[AnySegment, Key], Any] = {}
+
+    def written(self, segment: AnySegment, rows: Iterable[tuple[Key, Any]]) -> None:
+        """They are on the disk as they are here; None stands for none."""
+        warm = self._warm
+        for key, row in rows if self._store is not None else ():
+            warm.pop((segment, key), None)
+            warm[segment, key] = row
+        while len(warm) > WARM:
+            del warm[next(iter(warm))]
 
     def get(self, segment: AnySegment, key: Key) -> Any:
         """None if there is none. Raises `StoreError`."""
+        if (segment, key) in self._warm:
+            return self._warm[segment, key]
         if self._store is None:
             return None
         place = segment.place(key)

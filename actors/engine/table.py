@@ -1,7 +1,7 @@
 """The rows of one machine, segment by segment.
 
 All in memory, but those of cold segments (`cold.py`): they are read from the disk when they are
-asked for, and kept here only until they are written. Rows of keys with several parts stand in
+asked for, and kept here until they are written. Rows of keys with several parts stand in
 boxes, one for each first part, so that what belongs to one channel is found without a walk past all
 others.
 """
@@ -107,8 +107,9 @@ class Table:
 
     def written(self) -> None:
         """Everything is on the disk."""
-        for segment in self._segments:
-            if segment.cold:
+        for segment, rows in self._segments.items():
+            if segment.cold and rows:
+                self._cold.written(segment, self._below(segment, ()).items())
                 self._segments[segment] = {}
 
     # ---- for those who look in from outside: tests, and what shows a node ----

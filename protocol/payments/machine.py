@@ -67,8 +67,7 @@ class Machine(contract.Machine):
         if name is None:
             if BEGUN.get(step) is None:
                 rebuild.begin(step, at)
-            send.resume(step, at)
-            relay.resume(step, at)
+            step.wake(at.unix_seconds)  # for what is under way
         elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)
 

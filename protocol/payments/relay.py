@@ -27,6 +27,7 @@ from protocol.payments.rows import (
     Forward,
     Owed,
     ReceivedPart,
+    UnderWay,
 )
 
 MAX_EXPIRY_BLOCKS = 2016
@@ -80,7 +81,7 @@ def begin(
         _local_failure(step, row, message, at)
     else:
         _offer(step, row, channel)
-        OPEN.put(step, True, *row.place)
+        OPEN.put(step, UnderWay(), *row.place)
         step.wake(at.unix_seconds + PATIENCE_SECONDS)
 
 
@@ -199,13 +200,6 @@ def on_clock(step: Step, at: Moment) -> None:
         FORWARDS.put(step, row.but(withdrawn=True), *row.place)
         origin = f"{FORWARD}{row.name}/{row.tries}"
         step.deliver("monitors", CancelAdd(channel_id=row.channel_id, origin=origin))
-
-
-def resume(step: Step, at: Moment) -> None:
-    for place, row in FORWARDS.below(step).items():
-        if row.status == "offered" and not row.withdrawn:
-            OPEN.put(step, True, *place)
-            step.wake(at.unix_seconds)
 
 
 def _read(origin: str) -> tuple[tuple[bytes, int], int]:

@@ -232,6 +232,11 @@ class ChannelRow(Value, frozen=True, kw_only=True, tag="channel_row"):
     hidden: bool = False
 
 
+class UnderWay(Value, frozen=True, kw_only=True, tag="under_way"):
+    """Of a payment, or of an HTLC that is relayed: the clock looks at it, and so does a start,
+    which need not look through all that ever was."""
+
+
 class Keysend(Value, frozen=True, kw_only=True, tag="keysend"):
     """Which payment a keysend question started."""
 
@@ -314,9 +319,11 @@ CLAIMED = Segment("claimed", Label, by=(bytes,), cold=True)  # by the id of the 
 COUNTERS = Segment("counters", Counters, by=())
 SETS = Segment("set", PartSet, by=(bytes,))  # by payment hash
 CLAIMS = Segment("claim", ClaimRow, by=(bytes,))  # by payment id
-PAYMENTS = Segment("payment", Payment, by=(bytes,))  # by payment hash
+PAYMENTS = Segment("payment", Payment, by=(bytes,), cold=True)  # by payment hash, and those
+PENDING = Segment("pending", UnderWay, by=(bytes,))  # that are
 PARTS = Segment("part", SentPart, by=(bytes, int, int), cold=True)  # by hash, group and part
-FORWARDS = Segment("forward", Forward, by=(bytes, int))  # by the HTLC that came in, as are
+FORWARDS = Segment("forward", Forward, by=(bytes, int), cold=True)  # by the HTLC that came in,
+OPEN = Segment("open", UnderWay, by=(bytes, int))  # as are those that nobody may have taken, and
 OWED = Segment("owed", Owed, by=(bytes, int))
 STANDING = Segment("standing", Standing, by=(bytes, int))  # what stands of one relayed before
 EARLY = Segment("early", EarlyHtlc, by=(bytes, int))
@@ -327,15 +334,13 @@ EVENTS = Segment("event", Event, by=(int,), cold=True)  # by index, as is `PAID`
 KEYSENDS = Segment("keysend", Keysend)  # by the question's id
 
 KEEPS = (
-    INVOICES, LABELS, PAID, CLAIMED, COUNTERS, SETS, CLAIMS, PAYMENTS, PARTS, FORWARDS, OWED,
-    STANDING, EARLY, CHANNELS, TERMS, BEGUN, EVENTS, KEYSENDS,
+    INVOICES, LABELS, PAID, CLAIMED, COUNTERS, SETS, CLAIMS, PAYMENTS, PENDING, PARTS, FORWARDS,
+    OPEN, OWED, STANDING, EARLY, CHANNELS, TERMS, BEGUN, EVENTS, KEYSENDS,
 )  # fmt: skip
 
-# what the clock may have to look at, payments that wait for routes (the question's number), and
-# questions that wait until all is known that stands
-PENDING = Segment("~pending", bool, by=(bytes,))  # by payment hash
+# payments that wait for routes (the question's number), and questions that wait until all is known
+# that stands
 FINDING = Segment("~finding", int, by=(bytes,))  # by payment hash
 QUESTIONS = Segment("~questions", int, by=())  # numbers given
-OPEN = Segment("~open", bool, by=(bytes, int))  # relayed HTLCs, as `FORWARDS`
 QUEUED = Segment("~queued", Ask)  # by the question's id
 INDEX = Segment("~channels", tuple[tuple[bytes, ChannelRow], ...], by=())  # of `CHANNELS`

@@ -24,6 +24,7 @@ from protocol.payments.rows import (
     QUESTIONS,
     Payment,
     SentPart,
+    UnderWay,
 )
 from protocol.router.messages import FindRoutes, Hop, Limit, Route, RoutesFound
 
@@ -146,14 +147,14 @@ def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
 
 
 def put(step: Step, row: Payment) -> None:
-    """`PENDING` names the payments that the clock may have to look at."""
+    """`PENDING` names the payments that the clock may have to look at, also after a start."""
     name = row.payment_hash
     PAYMENTS.put(step, row, name)
-    if row.status == "pending":
-        PENDING.put(step, True, name)
-    else:
+    if row.status != "pending":
         PENDING.drop(step, name)
         FINDING.drop(step, name)
+    elif PENDING.get(step, name) is None:
+        PENDING.put(step, UnderWay(), name)
 
 
 # ---- what became of a part ----------------------------------------------------------------------
@@ -282,14 +283,6 @@ def _withdraw(step: Step, row: Payment, at: Moment) -> None:
             sent_parts.withdraw(step, part)
         else:
             step.wake(due)
-
-
-def resume(step: Step, at: Moment) -> None:
-    """After a restart the clock must know again which payments are pending."""
-    for (payment_hash,), row in PAYMENTS.below(step).items():
-        if row.status == "pending":
-            PENDING.put(step, True, payment_hash)
-    step.wake(at.unix_seconds)
 
 
 def find_again(step: Step, us: bytes, at: Moment) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.engine.cold import ROW, Cold
+from actors.engine.cold import ROW, WARM, Cold
 from actors.engine.keeps import Keeps
 from actors.engine.table import Table
 from protocol.machine import Step
@@ -167,3 +167,29 @@ def test_cold_rows_are_read_from_the_disk_as_the_step_has_left_them() -> None:
     assert dict(OLD.each(Step(rows))) == wanted | {(B, 1): _coin(1)}
     rows.written()
     assert list(OLD.below(Step(rows))) == [(A, 1), (A, 2), (A, 12), (B, 1)], "nothing is kept"
+
+
+def test_the_last_cold_rows_that_were_written_are_at_hand() -> None:
+    """So many, and no more: what has changed is what is looked at next."""
+    keeps = Keeps((OLD,))
+    disk = Disk()
+    store = MemoryStore(disk)
+    rows = Table(Cold(store, keeps), keeps.segments)
+
+    def write(number: int, coin: Coin | None) -> None:
+        rows.set(OLD, (A, number), coin)
+        place, data = keeps.written(OLD, (A, number), coin)
+        store.commit({ROW + place.encode(): data})
+        rows.written()
+
+    for number in range(WARM):
+        write(number, _coin(number))
+    write(1, _coin(100))
+    write(2, None)
+    write(WARM, _coin(WARM))
+    in_memory = [rows.get(OLD, (A, number)) for number in (0, 1, 2, 3)]
+    assert in_memory == [_coin(0), _coin(100), None, _coin(3)]
+
+    disk.data.clear()
+    assert rows.get(OLD, (A, 0)) is None, "the oldest is looked up"
+    assert rows.get(OLD, (A, 1)) == _coin(100) and rows.get(OLD, (A, WARM)) == _coin(WARM)

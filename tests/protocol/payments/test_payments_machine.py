@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import pytest
+
+from actors.engine.cold import Cold
 from actors.testkit.bench import Bench
+from protocol.channel.messages import AddHtlc, ChannelUsable
 from protocol.crypto.hashes import sha256
 from protocol.machine import Answer
 from protocol.monitor.messages import (
     Claim,
     ClaimKept,
     HtlcArrived,
+    HtlcEnded,
     Release,
     ReportState,
     StateReported,
 )
 from protocol.onion import payload, sphinx
 from protocol.onion.payload import HopPayload
+from protocol.segment import AnySegment, Key
 from tests.kit.benches import HEIGHT, TIP, bench, settings
 
-AMOUNT = 50_000_000
+AMOUNT, SCID = 50_000_000, "0000010000010001"
 CHANNEL, OTHER = bytes([1]) * 32, bytes([2]) * 32
 
 
@@ -109,3 +115,32 @@ def test_a_question_that_had_to_wait_costs_itself_alone() -> None:
     assert "the question pay met a defect" in payments.log[-1]
     made = payments.ask("invoice", label="x", amount_msat=1000, description="x")
     assert made is not None and made.code is None
+
+
+def test_a_start_reads_what_is_under_way_and_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much there has been: the rest stays on the disk until somebody asks for it."""
+    payments = _payments()
+    peer = settings("bob").node_id
+    usable = ChannelUsable(channel_id=CHANNEL, key_index=1, peer=peer, scid=bytes.fromhex(SCID))
+    payments.hear("monitors", usable, durable=True)
+    done, pending = (sha256(bytes([number])).hex() for number in (1, 2))
+    hop = {"id": peer.hex(), "channel": "1x1x1", "amount_msat": 1000, "delay": 20}
+    for payment_hash in (done, pending):
+        _result(payments.ask("sendpay", route=[hop], payment_hash=payment_hash))
+    (first, _) = payments.take(AddHtlc)
+    ended = HtlcEnded(origin=first.origin, channel_id=CHANNEL, htlc_id=0, preimage=bytes([1]))
+    payments.hear("monitors", ended, durable=True)
+    assert payments.row(f"payment/{done}").status == "complete"
+    read: list[str] = []
+
+    def get(cold: Cold, segment: AnySegment, key: Key) -> object:
+        read.append(segment.place(key))
+        return before(cold, segment, key)
+
+    before = Cold.get
+    monkeypatch.setattr(Cold, "get", get)
+    monkeypatch.delattr(Cold, "below")
+    payments.restart()
+    payments.hear("chain", TIP)
+    payments.pass_time(1)
+    assert {place for place in read if place.startswith("payment/")} == {f"payment/{pending}"}
