@@ -52,13 +52,19 @@ class Wake(Value, frozen=True, kw_only=True):
     unix_seconds: float
 
 
+class Again(Value, frozen=True, kw_only=True):
+    """Hear this question once more, in a step of its own, as if it had come just now."""
+
+    ask: Ask
+
+
 class Log(Value, frozen=True, kw_only=True):
     """A line for the operator, by `Do`; the host escapes and cuts it (peers' text may be in it)."""
 
     text: str
 
 
-Effect = Deliver | Tell | Do | Wake
+Effect = Deliver | Tell | Do | Wake | Again
 
 
 class Step:
@@ -111,6 +117,10 @@ class Step:
     def reply(self, answer: Answer) -> None:
         """An answer that was made elsewhere, to whoever asked."""
         self.tell(asker(answer.id), answer)
+
+    def hear_again(self, ask: Ask) -> None:
+        """A question that had to wait: what it meets costs it alone, as when it came."""
+        self.effects.append(Again(ask=ask))
 
     def log(self, text: str) -> None:
         """A line for the operator."""

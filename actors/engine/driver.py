@@ -38,6 +38,7 @@ from protocol.machine import (
     DEFECT_TEXT,
     UNFIT,
     Abandoned,
+    Again,
     Answer,
     Ask,
     Deliver,
@@ -96,6 +97,7 @@ class Driver:
         self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
         self._wakes = Wakes()
+        self._again: deque[Ask] = deque()
         self._heard = False
 
     # ---- start ----
@@ -274,6 +276,8 @@ class Driver:
         for one, to, data in said:
             if isinstance(one, Wake):
                 self._wakes.add(one.unix_seconds)
+            elif isinstance(one, Again):
+                self._again.append(one.ask)
             elif isinstance(one, Deliver):
                 self._acts.append((to, self.outbox.add(to, data, self._stage), data))
             elif isinstance(one, Tell):
@@ -293,6 +297,8 @@ class Driver:
 
     def flush(self) -> None:
         """The end of a batch. Raises what the store raises: the actor then ends."""
+        while self._again:
+            self._hear(asker(self._again[0].id), self._again.popleft(), "")
         if self._heard:
             if self._drains:
                 self._run(self.machine.drain)

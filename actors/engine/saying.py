@@ -10,6 +10,7 @@ from actors.engine.system import System
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
+    Again,
     Answer,
     Ask,
     Do,
@@ -35,6 +36,8 @@ class Saying:
         if isinstance(effect, Wake):
             if not isinstance(effect.unix_seconds, (int, float)):
                 raise TypeError("a time to wake at is a number")
+            return [(effect, "", b"")]
+        if isinstance(effect, Again):
             return [(effect, "", b"")]
         if isinstance(effect, Do):
             if not self._has_port and not isinstance(effect.item, Log):

@@ -14,10 +14,9 @@ from protocol import machine as contract
 from protocol.chain.messages import TIP, Tip
 from protocol.channel.messages import FORWARD, ChannelEnded, ChannelUsable
 from protocol.crypto import secp
-from protocol.errors import Refusal
 from protocol.gossip.messages import OwnTerms
 from protocol.invoice import InvoiceError
-from protocol.machine import DEFECT, DEFECT_TEXT, Ask, Moment, Step
+from protocol.machine import Ask, Moment, Step
 from protocol.monitor.messages import (
     ClaimFound,
     ClaimKept,
@@ -144,18 +143,7 @@ class Machine(contract.Machine):
         send.find_again(step, self.node_id, at)
         for (number,), ask in QUEUED.below(step).items():
             QUEUED.drop(step, number)
-            self._ask_late(step, ask, at)
-
-    def _ask_late(self, step: Step, ask: Ask, at: Moment) -> None:
-        """What it meets now costs it alone, as it would have when it came."""
-        try:
-            with step.all_or_nothing():
-                self._ask(step, ask, at)
-        except Refusal as refusal:
-            step.refuse(ask.id, refusal.code, str(refusal))
-        except Exception as defect:
-            step.log(f"the question {ask.method} met a defect: {type(defect).__name__}: {defect}")
-            step.refuse(ask.id, DEFECT, DEFECT_TEXT)
+            step.hear_again(ask)
 
     # ---- questions ----
 

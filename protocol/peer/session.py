@@ -31,7 +31,8 @@ def received(us: Us, step: Step, item: Received, at: Moment) -> None:
     try:
         message = registry.decode(item.message)
         if message is not None:
-            _dispatch(us, step, peer, message, item.message, at)
+            with step.all_or_nothing():
+                _dispatch(us, step, peer, message, item.message, at)
     except PeerFault as fault:
         connections.complain(us, step, item.node_id, str(fault), at)
     except Exception as error:
