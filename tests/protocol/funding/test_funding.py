@@ -7,45 +7,36 @@ from typing import Any
 
 import pytest
 
-from actors.engine.table import Table
-from protocol.chain.messages import Tip
 from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
 from protocol.funding import accepter, establishment
-from protocol.funding.machine import Machine
 from protocol.funding.messages import FromPeer, PeerLost, ToPeer
 from protocol.funding.policy import OpeningPolicy
-from protocol.funding.rows import KEYS
-from protocol.machine import Deliver, Moment, Step, Tell
 from protocol.monitor.messages import Guard
 from protocol.wallet.messages import NewScript, ScriptIs
 from protocol.wire import registry, setup
 from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
+from tests.kit.benches import TIP, bench
 
 ATTACKER = ChannelSecrets(b"a" * 32, 1)
 
 
-class Bench:
-    def __init__(self, **policy: Any) -> None:
-        self.rows = Table()
-        self.machine = Machine("regtest", b"s" * 32, OpeningPolicy(**policy))
-        self.written = 0
-        self.hear(Tip(height=100, hash=bytes(32), feerate_per_kw=1000))
+class Opener:
+    """Funding alone on a bench, and whoever opens channels with it."""
 
-    def hear(self, item: Any) -> list[Any]:
-        step = Step(self.rows)
-        self.machine.step(step, "peers", item, Moment(unix_seconds=1.0, entropy=bytes(32)))
-        self.rows.apply(step.changes)
-        self.written += sum(len(rows) for kind, rows in step.changes.items() if kind.stored)
-        return [effect.item for effect in step.effects if isinstance(effect, Tell | Deliver)]
+    def __init__(self, **policy: Any) -> None:
+        self.bench = bench("funding", policy=OpeningPolicy(**policy))
+        self.hear(TIP, "chain")
+
+    def hear(self, item: Any, sender: str = "peers") -> list[Any]:
+        """-> what is said to anybody."""
+        self.bench.hear(sender, item)
+        return self.bench.take(object)
 
     def told(self, item: Any) -> list[Any]:
-        """The messages that go to the peer."""
+        """-> the messages that go to the peer."""
         said = [one.message for one in self.hear(item) if isinstance(one, ToPeer)]
         return [registry.decode(message) for message in said]
-
-    def size(self) -> int:
-        return sum(1 for _ in self.rows)
 
 
 def _open(number: int, **changes: Any) -> OpenChannel:
@@ -75,28 +66,29 @@ def _from(peer: bytes, message: Any) -> FromPeer:
 
 def test_ten_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
     """Of a thousand peers, ten each; most are refused, and an old friend is not."""
-    bench = Bench()
+    opener = Opener()
+    before, quiet = dict(opener.bench.disk.data), len(list(opener.bench.driver.rows))
     answers = {AcceptChannel: 0, setup.Error: 0}
     raw = _open(0).encode()
     for number, peer in enumerate(itertools.islice(itertools.cycle(range(1000)), 10_000)):
         message = raw[:34] + number.to_bytes(32, "big") + raw[66:]  # another temporary id
         asked = FromPeer(peer=_peer(peer), features=OUR_INIT, message=message)
-        (answer,) = bench.told(asked)
+        (answer,) = opener.told(asked)
         answers[type(answer)] += 1
 
     assert answers[AcceptChannel] == accepter.MAX_NEGOTIATIONS
     assert answers[setup.Error] == 10_000 - accepter.MAX_NEGOTIATIONS
-    assert bench.size() < 2 * accepter.MAX_NEGOTIATIONS + 10
-    assert bench.written == 0
+    assert len(list(opener.bench.driver.rows)) < quiet + 2 * accepter.MAX_NEGOTIATIONS + 10
+    assert opener.bench.disk.data == before
     for peer in range(1000):
-        bench.hear(PeerLost(peer=_peer(peer)))
-    assert not bench.rows.shown("~nego")
+        opener.hear(PeerLost(peer=_peer(peer)))
+    assert not opener.bench.rows("~nego")
 
 
-def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
+def _created(opener: Opener, peer: bytes, number: int) -> list[Any]:
     """The attacker goes as far as a signature over a transaction that nobody will ever see."""
     sent = _open(number)
-    answers = bench.told(_from(peer, sent))
+    answers = opener.told(_from(peer, sent))
     accepted = answers[0]
     if not isinstance(accepted, AcceptChannel):
         return answers
@@ -111,9 +103,10 @@ def _created(bench: Bench, peer: bytes, number: int) -> list[Any]:
         funding_output_index=0,
         signature=establishment.sign_first(channel, ATTACKER),
     )
-    asked = bench.hear(_from(peer, created))
+    asked = opener.hear(_from(peer, created))
     assert [type(item) for item in asked] == [NewScript]
-    said = bench.hear(ScriptIs(purpose=asked[0].purpose, script=b"\x00\x14" + bytes(20)))
+    script = ScriptIs(purpose=asked[0].purpose, script=b"\x00\x14" + bytes(20))
+    said = opener.hear(script, "wallet")
     assert [type(item) for item in said] == [Guard]
     return said
 
@@ -122,45 +115,41 @@ def test_unconfirmed_openings_are_few_for_each_peer_and_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 6)
-    bench = Bench()
-    kinds = [type(_created(bench, _peer(1), number)[0]) for number in range(6)]
+    opener = Opener()
+    kinds = [type(_created(opener, _peer(1), number)[0]) for number in range(6)]
     assert kinds == [Guard] * 4 + [setup.Error] * 2
 
-    kinds = [type(_created(bench, _peer(number), number)[0]) for number in range(10, 16)]
+    kinds = [type(_created(opener, _peer(number), number)[0]) for number in range(10, 16)]
 
     assert kinds == [Guard] * 2 + [setup.Error] * 4
-    assert len(bench.rows.shown("opening")) == 6
+    assert len(opener.bench.rows("opening")) == 6
 
 
 def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench()
-    _created(bench, _peer(1), 1)
-    ((key, record),) = bench.rows.shown("opening").items()
-    bench.rows.write(key, record.but(state="usable"))
+    opener = Opener()
+    _created(opener, _peer(1), 1)
+    ((key, record),) = opener.bench.rows("opening").items()
+    opener.bench.driver.rows.write(key, record.but(state="usable"))
     monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 0)
 
-    assert isinstance(_created(bench, _peer(2), 2)[0], setup.Error)
-    assert isinstance(_created(bench, _peer(1), 3)[0], Guard)
+    assert isinstance(_created(opener, _peer(2), 2)[0], setup.Error)
+    assert isinstance(_created(opener, _peer(1), 3)[0], Guard)
 
 
 def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
     """Two at once have different keys, and an index that was used is never used again."""
-    bench = Bench()
-    first, second = (
-        bench.told(_from(_peer(number), _open(number)))[0].funding_pubkey for number in (1, 2)
-    )
-    assert first != second
-    _created(bench, _peer(3), 3)
-    used = {row.next for row in [bench.rows.read("keys")]}
+    opener = Opener()
+    keys = [opener.told(_from(_peer(number), _open(number)))[0].funding_pubkey for number in (1, 2)]
+    _created(opener, _peer(3), 3)
+    assert opener.bench.row("keys").next == 4
 
-    again = Bench()
-    again.rows.set(KEYS, (), bench.rows.read("keys"))
-    third = again.told(_from(_peer(4), _open(4)))[0].funding_pubkey
+    opener.bench.restart()
+    opener.hear(TIP, "chain")
+    keys.append(opener.told(_from(_peer(4), _open(4)))[0].funding_pubkey)
 
-    assert used == {4}
-    assert third not in (first, second)
+    assert len(set(keys)) == 3
 
 
 @pytest.mark.parametrize(
@@ -184,13 +173,13 @@ def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
 def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
     changes: dict[str, Any], text: str
 ) -> None:
-    bench = Bench()
+    opener = Opener()
 
-    (answer,) = bench.told(_from(_peer(1), _open(1, **changes)))
+    (answer,) = opener.told(_from(_peer(1), _open(1, **changes)))
 
     assert isinstance(answer, setup.Error)
     assert text in answer.data.decode()
-    assert not bench.rows.shown("~nego")
+    assert not opener.bench.rows("~nego")
 
 
 @pytest.mark.parametrize("size", [2, 33, 34, 50, 66, 200])
@@ -198,7 +187,7 @@ def test_an_open_channel_that_ends_early_is_refused_and_no_other_channel_with_it
     """An error for the channel of 32 zero bytes would be one for all of them."""
     raw = _open(1).encode()[:size]
 
-    (said,) = Bench().hear(FromPeer(peer=_peer(1), features=OUR_INIT, message=raw))
+    (said,) = Opener().hear(FromPeer(peer=_peer(1), features=OUR_INIT, message=raw))
 
     error = registry.decode(said.message)
     assert isinstance(error, setup.Error)
@@ -209,8 +198,8 @@ def test_an_unconfirmed_channel_is_for_those_that_the_operator_trusts() -> None:
     kind = (1 << 12 | 1 << 22 | 1 << 50).to_bytes(7, "big")
     asked = _open(1, channel_type=kind)
 
-    (refusal,) = Bench().told(_from(_peer(1), asked))
-    (answer,) = Bench(zeroconf_peers=frozenset({_peer(1)})).told(_from(_peer(1), asked))
+    (refusal,) = Opener().told(_from(_peer(1), asked))
+    (answer,) = Opener(zeroconf_peers=frozenset({_peer(1)})).told(_from(_peer(1), asked))
 
     assert isinstance(refusal, setup.Error)
     assert isinstance(answer, AcceptChannel)
