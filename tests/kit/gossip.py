@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.engine.system import Child, System
 from actors.engine.table import Table
+from actors.testkit.bench import Bench
+from actors.tree import NODE
 from protocol.bitcoin import script
 from protocol.chain.messages import Output, OutputsFound, Tip
 from protocol.channel import proof, scripts
@@ -18,8 +21,9 @@ from protocol.gossip.machine import Machine
 from protocol.gossip.messages import Digested, FromWire, PeerUp, ToWire
 from protocol.gossip.rows import EDGES, NEWS, RELAYS
 from protocol.gossip.rows import NODES as NODES_SEEN
-from protocol.machine import Do, Moment, Step, Tell
+from protocol.machine import Step
 from protocol.wire.gossip import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
+from tests.kit.benches import settings
 
 CHAIN, NOW, HEIGHT = bytes(32), 1_700_000_000, 1000
 SECRETS = sorted((bytes([n]) * 32 for n in (1, 2)), key=secp.public_key)
@@ -74,35 +78,46 @@ def forged(raw: bytes, at: int = 9) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
 
 
+def _gossiper(name: str, settings: Any, of: System) -> Machine:
+    return Machine(bytes(32), NodeKey(bytes([9]) * 32, CHAIN), b"", "we", b"abc")
+
+
+_GOSSIPER = Child("gossiper", Machine, _gossiper, remakeable=True, credited=True)
+SYSTEM = System(
+    [_GOSSIPER if child.name == "gossiper" else child for child in NODE.sized(monitors=1).children]
+)
+
+
 class Listener:
-    """A gossiper with rows and a chain at height 1000; what it says is collected."""
+    """A gossiper on a bench, and a chain at height 1000; what it says is collected."""
 
     def __init__(self) -> None:
-        self.rows = Table()
-        self.machine = Machine(bytes(32), NodeKey(bytes([9]) * 32, CHAIN), b"", "we", b"abc")
-        self.now = float(NOW)
+        self.bench = Bench(SYSTEM, "gossiper", settings=settings(), asker="api", now=NOW)
         self.digested: list[Digested] = []
-        self._run(lambda step, at: self.machine.resume(step, None, at))
         self.hear(Tip(height=HEIGHT, hash=bytes(32), feerate_per_kw=253), "chain")
 
-    def _run(self, work: Any) -> list[Any]:
-        said = []
-        for one in (work, self.machine.drain):
-            step = Step(self.rows)
-            one(step, Moment(unix_seconds=self.now, entropy=bytes(32)))
-            self.rows.apply(step.changes)
-            said += [effect.item for effect in step.effects if isinstance(effect, Tell | Do)]
-        return said
+    @property
+    def rows(self) -> Table:
+        return self.bench.driver.rows
 
-    def hear(self, item: Any, sender: str = "peers") -> list[Any]:
-        """Everything that it says; that it has dealt with so many bytes stands in `digested`."""
-        said = self._run(lambda step, at: self.machine.step(step, sender, item, at))
+    def _said(self) -> list[Any]:
+        """Everything; that it has dealt with so many bytes stands in `digested`."""
+        said = self.bench.take(object)
         self.digested += [one for one in said if isinstance(one, Digested)]
         return [one for one in said if not isinstance(one, Digested)]
 
+    def hear(self, item: Any, sender: str = "peers") -> list[Any]:
+        self.bench.hear(sender, item)
+        return self._said()
+
+    def linked(self, name: str) -> list[Any]:
+        """`name` has restarted."""
+        self.bench.linked(name)
+        return self._said()
+
     def wake(self, seconds: float) -> list[Any]:
-        self.now += seconds
-        return self._run(self.machine.wake)
+        self.bench.pass_time(seconds)
+        return self._said()
 
     def wire(self, raw: bytes, peer: bytes = PEER) -> list[Any]:
         return self.hear(FromWire(peer=peer, message=raw))

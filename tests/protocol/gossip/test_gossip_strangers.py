@@ -209,7 +209,7 @@ def test_a_flood_of_announcements_is_left_unread_until_the_chain_has_caught_up(
 def test_a_question_to_a_chain_that_restarts_is_asked_again() -> None:
     listener = _heard()
 
-    said = listener._run(lambda step, at: listener.machine.resume(step, "chain", at))
+    said = listener.linked("chain")
 
     assert LookUp(scids=(SCID,)) in said
 
@@ -509,11 +509,10 @@ def test_a_round_that_does_not_end_is_given_to_another_peer() -> None:
     listener = Listener()
     listener.up(features=QUERIES)
     listener.up(OTHER, QUERIES)
+    said: list[Any] = []
     for _ in range(70):
-        listener.now += asking.PATIENCE_SECONDS - 1
-        listener.wire(_reply(last=0))
-
-    said = listener.wake(asking.PATIENCE_SECONDS)
+        said += listener.wake(asking.PATIENCE_SECONDS - 1)
+        said += listener.wire(_reply(last=0))
 
     assert _kinds(said, OTHER) == [QueryChannelRange.TYPE]
 
