@@ -298,7 +298,7 @@ class Driver:
     def flush(self) -> None:
         """The end of a batch. Raises what the store raises: the actor then ends."""
         while self._again:
-            self._hear(asker(self._again[0].id), self._again.popleft(), "")
+            self._handle(asker(self._again[0].id), self._again.popleft())
         if self._heard:
             if self._drains:
                 self._run(self.machine.drain)
@@ -359,7 +359,7 @@ class Driver:
         """There is something to flush now."""
         undone = self._must_write or self._acks or self._acts
         waits = self.write_by is not None and self._now < self.write_by
-        return bool(self._loud or self._heard or undone and not waits)
+        return bool(self._loud or self._heard or self._again or undone and not waits)
 
     # ---- messages that keep ending their actor ----
 

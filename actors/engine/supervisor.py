@@ -263,8 +263,8 @@ class Supervisor(SafeActor):
 
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
-        if seat.entry is None:
-            return  # it is still reading its snapshot
+        if seat.entry is None or not _lives(seat.entry.pid):
+            return  # it is still reading its snapshot, or about to be buried
         if waits_for_disk(seat.entry.pid):
             self._stalled(seat)
         else:

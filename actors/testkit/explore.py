@@ -117,8 +117,7 @@ class Search:
 def _without_defect(world: Any) -> None:
     """A defect that costs a question, or a connection, is one all the same."""
     for node in world.nodes.values():
-        met = [line for line in node.log if " met a defect" in line]
-        assert not met, f"{node.name}: {met[0]}"
+        assert not node.defects, f"{node.name}: {node.defects[0]}"
 
 
 def branches(story: Story) -> Iterator[tuple[Point, Make, int]]:

@@ -61,6 +61,7 @@ class Node:
         self.asked: dict[str, tuple[str, Ask]] = {}
         self.questions: dict[str, int] = {}
         self.log: list[str] = []  # the last lines that its actors wrote for the operator
+        self.defects: list[str] = []  # all lines of defects that ended nobody
 
     @property
     def settings(self) -> Any:
@@ -78,6 +79,8 @@ class Node:
     def said(self, role: str, text: str) -> None:
         """An actor writes a line to the log."""
         self.log = [*self.log[1 - LOG_LINES :], f"{role}: {text}"]
+        if " met a defect" in text:
+            self.defects = [*self.defects, f"{role}: {text}"]
 
     def answer(self, item: Any) -> None:
         """An actor has answered: the question is open no longer."""

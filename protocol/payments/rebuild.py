@@ -19,8 +19,10 @@ from protocol.payments.rows import (
     CLAIMS,
     COUNTERS,
     FORWARDS,
+    OPEN,
     PARTS,
     PAYMENTS,
+    PENDING,
     STANDING,
     Begun,
     Counters,
@@ -29,14 +31,26 @@ from protocol.payments.rows import (
     ReceivedPart,
     SentPart,
     Standing,
+    UnderWay,
 )
 from protocol.router.messages import Hop, Route
 
 
 def begin(step: Step, at: Moment) -> None:
     """The snapshot is new: all monitors are asked what they know."""
-    BEGUN.put(step, Begun(at=int(at.unix_seconds)))
+    BEGUN.put(step, Begun(at=int(at.unix_seconds), listed=True))
     step.deliver("monitors", ReportState())
+
+
+def list_what_is_under_way(step: Step, begun: Begun) -> None:
+    """Once, in a snapshot of a release that looked for it at each start."""
+    for key, payment in PAYMENTS.below(step).items():
+        if payment.status == "pending":
+            PENDING.put(step, UnderWay(), *key)
+    for place, row in FORWARDS.below(step).items():
+        if row.status == "offered" and not row.withdrawn:
+            OPEN.put(step, UnderWay(), *place)
+    BEGUN.put(step, begun.but(listed=True))
 
 
 def whole(step: Step) -> bool:

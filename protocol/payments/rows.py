@@ -120,12 +120,14 @@ class Standing(Value, frozen=True, kw_only=True, tag="standing"):
 
 class Begun(Value, frozen=True, kw_only=True, tag="begun"):
     """This snapshot has asked the monitors what stands, and these have answered;
-    `whole`: all have. Until then nothing that arrives is judged, and nothing is sent."""
+    `whole`: all have. Until then nothing that arrives is judged, and nothing is sent. `listed`:
+    what is under way is kept as such, which an older release did not."""
 
     at: int
     said: tuple[str, ...] = ()
     used: bool = False
     whole: bool = False
+    listed: bool = False
 
 
 class Event(Value, frozen=True, kw_only=True, tag="event"):

@@ -25,7 +25,8 @@ def received(us: Us, step: Step, item: Received, at: Moment) -> None:
     if peer.pinged or at.unix_seconds - peer.heard_at > 1:
         peer = peer.but(heard_at=at.unix_seconds, pinged=False)
         PEERS.put(step, peer, item.node_id)
-    if peer.ready and int.from_bytes(item.message[:2], "big") in registry.GOSSIP:
+    kind = int.from_bytes(item.message[:2], "big")
+    if peer.ready and kind in registry.GOSSIP:
         gossip.heard(step, peer, item.message)
         return
     try:
@@ -37,7 +38,6 @@ def received(us: Us, step: Step, item: Received, at: Moment) -> None:
         connections.complain(us, step, item.node_id, str(fault), at)
     except Exception as error:
         # it costs the one who said it: the same message may come on each connection
-        kind = int.from_bytes(item.message[:2], "big")
         step.log(f"a message of type {kind} met a defect: {type(error).__name__}: {error}")
         connections.let_go(us, step, item.node_id, at, "a defect of ours")
 

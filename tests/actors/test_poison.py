@@ -137,6 +137,33 @@ def test_a_question_that_meets_a_defect_is_answered_and_ends_nobody() -> None:
     assert not [key for key in disk.data if key.startswith(b"q/")]
 
 
+class Later(Fragile):
+    """Hears a question when its batch ends, and stumbles over it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Ask] = []
+        self.heard = 0
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        self.heard += 1
+        if self.heard > 1:
+            raise ValueError("stumbled")
+        self.waiting.append(item)
+
+    def drain(self, step: Step, at: Moment) -> None:
+        while self.waiting:
+            step.hear_again(self.waiting.pop())
+
+
+def test_a_question_that_is_heard_again_costs_itself() -> None:
+    driver, ears = _life(Disk(), Later())
+
+    driver.hear("api", 0, QUESTION)
+    driver.settle()
+
+    assert [item.code for item in ears.said if isinstance(item, Answer)] == [-32603]
+
+
 OLD = Segment("old", KeyIndex, cold=True)
 
 
