@@ -7,57 +7,16 @@ from typing import Any
 
 import pytest
 
-from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
 from protocol.funding import accepter, establishment
-from protocol.funding.messages import FromPeer, PeerLost, ToPeer
+from protocol.funding.messages import FromPeer, PeerLost
 from protocol.funding.policy import OpeningPolicy
 from protocol.monitor.messages import Guard
 from protocol.wallet.messages import NewScript, ScriptIs
 from protocol.wire import registry, setup
-from protocol.wire.opening import AcceptChannel, FundingCreated, OpenChannel
-from tests.kit.benches import TIP, bench
-
-ATTACKER = ChannelSecrets(b"a" * 32, 1)
-
-
-class Opener:
-    """Funding alone on a bench, and whoever opens channels with it."""
-
-    def __init__(self, **policy: Any) -> None:
-        self.bench = bench("funding", policy=OpeningPolicy(**policy))
-        self.hear(TIP, "chain")
-
-    def hear(self, item: Any, sender: str = "peers") -> list[Any]:
-        """-> what is said to anybody."""
-        self.bench.hear(sender, item)
-        return self.bench.take(object)
-
-    def told(self, item: Any) -> list[Any]:
-        """-> the messages that go to the peer."""
-        said = [one.message for one in self.hear(item) if isinstance(one, ToPeer)]
-        return [registry.decode(message) for message in said]
-
-
-def _open(number: int, **changes: Any) -> OpenChannel:
-    party = establishment.our_party(OpeningPolicy(), ATTACKER, 100_000)
-    message = establishment.open_channel(
-        network="regtest",
-        temporary_id=number.to_bytes(32, "big"),
-        amount_sat=100_000,
-        push_msat=0,
-        feerate_per_kw=1000,
-        kind=frozenset({12, 22}),
-        announce=True,
-        party=party,
-        first_point=ATTACKER.commitment_point(0),
-        upfront=b"",
-    )
-    return message.but(**changes)
-
-
-def _peer(number: int) -> bytes:
-    return b"\x02" + number.to_bytes(32, "big")
+from protocol.wire.opening import AcceptChannel, FundingCreated
+from tests.kit.benches import TIP
+from tests.kit.opener import ATTACKER, Opener, asking, node_id
 
 
 def _from(peer: bytes, message: Any) -> FromPeer:
@@ -69,10 +28,10 @@ def test_ten_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
     opener = Opener()
     before, quiet = dict(opener.bench.disk.data), len(list(opener.bench.driver.rows))
     answers = {AcceptChannel: 0, setup.Error: 0}
-    raw = _open(0).encode()
+    raw = asking(0).encode()
     for number, peer in enumerate(itertools.islice(itertools.cycle(range(1000)), 10_000)):
         message = raw[:34] + number.to_bytes(32, "big") + raw[66:]  # another temporary id
-        asked = FromPeer(peer=_peer(peer), features=OUR_INIT, message=message)
+        asked = FromPeer(peer=node_id(peer), features=OUR_INIT, message=message)
         (answer,) = opener.told(asked)
         answers[type(answer)] += 1
 
@@ -81,13 +40,13 @@ def test_ten_thousand_fake_openings_leave_a_few_rows_and_no_write() -> None:
     assert len(list(opener.bench.driver.rows)) < quiet + 2 * accepter.MAX_NEGOTIATIONS + 10
     assert opener.bench.disk.data == before
     for peer in range(1000):
-        opener.hear(PeerLost(peer=_peer(peer)))
+        opener.hear(PeerLost(peer=node_id(peer)))
     assert not opener.bench.rows("~nego")
 
 
 def _created(opener: Opener, peer: bytes, number: int) -> list[Any]:
     """The attacker goes as far as a signature over a transaction that nobody will ever see."""
-    sent = _open(number)
+    sent = asking(number)
     answers = opener.told(_from(peer, sent))
     accepted = answers[0]
     if not isinstance(accepted, AcceptChannel):
@@ -116,10 +75,10 @@ def test_unconfirmed_openings_are_few_for_each_peer_and_for_all(
 ) -> None:
     monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 6)
     opener = Opener()
-    kinds = [type(_created(opener, _peer(1), number)[0]) for number in range(6)]
+    kinds = [type(_created(opener, node_id(1), number)[0]) for number in range(6)]
     assert kinds == [Guard] * 4 + [setup.Error] * 2
 
-    kinds = [type(_created(opener, _peer(number), number)[0]) for number in range(10, 16)]
+    kinds = [type(_created(opener, node_id(number), number)[0]) for number in range(10, 16)]
 
     assert kinds == [Guard] * 2 + [setup.Error] * 4
     assert len(opener.bench.rows("opening")) == 6
@@ -129,25 +88,27 @@ def test_who_has_a_channel_already_may_open_another_when_all_places_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opener = Opener()
-    _created(opener, _peer(1), 1)
+    _created(opener, node_id(1), 1)
     ((key, record),) = opener.bench.rows("opening").items()
     opener.bench.driver.rows.write(key, record.but(state="usable"))
     monkeypatch.setattr(accepter, "MAX_UNCONFIRMED", 0)
 
-    assert isinstance(_created(opener, _peer(2), 2)[0], setup.Error)
-    assert isinstance(_created(opener, _peer(1), 3)[0], Guard)
+    assert isinstance(_created(opener, node_id(2), 2)[0], setup.Error)
+    assert isinstance(_created(opener, node_id(1), 3)[0], Guard)
 
 
 def test_keys_of_a_forgotten_negotiation_serve_no_two_channels() -> None:
     """Two at once have different keys, and an index that was used is never used again."""
     opener = Opener()
-    keys = [opener.told(_from(_peer(number), _open(number)))[0].funding_pubkey for number in (1, 2)]
-    _created(opener, _peer(3), 3)
+    keys = [
+        opener.told(_from(node_id(number), asking(number)))[0].funding_pubkey for number in (1, 2)
+    ]
+    _created(opener, node_id(3), 3)
     assert opener.bench.row("keys").next == 4
 
     opener.bench.restart()
     opener.hear(TIP, "chain")
-    keys.append(opener.told(_from(_peer(4), _open(4)))[0].funding_pubkey)
+    keys.append(opener.told(_from(node_id(4), asking(4)))[0].funding_pubkey)
 
     assert len(set(keys)) == 3
 
@@ -175,7 +136,7 @@ def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
 ) -> None:
     opener = Opener()
 
-    (answer,) = opener.told(_from(_peer(1), _open(1, **changes)))
+    (answer,) = opener.told(_from(node_id(1), asking(1, **changes)))
 
     assert isinstance(answer, setup.Error)
     assert text in answer.data.decode()
@@ -185,9 +146,9 @@ def test_an_open_channel_that_breaks_a_rule_is_refused_in_a_sentence(
 @pytest.mark.parametrize("size", [2, 33, 34, 50, 66, 200])
 def test_an_open_channel_that_ends_early_is_refused_and_no_other_channel_with_it(size: int) -> None:
     """An error for the channel of 32 zero bytes would be one for all of them."""
-    raw = _open(1).encode()[:size]
+    raw = asking(1).encode()[:size]
 
-    (said,) = Opener().hear(FromPeer(peer=_peer(1), features=OUR_INIT, message=raw))
+    (said,) = Opener().hear(FromPeer(peer=node_id(1), features=OUR_INIT, message=raw))
 
     error = registry.decode(said.message)
     assert isinstance(error, setup.Error)
@@ -196,10 +157,10 @@ def test_an_open_channel_that_ends_early_is_refused_and_no_other_channel_with_it
 
 def test_an_unconfirmed_channel_is_for_those_that_the_operator_trusts() -> None:
     kind = (1 << 12 | 1 << 22 | 1 << 50).to_bytes(7, "big")
-    asked = _open(1, channel_type=kind)
+    asked = asking(1, channel_type=kind)
 
-    (refusal,) = Opener().told(_from(_peer(1), asked))
-    (answer,) = Opener(zeroconf_peers=frozenset({_peer(1)})).told(_from(_peer(1), asked))
+    (refusal,) = Opener().told(_from(node_id(1), asked))
+    (answer,) = Opener(zeroconf_peers=frozenset({node_id(1)})).told(_from(node_id(1), asked))
 
     assert isinstance(refusal, setup.Error)
     assert isinstance(answer, AcceptChannel)
