@@ -229,13 +229,13 @@ class Root:
             self.idle()
 
     def _end_supervisor(self) -> None:
-        for name, pid in self._watched.values():
+        for descriptor, (name, pid) in self._watched.items():
             if name == "supervisor" and not waits_for_disk(pid):
                 self.log(
                     f"the supervisor (pid {pid}) hung for {self.hung_seconds:.0f} s: it is killed"
                 )
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def _end(self, *, kind: bool) -> None:
         """All processes of this life go; a kind end lets them close their stores."""
@@ -273,18 +273,32 @@ def _processes() -> list[tuple[int, int]]:
     return rows
 
 
-def _descendants(spare: set[int]) -> list[int]:
-    """All but those that are spared and what follows from them."""
+def _descendants(spare: set[int]) -> list[tuple[int, int]]:
+    """All, with their parents, but those that are spared and what follows from them."""
     parents: dict[int, list[int]] = {}
     for pid, parent in _processes():
         if pid not in spare:
             parents.setdefault(parent, []).append(pid)
     found, todo = [], [os.getpid()]
     while todo:
-        children = parents.get(todo.pop(), [])
-        found += children
+        parent = todo.pop()
+        children = parents.get(parent, [])
+        found += [(child, parent) for child in children]
         todo += children
     return found
+
+
+def _kill(pid: int, parent: int) -> None:
+    """Nobody else who has got its number meanwhile: the descriptor is of one process for good, and
+    its parent is asked for after it was opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) in (parent, os.getpid()):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
 
 
 def _end_descendants(spare: set[int]) -> None:
@@ -294,9 +308,8 @@ def _end_descendants(spare: set[int]) -> None:
         left = _descendants(spare)
         if not left:
             return
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid, parent in left:
+            _kill(pid, parent)
         time.sleep(0.005)
 
 
