@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from actors.engine import root
 from actors.engine.lives import next_generation
 from actors.engine.supervisor import import_for_later_lives
 from actors.engine.system import Child, System
@@ -77,3 +79,19 @@ def test_later_lives_find_imported_what_is_dear(
     import_for_later_lives(System([Child("one", Idle, later=("dear_to_import",))]))
 
     assert sys.modules.pop("dear_to_import")
+
+
+def test_a_number_that_somebody_else_has_got_is_not_killed() -> None:
+    """Its parent is another one: the process that was meant is gone."""
+    words = ["sh", "-c", "sleep 60 & echo $!; wait"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        descriptor = os.pidfd_open(child)
+        try:
+            root._kill(child, parent.pid + 1)
+            assert not select.select([descriptor], [], [], 0.2)[0]
+            root._kill(child, parent.pid)
+            assert select.select([descriptor], [], [], 10)[0]
+        finally:
+            os.close(descriptor)

@@ -15,14 +15,12 @@ from pathlib import Path
 import pytest
 
 from daruma.playground import ChainNode, NodeProcess, until
-from protocol.crypto.keys import ChannelSecrets
 from protocol.features import OUR_INIT
-from protocol.funding import establishment
-from protocol.funding.policy import OpeningPolicy
 from protocol.wire import setup
 from protocol.wire.gossip import GossipTimestampFilter, NodeAnnouncement
 from tests.bench import network
 from tests.kit import nursery
+from tests.kit.opener import asking
 from tests.kit.stranger import Stranger
 
 CHANNELS, READERS, PEERS, OPENINGS = 1500, 1000, 100, 100_000
@@ -152,27 +150,11 @@ def _answer_pings(stranger: Stranger) -> None:
             stranger.say(setup.Pong(ignored=bytes(message.num_pong_bytes)))
 
 
-def _fake(secrets: ChannelSecrets, number: int) -> bytes:
-    return establishment.open_channel(
-        network="regtest",
-        temporary_id=number.to_bytes(32, "big"),
-        amount_sat=100_000,
-        push_msat=0,
-        feerate_per_kw=1000,
-        kind=frozenset({12, 22}),
-        announce=True,
-        party=establishment.our_party(OpeningPolicy(), secrets, 100_000),
-        first_point=secrets.commitment_point(0),
-        upfront=b"",
-    ).encode()
-
-
 @pytest.mark.timeout(600)
 def test_a_hundred_thousand_fake_openings_from_many_peers(place: Place) -> None:
     """A few are negotiated, all others refused; nothing is written, and memory stays below 1.5."""
     before, commits = place.memory(), _commits(place.node)
-    secrets = ChannelSecrets(os.urandom(32), 1)
-    first = _fake(secrets, 0)
+    first = asking(0).encode()
 
     def attack(which: int) -> None:
         attacker = Stranger(place.node)
