@@ -54,6 +54,7 @@ class Settings(Note):
 
     @property
     def channel_policy(self) -> OpeningPolicy:
+        """What we accept of openers: as given, else by the network."""
         if self.policy is not None:
             return self.policy
         trusted = frozenset(bytes.fromhex(node) for node in self.zeroconf_peers)

@@ -61,6 +61,7 @@ class Node:
             self.chain.keep()
 
     def end(self) -> None:
+        """The chain ends with the node, and the socket is gone."""
         if self.chain is not None:
             self.chain.stop()
         with contextlib.suppress(FileNotFoundError):

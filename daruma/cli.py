@@ -30,6 +30,7 @@ SHAPES = {"-J": "json", "-H": "table", "-R": "raw", "-F": "json", "-k": "", "-o"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """`words` of the command line; -> exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")

@@ -55,6 +55,8 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
+    """What a node is started with, read and checked; `origins`: where each setting comes from."""
+
     lightning_dir: Path
     network: str
     host: str

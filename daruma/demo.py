@@ -29,6 +29,7 @@ VICTIMS = ("monitors-1", "monitors-2", "peers", "funding", "payments", "api")
 
 
 def run(words: list[str]) -> int:
+    """The command; -> exit status."""
     parser = argparse.ArgumentParser(prog="daruma demo")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rpcport", type=int, help="a bitcoind on regtest instead of our chain")

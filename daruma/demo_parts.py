@@ -26,6 +26,7 @@ STANDS = "SENT_REMOVE_ACK_COMMIT"  # alice has revoked, and waits for carol to d
 
 
 def tell(show: Show, chain: Any, alice: NodeProcess, bob: NodeProcess, carol: NodeProcess) -> None:
+    """A payment in two parts, claimed while the keeper of one of its channels stands still."""
     direct, over_bob = _two_channels(show, chain, alice, bob, carol)
     asked = {"amount_msat": AMOUNT_MSAT, "label": "in parts", "description": "in parts"}
     invoice = until(lambda: carol.client.call("holdinvoice", asked), "carol's invoice")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from actors.engine import processes
 from actors.engine.hardened import die_with_parent
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
 from daruma.client import Client, NotRunning
@@ -98,6 +99,7 @@ class ChainNode:
         return int(self.rpc("getblockcount"))
 
     def stop(self) -> None:
+        """Ends it, if it is ours."""
         if self.process is not None:
             ended(self.process)
 
@@ -130,6 +132,7 @@ class NodeProcess:
         self.start(wait=wait, environment=environment)
 
     def start(self, *, wait: bool = True, environment: dict[str, str] | None = None) -> None:
+        """`wait`: until it answers; `environment`: on top of this process's own."""
         command = [sys.executable, "-m", "daruma", "start", "--lightning-dir", str(self.folder)]
         command += ["--addr", f"127.0.0.1:{self.port}", "--alias", self.name, *self.chain.options]
         self.process = spawn(command, {**os.environ, **(environment or {})})
@@ -153,6 +156,7 @@ class NodeProcess:
         until(lambda: not any(alive(pid) for pid in pids), "every process is gone", 10)
 
     def stop(self) -> int:
+        """Asks it to end and waits; -> exit status."""
         assert self.process is not None
         return ended(self.process)
 
@@ -211,6 +215,7 @@ class NodeProcess:
         return paid
 
     def invoice(self, amount_msat: int, label: str) -> dict[str, Any]:
+        """The invoice of this label, made unless it is there."""
         found = self.client.listinvoices(label=label)["invoices"]
         if found:
             known: dict[str, Any] = found[0]
@@ -221,6 +226,7 @@ class NodeProcess:
         return made
 
     def coins_sat(self) -> int:
+        """The wallet's coins together."""
         rows = self.client.listfunds()["outputs"]
         return sum(int(row["amount_msat"]) for row in rows) // 1000
 
@@ -230,7 +236,5 @@ class NodeProcess:
 
 def alive(pid: int) -> bool:
     """Whether this process is there."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    found = processes.stat(pid)
+    return found is not None and found.state != "Z"

@@ -25,6 +25,7 @@ class Disk:
         self.remade = 0
 
     def copy(self) -> Disk:
+        """The same bytes and marks; failures that were ordered stay behind."""
         twin = Disk()
         twin.data, twin.generation = dict(self.data), self.generation
         twin.mark, twin.mirror = self.mark, self.mirror

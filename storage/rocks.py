@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rocksdict import (
@@ -93,31 +93,23 @@ class RocksBackend:
         return None if value is None else bytes(value)
 
     def below(self, prefix: bytes) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        try:
-            rows = self._db.iter()
-            rows.seek(prefix)
-            while rows.valid() and (key := bytes(rows.key())).startswith(prefix):
-                found[key] = bytes(rows.value())
-                rows.next()
-            rows.status()
-        except Exception as error:
-            raise self._explained(error) from None
-        return found
+        return self._rows(prefix, lambda key: key.startswith(prefix))
 
     def load(self, but: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        unread = sorted(but)
+        start = b""
+        for prefix in sorted(but):
+            found |= self._rows(start, prefix.__gt__)
+            start = _behind(prefix)
+        return found | self._rows(start, lambda _: True)
+
+    def _rows(self, start: bytes, wanted: Callable[[bytes], bool]) -> dict[bytes, bytes]:
+        """From the first key that is not before `start`, as long as they are wanted."""
+        found: dict[bytes, bytes] = {}
         try:
             rows = self._db.iter()
-            rows.seek_to_first()
-            while rows.valid():
-                key = bytes(rows.key())
-                if unread and key >= unread[0]:
-                    prefix = unread.pop(0)
-                    if key.startswith(prefix):
-                        rows.seek(_behind(prefix))
-                        continue
+            rows.seek(start)
+            while rows.valid() and wanted(key := bytes(rows.key())):
                 found[key] = bytes(rows.value())
                 rows.next()
             rows.status()  # a damaged block ends the iteration early, without an error

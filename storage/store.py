@@ -66,7 +66,8 @@ class Backend(Protocol):
     def write(self, changes: Changes) -> None:
         """All changes on the medium, synced, or an exception: `WriteFailed`."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """What was written stays; another may open it."""
 
 
 class Store(Protocol):
@@ -93,4 +94,5 @@ class Store(Protocol):
     def commit(self, changes: Changes) -> None:
         """All changes on disk, synced, or an exception: `WriteFailed`, `Fenced`."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """What was written stays; another may open it."""

@@ -91,4 +91,4 @@ class Status(Note):
 
 @dataclass(frozen=True, repr=False)
 class AskStatus(Note):
-    pass
+    """From the root: answered with `Status`."""

@@ -190,6 +190,7 @@ class SafeActor(Actor):  # type: ignore[misc]
         die_with_parent()
 
     def receiveMessage(self, message: Any, sender: Any) -> Any:
+        """Thespian's; everything goes to `hear`."""
         try:
             return self.hear(message, sender)
         except Exception as error:

@@ -166,6 +166,7 @@ class Loop:
         self._ring.send(b"\0")
 
     def stop(self) -> None:
+        """At the end of what it is doing; waits up to two seconds for it."""
         self._stopping = True
         self._ring.send(b"\0")
         self._thread.join(2)

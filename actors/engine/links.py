@@ -130,6 +130,7 @@ class Stream:
         self.pipe.flush()
 
     def close(self) -> None:
+        """Once; what was not acknowledged waits for the next connection."""
         if self.pipe.open:
             self.pipe.close()
             self.hub.down(self)

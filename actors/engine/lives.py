@@ -1,4 +1,4 @@
-"""The lives of processes: how many one had that keeps nothing, what ended it, whether it lives."""
+"""The lives of an actor: how many it had, what ended the last one, and whether it still beats."""
 
 from __future__ import annotations
 
@@ -42,17 +42,6 @@ def cause_of_death(folder: str, name: str) -> str:
         os.unlink(path)
         return text or NO_WORDS
     return NO_WORDS
-
-
-def waits_for_disk(pid: int) -> bool:
-    """Whether a thread of this process is in the kernel and waits for a disk: it is not to blame
-    for its silence, and a kill would not end it."""
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                if task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "D":
-                    return True
-    return False
 
 
 def shared_page(path: str, size: int) -> mmap.mmap:

@@ -22,6 +22,7 @@ def _stamp(second: int) -> str:
 
 
 def line(who: str, text: str, now: float) -> bytes:
+    """One line of at most `MAX_LINE` printable ASCII characters; `now` in unix seconds."""
     second = int(now)
     stamp = f"{_stamp(second)}.{int((now - second) * 1000):03}Z"
     words = text

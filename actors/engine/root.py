@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.engine import hardened
+from actors.engine import hardened, processes
 from actors.engine.control import AskStatus, Boot, Life, Status
-from actors.engine.lives import NO_WORDS, Pulse, cause_of_death, waits_for_disk
+from actors.engine.lives import NO_WORDS, Pulse, cause_of_death
 from actors.engine.logbook import Logbook
 from actors.engine.supervisor import Supervisor
 from actors.engine.system import System, load
@@ -100,6 +100,8 @@ class Root:
         self._logbook.write(text)
 
     def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT end the tree in good order."""
+
         def stop(_number: int, _frame: Any) -> None:
             self.stopping = True
 
@@ -225,12 +227,12 @@ class Root:
                 names = " and ".join(f"{name} (pid {pid})" for name, pid in dead)
                 self.log(f"{names} died: all actors are started anew")
                 return
-            _reap()
+            processes.reap()
             self.idle()
 
     def _end_supervisor(self) -> None:
         for descriptor, (name, pid) in self._watched.items():
-            if name == "supervisor" and not waits_for_disk(pid):
+            if name == "supervisor" and not processes.waits_for_disk(pid):
                 self.log(
                     f"the supervisor (pid {pid}) hung for {self.hung_seconds:.0f} s: it is killed"
                 )
@@ -245,76 +247,18 @@ class Root:
         if self.system is not None and kind:
             with contextlib.suppress(Exception):
                 self.system.shutdown()
-        _end_descendants(spare=set(self.companions().values()))
+        processes.end_descendants(spare=set(self.companions().values()))
         self.system = None
 
 
 def _thespians_own(supervisor: int, companions: Mapping[str, int]) -> dict[str, int]:
     """Our one other child is the admin; the logger is its child that is no actor of ours."""
     found: dict[str, int] = {}
-    processes = _processes()
-    for pid, parent in processes:
+    known = processes.everyone()
+    for pid, parent in known:
         if parent == os.getpid() and pid not in companions.values():
             found["admin"] = pid
-    for pid, parent in processes:
+    for pid, parent in known:
         if parent == found.get("admin") and pid != supervisor:
             found["logger"] = pid
     return found
-
-
-def _processes() -> list[tuple[int, int]]:
-    """(pid, parent) of every process that we can see."""
-    rows = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{entry}/stat").read_text()
-                rows.append((int(entry), int(stat.rpartition(")")[2].split()[1])))
-    return rows
-
-
-def _descendants(spare: set[int]) -> list[tuple[int, int]]:
-    """All, with their parents, but those that are spared and what follows from them."""
-    parents: dict[int, list[int]] = {}
-    for pid, parent in _processes():
-        if pid not in spare:
-            parents.setdefault(parent, []).append(pid)
-    found, todo = [], [os.getpid()]
-    while todo:
-        parent = todo.pop()
-        children = parents.get(parent, [])
-        found += [(child, parent) for child in children]
-        todo += children
-    return found
-
-
-def _kill(pid: int, parent: int) -> None:
-    """Nobody else who has got its number meanwhile: the descriptor is of one process for good, and
-    its parent is asked for after it was opened."""
-    with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-            if int(stat.rpartition(")")[2].split()[1]) in (parent, os.getpid()):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        finally:
-            os.close(descriptor)
-
-
-def _end_descendants(spare: set[int]) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        _reap()
-        left = _descendants(spare)
-        if not left:
-            return
-        for pid, parent in left:
-            _kill(pid, parent)
-        time.sleep(0.005)
-
-
-def _reap() -> None:
-    """We have adopted the admin: its end, and that of orphans, is ours to collect."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

@@ -85,6 +85,7 @@ class Pipe:
         self._watch()
 
     def close(self) -> None:
+        """Now and without notice; what is unsent is lost."""
         if self.open:
             if self._mask:
                 self.selector.unregister(self.sock)

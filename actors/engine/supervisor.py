@@ -13,11 +13,11 @@ import os
 import signal
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from thespian.actors import ActorExitRequest, ChildActorExited, WakeupMessage
 
+from actors.engine import processes
 from actors.engine.control import (
     AskStatus,
     Boot,
@@ -33,7 +33,7 @@ from actors.engine.control import (
 from actors.engine.groups import group_of
 from actors.engine.hardened import SafeActor
 from actors.engine.leaf import Leaf
-from actors.engine.lives import Pulse, cause_of_death, last_words, waits_for_disk
+from actors.engine.lives import Pulse, cause_of_death, last_words
 from actors.engine.logbook import Logbook
 from actors.engine.system import Child, System, load
 from actors.engine.witness import hangs
@@ -80,16 +80,9 @@ def import_for_later_lives(system: System) -> None:
             importlib.import_module(name)
 
 
-def _lives(pid: int) -> bool:
-    """A child of ours, not yet dead: a pid alone may be somebody else's by now."""
-    try:
-        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-    except OSError:
-        return False
-    return state not in "ZX" and int(parent) == os.getpid()
-
-
 class Supervisor(SafeActor):
+    """Starts the leaves, starts again those that die or hang, and gives up on what always dies."""
+
     def __init__(self) -> None:
         super().__init__()
         self.life: Life | None = None
@@ -189,7 +182,9 @@ class Supervisor(SafeActor):
     def _look_for_dead(self) -> None:
         """Told as the library would have: it has its own list, and waits for all at the end."""
         for seat in self.seats.values():
-            if seat.address is not None and seat.entry is not None and not _lives(seat.entry.pid):
+            if seat.address is None or seat.entry is None:
+                continue
+            if not processes.lives(seat.entry.pid):
                 self.send(self.myAddress, ChildActorExited(seat.address))
 
     def _bury(self, seat: _Seat) -> None:
@@ -263,9 +258,9 @@ class Supervisor(SafeActor):
 
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
-        if seat.entry is None or not _lives(seat.entry.pid):
+        if seat.entry is None or not processes.lives(seat.entry.pid):
             return  # it is still reading its snapshot, or about to be buried
-        if waits_for_disk(seat.entry.pid):
+        if processes.waits_for_disk(seat.entry.pid):
             self._stalled(seat)
         else:
             seat.hung = True

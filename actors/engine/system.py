@@ -85,6 +85,7 @@ class Child:
 
     @property
     def hears(self) -> frozenset[Any]:
+        """The types of what others say to it, asked or told."""
         heard = _types(self.machine.hears)
         return heard | {Abandoned} if Ask in heard else heard
 

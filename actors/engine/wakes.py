@@ -17,6 +17,7 @@ class Wakes:
         return self._times[0] if self._times else None
 
     def add(self, unix_seconds: float) -> None:
+        """One more time to wake at; said twice, it is the same one."""
         if unix_seconds not in self._known:
             self._known.add(unix_seconds)
             heapq.heappush(self._times, unix_seconds)

@@ -105,6 +105,7 @@ class Client:
         self.close()
 
     def send(self, value: Any) -> None:
+        """One JSON value, with the blank line that ends a reply."""
         self.pipe.write(json.dumps(value).encode() + b"\n\n")
         self.port.unwritten.add(self)
 
@@ -124,6 +125,7 @@ class Client:
         return bool(poll.poll(0))
 
     def close(self) -> None:
+        """What it still waits for is forgotten."""
         self.pipe.close()
         self.port.half_closed.discard(self)
         known = self.port.clients.pop(self.number, None)
@@ -132,6 +134,8 @@ class Client:
 
 
 class ApiPort:
+    """The socket `lightning-rpc`: requests of clients in, replies out."""
+
     def __init__(self, host: PortHost) -> None:
         self.host, self.selector = host, host.selector
         self.clients: dict[int, Client] = {}

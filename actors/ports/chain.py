@@ -20,6 +20,8 @@ FALLBACK_FEERATE_PER_KW = {"regtest": 1000}
 
 
 class ChainPort:
+    """Asks the backend what the machine wants to know, and tells when it is away."""
+
     def __init__(self, host: PortHost) -> None:
         self.host = host
         self.rpc = Bitcoind(host.settings.rpc)

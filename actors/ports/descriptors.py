@@ -23,6 +23,7 @@ def raise_limit() -> int:
 
 
 def limit() -> int:
+    """How many this process may have open now."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return WANTED if soft == resource.RLIM_INFINITY else soft
 

@@ -74,6 +74,8 @@ class Connection:
         self.close(reason)
 
     def send(self, message: bytes, *, lossy: bool) -> None:
+        """A message of ours; a lossy one is left out when much is unsent. Who does not read is
+        cut off."""
         if lossy and self.pipe.waiting > MAX_LOSSY:
             return
         self.pipe.write(self.noise.send(message))
@@ -91,12 +93,14 @@ class Connection:
         self.pipe.finish()
 
     def close(self, reason: str) -> None:
+        """Now; the machine hears the reason, unless it was the one to hang up."""
         if self.pipe.open:
             self.pipe.close()
             self.port.left(self, reason, tell=not self.closing)
 
     @property
     def place(self) -> tuple[str, int]:
+        """(host, port) of the other end, as dialled or as seen."""
         if self.dial is not None:
             return self.dial.host, self.dial.port
         try:
@@ -107,6 +111,8 @@ class Connection:
 
 
 class PeersPort:
+    """Connections by TCP with noise (BOLT 8): of peers, and of strangers in their handshake."""
+
     def __init__(self, host: PortHost) -> None:
         self.host, self.selector = host, host.selector
         self.secret = node_secret(host.settings.seed)
@@ -260,6 +266,7 @@ class PeersPort:
         )
 
     def left(self, connection: Connection, reason: str, *, tell: bool) -> None:
+        """A connection has ended; the machine hears of it when `tell` and it knew of it."""
         if connection in self.strangers:
             self.strangers.remove(connection)
             node = connection.dial.node_id if connection.dial is not None else None

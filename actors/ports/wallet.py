@@ -40,6 +40,8 @@ class _Snapshot(bdk.Persistence):  # type: ignore[misc]
 
 
 class WalletPort:
+    """BDK's wallet in memory, built again from what the machine keeps."""
+
     def __init__(self, host: PortHost) -> None:
         self.host = host
         self.network = NETWORKS[host.settings.network]

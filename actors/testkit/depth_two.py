@@ -24,6 +24,7 @@ class Explorer:
         self.untried = 0
 
     def share(self, number: int, shares: int, every: int) -> None:
+        """Every `every`-th first crash of share `number` of `shares`, until the deadline."""
         for at, (point, make, sentence) in enumerate(branches(self.story)):
             if at % (shares * every) != number * every:
                 continue

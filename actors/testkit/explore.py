@@ -63,6 +63,7 @@ class Story:
     check: Callable[[Any], None]
 
     def go_on(self, world: World, sentence: int) -> None:
+        """The rest of the story from this sentence on, and its check."""
         for say in self.sentences[sentence:]:
             say(world)
         world.settle()

@@ -171,6 +171,7 @@ class World:
             self.hear_port(node, role, answer)
 
     def hear_port(self, node: Node, role: str, item: Any) -> None:
+        """A port's report, delivered after what already waits."""
         self._ticket += 1
         self.ports.setdefault((node.name, role), deque()).append((self._ticket, item))
 
@@ -340,6 +341,7 @@ class World:
         self._drop(node, role)
 
     def start_again(self, node: Node, role: str) -> None:
+        """After `stop`: it comes back from its disk, and the others hear of it."""
         self.start(node, role)
         self._announce(node, role)
 

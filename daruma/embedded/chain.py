@@ -50,6 +50,9 @@ class BlockLog:
 
 
 class EmbeddedChain:
+    """A regtest chain of one node: scripts and blocks checked by Bitcoin Core's library, kept
+    in a log."""
+
     def __init__(self, folder: str) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._scratch = tempfile.TemporaryDirectory(prefix="kernel-", dir=folder)
@@ -73,6 +76,7 @@ class EmbeddedChain:
         return len(self.active) - 1
 
     def median_time(self, height: int | None = None) -> int:
+        """Of the eleven blocks up to this height, in unix seconds (BIP 113)."""
         end = self.height if height is None else height
         window = sorted(self.times[max(0, end - 10) : end + 1])
         return window[len(window) // 2]
@@ -155,6 +159,7 @@ class EmbeddedChain:
                 continue  # it no longer fits this chain
 
     def block_at(self, height: int) -> bytes:
+        """Its hash, 32 bytes. Raises `Reject`."""
         if not 0 <= height <= self.height:
             raise Reject("Block height out of range", -8)
         return self.active[height]

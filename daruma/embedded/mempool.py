@@ -23,6 +23,8 @@ class Coin(NamedTuple):
 
 
 class Entry(NamedTuple):
+    """A transaction that waits, with its own fee and size."""
+
     tx: Transaction
     fee_sat: int
     vsize: int
@@ -66,6 +68,7 @@ class Mempool:
         return found
 
     def descendants(self, txid: bytes) -> set[bytes]:
+        """What spends of it, itself too."""
         found: set[bytes] = set()
         todo = [txid]
         while todo:
@@ -78,6 +81,7 @@ class Mempool:
         return found
 
     def remove(self, txid: bytes) -> None:
+        """It goes, and with it all that spends of it."""
         for one in self.descendants(txid):
             for item in self.entries[one].tx.inputs:
                 self.spenders.pop(item.outpoint, None)

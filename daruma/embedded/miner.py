@@ -49,6 +49,8 @@ def _height_push(height: int) -> bytes:
 def coinbase(
     height: int, script: bytes, fees_sat: int, wtxids: Sequence[bytes], extra: bytes
 ) -> Transaction:
+    """`wtxids`: of the block's other transactions; `extra` makes it unlike any other (BIPs 34,
+    141)."""
     root = merkle_root([bytes(32), *wtxids])
     commitment = b"\x6a\x24\xaa\x21\xa9\xed" + sha256d(root + bytes(32))
     source = TxIn(

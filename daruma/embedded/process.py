@@ -50,10 +50,12 @@ class ChainProcess:
         return self._process.pid
 
     def keep(self) -> None:
+        """It is started again if it died."""
         if self._process.poll() is not None:
             self._start()
 
     def stop(self) -> None:
+        """Asked first, killed after five seconds."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

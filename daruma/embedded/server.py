@@ -42,6 +42,7 @@ class Methods:
         self.stopping = False
 
     def call(self, name: str, params: list[Any]) -> Any:
+        """bitcoind's method of this name. Raises `Reject`."""
         method: Callable[..., Any] | None = getattr(self, f"rpc_{name}", None)
         if method is None:
             raise Reject("Method not found", UNKNOWN)

@@ -51,6 +51,8 @@ Report = Request | HungUp
 
 
 class Machine(contract.Machine):
+    """The door for users: every call asks the actors that know, and answers when all have."""
+
     name = "api"
     hears = Heard
     reports = Report

@@ -25,12 +25,14 @@ class Param(NamedTuple):
 
 
 def text(value: Any) -> str:
+    """A string; of a number its digits."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("should be a string")
     return str(value)
 
 
 def integer(value: Any) -> int:
+    """From 0 to 2**63 - 1, as a number or as digits."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -49,6 +51,7 @@ def u32(value: Any) -> int:
 
 
 def count(value: Any) -> int:
+    """As `u32`, and not nothing."""
     number = u32(value)
     if number == 0:
         raise ValueError("should be at least 1")
@@ -64,6 +67,7 @@ def fee_msat(value: Any) -> int:
 
 
 def block_count(value: Any) -> int:
+    """How many blocks to mine at once."""
     number = integer(value)
     if not 0 < number <= 1000:
         raise ValueError("should be from 1 to 1000 blocks")
@@ -71,6 +75,7 @@ def block_count(value: Any) -> int:
 
 
 def number(value: Any) -> float:
+    """From 0 to 10**9, with a fraction or without."""
     try:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -81,12 +86,14 @@ def number(value: Any) -> float:
 
 
 def texts(value: Any) -> list[str]:
+    """An array of strings."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("should be an array of strings")
     return value
 
 
 def boolean(value: Any) -> bool:
+    """true or false, as JSON has it or spelt out."""
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
@@ -114,6 +121,7 @@ def msat(value: Any) -> int:
 
 
 def msat_or_any(value: Any) -> int | None:
+    """An amount above nothing, or None for "any"."""
     if value == "any":
         return None
     amount = msat(value)
@@ -141,6 +149,7 @@ def sat_or_all(value: Any) -> int | str:
 
 
 def depth(value: Any) -> int:
+    """Confirmations to wait for: at most a day."""
     number = integer(value)
     if number > 144:
         raise ValueError("should be at most 144 blocks")
@@ -148,6 +157,7 @@ def depth(value: Any) -> int:
 
 
 def utxos(value: Any) -> list[str]:
+    """An array of txid:output, the txid as it is displayed."""
     found = texts(value)
     if not all(re.fullmatch("[0-9a-f]{64}:[0-9]{1,5}", text) for text in found):
         raise ValueError("should be an array of txid:output")
@@ -165,6 +175,8 @@ def bits(value: Any) -> list[int]:
 
 
 def hexadecimal(size: int) -> Callable[[Any], str]:
+    """A reader of exactly `size` bytes in hex -> in small letters."""
+
     def read(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(f"[0-9a-fA-F]{{{2 * size}}}", value):
             raise ValueError(f"should be {size} bytes in hex")
@@ -174,6 +186,7 @@ def hexadecimal(size: int) -> Callable[[Any], str]:
 
 
 def octets(value: Any) -> str:
+    """Bytes in hex, from 1 to 1,300 (what an onion has room for) -> in small letters."""
     if not isinstance(value, str) or not re.fullmatch("([0-9a-fA-F]{2}){1,1300}", value):
         raise ValueError("should be bytes in hex")
     return value.lower()
@@ -189,6 +202,7 @@ def channels_or_flag(value: Any) -> bool | list[str]:
 
 
 def node_id(value: Any) -> str:
+    """A compressed point on the curve, 33 bytes in hex."""
     found = hexadecimal(33)(value)
     try:
         check_point(bytes.fromhex(found))
@@ -198,6 +212,7 @@ def node_id(value: Any) -> str:
 
 
 def port(value: Any) -> int:
+    """Of TCP."""
     number = integer(value)
     if not 0 < number < 65536:
         raise ValueError("should be a port from 1 to 65535")
@@ -242,6 +257,8 @@ def feerate(value: Any) -> int | None:
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:
+    """A reader of one of these words."""
+
     def read(value: Any) -> str:
         if value not in allowed:
             raise ValueError(f"should be one of {', '.join(allowed)}")

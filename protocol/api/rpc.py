@@ -19,6 +19,7 @@ def _connected(peers: list[Any]) -> set[str]:
 
 
 def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """From the answers of monitors, peers, chain and payments."""
     channels, peers, tip, paid = answers
     states = [row["state"] for row in channels]
     warning = {key: tip[key] for key in ("warning_bitcoind_sync",) if key in tip}
@@ -52,6 +53,7 @@ def getinfo(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 
 def listfunds(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """From the answers of wallet, monitors and peers."""
     outputs, channels, peers = answers
     connected = _connected(peers)
     for output in outputs:
@@ -76,6 +78,8 @@ def listfunds(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 
 def listpeers(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """From the answers of monitors and peers: those we have a channel with are listed when away
+    too."""
     channels, peers = answers
     rows = {row["id"]: dict(row) for row in peers}
     for row in channels:
@@ -91,6 +95,7 @@ def listpeers(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
 
 
 def listpeerchannels(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """From the answers of monitors, peers, funding (what is under way) and gossiper (policies)."""
     channels, peers, openings, policies = answers
     connected, ours = _connected(peers), bytes.fromhex(values["~node_id"])
     established = {cid for row in peers for cid in row.get("established", ())}
@@ -107,6 +112,7 @@ def listpeerchannels(values: dict[str, Any], answers: list[Any]) -> dict[str, An
 
 
 def listclosedchannels(values: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+    """From the answers of the monitors."""
     wanted = values.get("id")
     rows = [row for row in answers[0] if wanted in (None, row["peer_id"])]
     return {"closedchannels": rows}

@@ -53,6 +53,8 @@ Heard = (
 
 
 class Machine(contract.Machine):
+    """What we pay, what we are paid, and what we relay."""
+
     name = "payments"
     hears = Heard
     keeps = KEEPS

@@ -154,6 +154,7 @@ def complain(us: Us, step: Step, node: bytes, text: str, at: Moment) -> None:
 
 
 def wake(us: Us, step: Step, at: Moment) -> None:
+    """The tick: dial whom we want to reach, ping who is silent (BOLT 1)."""
     for key, target in TARGETS.below(step).items():
         if target.at is not None and target.at <= at.unix_seconds:
             TARGETS.put(step, target.but(at=None), *key)

@@ -19,6 +19,8 @@ _SESSION = frozenset({1, 16, 17, 18, 19})
 
 
 def received(us: Us, step: Step, item: Received, at: Moment) -> None:
+    """One message of a peer, taken whole or not at all. A breach of the protocol, or a defect of
+    ours, costs the one who said it the connection."""
     peer = PEERS.get(step, item.node_id)
     if peer is None:
         return  # said before it learned that we had hung up

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import root
+from actors.engine import processes
 from actors.engine.lives import next_generation
 from actors.engine.supervisor import import_for_later_lives
 from actors.engine.system import Child, System
@@ -89,9 +89,9 @@ def test_a_number_that_somebody_else_has_got_is_not_killed() -> None:
         child = int(parent.stdout.readline())
         descriptor = os.pidfd_open(child)
         try:
-            root._kill(child, parent.pid + 1)
+            processes.kill(child, parent.pid + 1)
             assert not select.select([descriptor], [], [], 0.2)[0]
-            root._kill(child, parent.pid)
+            processes.kill(child, parent.pid)
             assert select.select([descriptor], [], [], 10)[0]
         finally:
             os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,42 @@ def test_a_function_is_small(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_a_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def _definitions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """(its class or nothing, node) of every function and class that is not inside of a function."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield "", node
+        if isinstance(node, ast.ClassDef):
+            yield from ((node.name, one) for one in node.body if isinstance(one, ast.FunctionDef))
+
+
+PROMISED = {
+    node.name
+    for path in SOURCES
+    for owner, node in _definitions(path)
+    if owner and ast.get_docstring(node)
+}
+
+
+def _plain(owner: str, node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """One statement, a method of bitcoind's, or one that its interface describes."""
+    if isinstance(node, ast.ClassDef):
+        return False
+    one = len(node.body) == 1 and isinstance(node.body[0], ast.Return | ast.Expr | ast.Pass)
+    return one or (owner != "" and (node.name in PROMISED or node.name.startswith("rpc_")))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_a_public_name_says_what_it_is(path: Path) -> None:
+    silent = [
+        node.name
+        for owner, node in _definitions(path)
+        if not node.name.startswith("_") and not owner.startswith("_")
+        if not ast.get_docstring(node) and not _plain(owner, node)
+    ]
+    assert not silent
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)

@@ -22,6 +22,7 @@ def _work(job: tuple[int, int, int, float]) -> tuple[Report, int, int]:
 
 
 def main() -> int:
+    """The command; -> exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=30)

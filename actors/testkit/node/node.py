@@ -32,6 +32,7 @@ class Node(site.Node):
         return Settings(network="regtest", seed=self.seed, policy=self.policy)
 
     def starting(self, role: str) -> None:
+        """A new life of `peers` listens when it says so, not before."""
         if role == "peers":
             self.listening = False
 

@@ -120,6 +120,7 @@ class SimWallet:
         return _scripts(self.seed)
 
     def handle(self, item: Any) -> list[Any]:
+        """One order of the machine; -> what the port reports."""
         match item:
             case port.Adopt():
                 self.transactions = item.transactions
@@ -161,6 +162,7 @@ class SimWallet:
         )
 
     def coins(self) -> dict[Outpoint, TxOut]:
+        """Unspent outputs of ours among the transactions that it knows."""
         ours = self._ours()
         coins: dict[Outpoint, TxOut] = {}
         spent: set[Outpoint] = set()

@@ -56,6 +56,7 @@ class Recorded(World):
         return self.knows.setdefault(actor, {})
 
     def post(self, link: Link, frame: tuple[str, int, bytes]) -> None:
+        """A frame carries what its sender knows."""
         super().post(link, frame)
         sender = USER if link[1] == "api" else (link[0], link[1])
         self.carried[self._ticket] = dict(self._known_to(sender))
@@ -88,6 +89,7 @@ class Recorded(World):
             known[other] = max(known.get(other, 0), number)
 
     def committed(self, node: str, role: str, when: str) -> None:
+        """One more version of this disk, and what its writer knew of the others."""
         super().committed(node, role, when)
         if when == "after":
             number = self.commits[node, role]
@@ -175,6 +177,7 @@ def needed(
 def combinations(
     all_versions: dict[Actor, list[Version]], actors: list[Actor]
 ) -> Iterator[dict[Actor, Version]]:
+    """Every choice of one version for each of these actors."""
     for picked in itertools.product(*(all_versions[actor] for actor in actors)):
         yield dict(zip(actors, picked, strict=True))
 
@@ -235,6 +238,7 @@ def _is_refused(
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("channels", type=int, choices=(2, 3))
     options = parser.parse_args()

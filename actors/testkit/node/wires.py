@@ -19,6 +19,7 @@ class Wires(World):
     wires: dict[tuple[str, str], deque[tuple[int, bytes]]]
 
     def heads(self) -> list[Head]:
+        """Messages between nodes too."""
         found = super().heads()
         return found + [(q[0][0], "wire", key) for key, q in self.wires.items() if q]
 

@@ -72,6 +72,7 @@ class World(Wires):
         store.commit(changes)
 
     def at_port(self, node: Any, role: str, item: Any) -> None:
+        """As in the kit; what `peers` orders goes to the wires."""
         if isinstance(item, Log):
             node.said(role, item.text)
             return
@@ -102,10 +103,12 @@ class World(Wires):
             node.purse = ports.SimWallet(node.purse.seed)
 
     def branched(self, twin: Self) -> None:
+        """The chain and the wires are its own."""
         twin.chain = fork.shallow(self.chain)
         twin.wires = fork.queues(self.wires)
 
     def at_rest(self) -> list[Any]:
+        """The chain, and who is connected."""
         lives = [
             [key, live]
             for node in self.nodes.values()

@@ -97,6 +97,7 @@ def balance_msat(node: Node) -> int:
 
 
 def claim_world(count: int, switches: Switches | None = None) -> World:
+    """alice and bob with `count` channels between them, each with a monitor of its own."""
     world = World(switches=switches, monitors=3)
     world.node("alice", coins=3)
     world.node("bob")
@@ -105,6 +106,7 @@ def claim_world(count: int, switches: Switches | None = None) -> World:
 
 
 def claim(count: int, switches: Switches | None = None) -> Story:
+    """alice pays bob over all `count` channels at once, and bob claims."""
     amount = (count - 1) * CAPACITY_SAT * 1000 + 100_000_000
 
     def check(world: World) -> None:
@@ -143,6 +145,7 @@ def line_world(switches: Switches | None = None) -> World:
 
 
 def line(switches: Switches | None = None) -> Story:
+    """alice pays carol over bob."""
     amount = 50_000_000
 
     def check(world: World) -> None:
@@ -160,6 +163,7 @@ def line(switches: Switches | None = None) -> Story:
 
 
 def diamond_world(switches: Switches | None = None) -> World:
+    """alice and dave, with bob and carol between them."""
     world = World(switches=switches, monitors=2)
     for name in ("alice", "bob", "carol", "dave"):
         world.node(name)
@@ -168,6 +172,7 @@ def diamond_world(switches: Switches | None = None) -> World:
 
 
 def diamond(switches: Switches | None = None) -> Story:
+    """alice pays dave in two parts, one over bob and one over carol."""
     amount = 1_500_000_000
 
     def check(world: World) -> None:

@@ -18,6 +18,7 @@ AMOUNTS = {"bob": 700_000, "carol": 300_000}
 
 
 def begin(switches: Switches | None = None) -> World:
+    """alice with coins, and the peers that she will open channels to."""
     world = World(switches=switches)
     for name in ("alice", *AMOUNTS):
         world.node(name)
@@ -34,6 +35,7 @@ def trust(node: Node, peer: Node) -> None:
 
 
 def destinations(world: World) -> list[dict[str, Any]]:
+    """As `multifundchannel` takes them; bob's is used at zero confirmations."""
     bob, carol = (world.nodes[name] for name in AMOUNTS)
     return [
         {"id": bob.id.hex(), "amount_sat": AMOUNTS["bob"], "announce": False, "mindepth": 0},

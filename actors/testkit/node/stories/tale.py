@@ -14,6 +14,7 @@ TO_BOB_MSAT, TO_ALICE_MSAT = 100_000_000, 10_000_000
 
 
 def begin(switches: Switches | None = None) -> World:
+    """alice and bob, strangers yet."""
     world = World(switches=switches)
     world.node("alice")
     world.node("bob")
@@ -21,6 +22,7 @@ def begin(switches: Switches | None = None) -> World:
 
 
 def open_it(world: World) -> None:
+    """alice opens a channel to bob; both see it locked in."""
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     cid = sentences.start_opening(alice, bob, CAPACITY_SAT)
     funding = alice.row("monitors", f"setup/{cid}").funding_txid
@@ -44,12 +46,14 @@ def open_it(world: World) -> None:
 
 
 def the_channel(world: World) -> str:
+    """The id of alice's only channel, in hex."""
     views = sentences.channels(world.nodes["alice"])
     (cid,) = [view.id for view in views if view.ended != "unfunded"]
     return cid
 
 
 def locked(world: World, name: str, cid: str) -> bool:
+    """Whether the monitor of `name` has seen the funding deep enough."""
     watch = world.nodes[name].row("monitors", f"watch/{cid}")
     return watch is not None and watch.locked is not None
 
