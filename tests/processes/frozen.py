@@ -1,24 +1,36 @@
-"""A folder of two nodes as this stored format leaves it: `python -m tests.processes.frozen`.
+"""A folder of three nodes as this stored format leaves it: `python -m tests.processes.frozen NAME`.
 
-A channel that is open and has been paid over both ways, coins, an invoice that waits, and a second
-opening whose transaction is in no block. Made once for each stored format, and never again: a later
-release must open it (`test_frozen.py`).
+Announced channels that have been paid over both ways, coins, an invoice that waits, a payment over
+bob that carol holds, and another opening whose transaction is in no block. Made once for each
+stored format, and never again: a later release must open it (`test_frozen.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import tarfile
 import tempfile
+import threading
 from pathlib import Path
 
-from tests.processes.scenario import CAPACITY_SAT, Run, prepare
+from daruma.client import Client, NotRunning, RpcError
+from tests.processes.network import Network
+from tests.processes.scenario import prepare
 
 FOLDER = Path(__file__).parent.parent / "frozen"
-SECOND_SAT, WAITING = CAPACITY_SAT // 2, "waits"
+OPENING_SAT = 500_000
+WAITING, HELD, HELD_MSAT = "waits", "held", 3_000_000
+A_CENTURY = 100 * 365 * 86_400  # in seconds: whoever opens it years later finds it as it was
 # made again at each start, or of no meaning elsewhere
 _LEFT_OUT = re.compile(r"(.*\.sock|log|lock|LOG.*|LOCK|OPTIONS-.*|lightning-rpc|door|run)")
+
+
+class Three(Network):
+    """bob is between the two others."""
+
+    names = ("alice", "bob", "carol")
 
 
 def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -29,18 +41,35 @@ def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return entry
 
 
+def _tell(run: Three) -> None:
+    alice, bob, carol = (run.nodes[name].client for name in run.names)
+    run.link(("alice", "bob"), ("bob", "carol"), announce=True)
+    run.pays("alice", "bob", 50_000_000, "to bob")
+    run.pays("bob", "alice", 20_000_000, "to alice")
+    asked = {"description": "waits", "expiry": A_CENTURY}
+    bob.call("invoice", asked | {"amount_msat": 1_000, "label": WAITING})
+    held = carol.call("holdinvoice", asked | {"amount_msat": HELD_MSAT, "label": HELD})
+    payment = {"payment_hash": held["payment_hash"]}
+    threading.Thread(target=_pay, args=(alice, held["bolt11"]), daemon=True).start()
+    run.until(lambda: carol.call("holdinvoicelookup", payment)["state"] == "accepted", "held")
+    asked = {"id": run.bob.id, "amount": OPENING_SAT, "announce": False}
+    alice.call("fundchannel", asked, timeout=20)
+
+
+def _pay(client: Client, bolt11: str) -> None:
+    """Its answer would come years later."""
+    with contextlib.suppress(NotRunning, RpcError, OSError):
+        client.call("pay", {"bolt11": bolt11})
+
+
 def make(target: Path) -> None:
     """Raises `FileExistsError`: one that is there is not made again."""
     with tempfile.TemporaryDirectory(dir="/tmp") as place, tarfile.open(target, "x:xz") as archive:
-        run = Run(Path(place) / "d", prepare(Path(place) / "d"))
+        folder = Path(place) / "d"
+        run = Three(folder, prepare(folder, Three.names, rich=("bob",)))
         try:
             run.start()
-            run.open()
-            run.pay(run.alice, run.bob, 50_000_000, "to bob")
-            run.pay(run.bob, run.alice, 20_000_000, "to alice")
-            run.bob.invoice(1_000, WAITING)
-            asked = {"id": run.bob.id, "amount": SECOND_SAT, "announce": False}
-            run.alice.client.call("fundchannel", asked, timeout=20)
+            _tell(run)
             for node in run.nodes.values():
                 run.away.add(node.name)
                 node.stop()

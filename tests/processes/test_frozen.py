@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from daruma.client import Client
 from tests.processes import frozen
-from tests.processes.scenario import CAPACITY_SAT, Run
+from tests.processes.network import CAPACITY_SAT
 
 ARCHIVES = sorted(frozen.FOLDER.glob("*.tar.xz"))
 
@@ -19,38 +20,46 @@ def test_there_is_one() -> None:
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
 def test_a_folder_of_an_earlier_release_is_opened(archive: Path, tmp_path: Path) -> None:
-    """Channels, coins, payments, an invoice that waits, an opening under way: nothing is lost."""
+    """Channels, coins, payments, what is on its way, an opening: nothing is lost."""
     with tarfile.open(archive) as packed:
         packed.extractall(tmp_path / "d", filter="data")
-    run = Run(tmp_path / "d", 0)
+    run = frozen.Three(tmp_path / "d", 0)
     try:
         run.start()
-        (paid,) = run.alice.client.call("listpays")["pays"]
-        assert paid["status"] == "complete"
-        run.until(lambda: sorted(_states(run)) == STATES, "what was open is, what was not is not")
-        assert [_ours(run, node) for node in ("alice", "bob")] == [970_000_000, 30_000_000]
+        alice, bob, carol = (run.nodes[name].client for name in run.names)
+        assert _statuses(alice, "listpays", "pays") == ["complete", "pending"]
+        assert _statuses(bob, "listforwards", "forwards") == ["offered"]
+        opening = [row for row in run.alice.channels() if row["total_msat"] == OPENING_MSAT]
+        assert [row["state"] for row in opening] == ["CHANNELD_AWAITING_LOCKIN"]
 
-        run.alice.client.connect(f"{run.bob.id}@127.0.0.1:{run.bob.port}")
+        for one, two in (("alice", "bob"), ("bob", "carol")):
+            run.connect(one, two)  # at other places than when they were stopped
+        (held,) = carol.call("listinvoices", {"label": frozen.HELD})["invoices"]
+        payment = {"payment_hash": held["payment_hash"]}
+        assert carol.call("holdinvoicelookup", payment)["state"] == "accepted"
+        run.until(lambda: carol.call("holdinvoicesettle", payment), "carol says yes")
+        run.until(lambda: _statuses(alice, "listpays", "pays") == ["complete"] * 2, "paid")
+        run.until(lambda: _statuses(bob, "listforwards", "forwards") == ["settled"], "relayed")
+
         run.until(lambda: run.chain.rpc("getrawmempool"), "its transaction is sent again")
         run.chain.mine(6)
-        run.until(lambda: _states(run) == ["CHANNELD_NORMAL"] * 4, "the second one is open too")
-        waits = run.bob.client.call("listinvoices", {"label": frozen.WAITING})["invoices"]
-        assert [row["status"] for row in waits] == ["unpaid"]
-        run.alice.client.call("pay", {"bolt11": waits[0]["bolt11"]}, timeout=70)
-        run.pay(run.bob, run.alice, 1_000_000, "after it")
+        run.until(lambda: run.is_usable("alice", opening[0]["channel_id"]), "it is open too")
+        fee_msat = int(bob.call("listforwards")["forwards"][0]["fee_msat"])
+        bobs = CAPACITY_SAT * 1000 + 50_000_000 - 20_000_000 + fee_msat
+        run.at_rest()
+        assert run.ours_msat("carol") == frozen.HELD_MSAT
+        assert run.ours_msat("bob") == bobs
+
+        (waits,) = bob.call("listinvoices", {"label": frozen.WAITING})["invoices"]
+        assert waits["status"] == "unpaid"
+        alice.call("pay", {"bolt11": waits["bolt11"]}, timeout=70)
+        run.pays("bob", "alice", 1_000_000, "after it")
     finally:
         run.stop()
 
 
-STATES = ["CHANNELD_AWAITING_LOCKIN"] * 2 + ["CHANNELD_NORMAL"] * 2
+OPENING_MSAT = frozen.OPENING_SAT * 1000
 
 
-def _states(run: Run) -> list[str]:
-    return [row["state"] for node in run.nodes.values() for row in node.channels()]
-
-
-def _ours(run: Run, name: str) -> int:
-    """Of the first channel, in millisatoshi."""
-    rows = run.nodes[name].channels()
-    first = [row for row in rows if row["total_msat"] == CAPACITY_SAT * 1000]
-    return int(first[0]["to_us_msat"])
+def _statuses(client: Client, method: str, key: str) -> list[str]:
+    return sorted(row["status"] for row in client.call(method)[key])
