@@ -40,10 +40,13 @@ class Started(Note):
 
 @dataclass(frozen=True, repr=False)
 class Refused(Note):
-    """A leaf cannot start, and trying again would not help: one sentence for the operator."""
+    """A leaf cannot start: one sentence for the operator. `passing`: its disk is to blame, and may
+    be better later; else trying again would not help."""
 
     name: str
     reason: str
+    pid: int
+    passing: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,9 +77,10 @@ class Pong(Note):
 
 @dataclass(frozen=True, repr=False)
 class Boot(Note):
-    """To the supervisor, from the first process."""
+    """To the supervisor, from the first process. `again`: all actors were up before."""
 
     life: Life
+    again: bool
 
 
 @dataclass(frozen=True, repr=False)

@@ -28,12 +28,13 @@ from actors.engine.hardened import SafeActor
 from actors.engine.links import Hub
 from actors.engine.logbook import Logbook
 from actors.engine.port import CannotStart
-from actors.engine.witness import Witness, page_of
+from actors.engine.witness import Witness
 from protocol.machine import Log, Moment
-from storage.errors import Missing, StoreError
+from storage.errors import Missing, StoreError, Unusable, WriteFailed
 from storage.store import Store
 
 MAX_WAIT_SECONDS = 3_600.0  # epoll takes no more than some days
+PASSING = (WriteFailed, Unusable, OSError)  # what a disk or a folder refuses for now
 
 
 class Leaf(SafeActor):
@@ -59,11 +60,9 @@ class Leaf(SafeActor):
     def _start(self, message: Start, sender: Any) -> None:
         try:
             self.loop = Loop(message)
-        except (StoreError, CannotStart) as error:
-            self.send(sender, Refused(message.name, str(error)))
-            return
-        except OSError as error:
-            self.send(sender, Refused(message.name, _unusable(message.name, error)))
+        except (StoreError, CannotStart, OSError) as error:
+            words = _unusable(message.name, error) if isinstance(error, OSError) else str(error)
+            self.send(sender, Refused(message.name, words, os.getpid(), isinstance(error, PASSING)))
             return
         self.loop.begin()
         hub = self.loop.hub
@@ -96,7 +95,7 @@ class Loop:
         store = self._open_store() if self.child.durable else None
         generation = store.generation if store is not None else self._next_generation()
         self.hub = Hub(self.system, self.name, generation, self._run_folder, self.selector)
-        self.witness = Witness(page_of(self._run_folder, self.name))
+        self.witness = Witness(self._run_folder, self.name)
         self.witness.trace_crashes()
         self.driver = Driver(
             self.system.machine(self.name, self.settings),
@@ -183,8 +182,7 @@ class Loop:
             cause = f"{type(error).__name__}: {error}"
             trace = "".join(traceback.format_tb(error.__traceback__)[-4:])
             self.log(f"ends itself: {cause}\n{trace}")
-            lives.last_words(self._run_folder, self.name, cause)
-            self.witness.ends()
+            self.witness.ends(cause, disk=isinstance(error, PASSING))
             os._exit(1)
         self.driver.write()
         self.witness.ends()

@@ -1,8 +1,7 @@
-"""The lives of an actor: how many it had, what ended the last one, and whether it still beats."""
+"""The lives of a process: how many it had, what it said at the end, and whether it still beats."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from storage import files
 
-NO_WORDS = "without a word: killed (a signal, a crash, want of memory), or it could not write why"
+MAX_WORDS = 512  # bytes
 
 
 def next_generation(path: str, now: Callable[[], float] = time.time) -> int:
@@ -28,44 +27,43 @@ def next_generation(path: str, now: Callable[[], float] = time.time) -> int:
     return last + 1
 
 
-def last_words(folder: str, name: str, cause: str) -> None:
-    """Why an actor ends itself, for whoever starts it again."""
-    with contextlib.suppress(OSError), open(os.path.join(folder, f"{name}.cause"), "w") as file:
-        file.write(cause[:300])
-
-
-def cause_of_death(folder: str, name: str) -> str:
-    """Its last words, which are forgotten then; or that it had none."""
-    path = os.path.join(folder, f"{name}.cause")
-    with contextlib.suppress(OSError):
-        text = Path(path).read_bytes()[:300].decode("utf-8", "replace")
-        os.unlink(path)
-        return text or NO_WORDS
-    return NO_WORDS
-
-
 def shared_page(path: str, size: int) -> mmap.mmap:
     """Memory that others may map too, and that outlives its process. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.truncate(descriptor, size)
+        # every byte of it has its place on disk: one that fills up later ends nobody
+        os.posix_fallocate(descriptor, 0, size)
         return mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
 
 
+def leave_words(page: mmap.mmap, text: str) -> None:
+    """Why a process ends itself, at the end of a page: there is room, however full the disk."""
+    data = text.encode("utf-8", "replace")[:MAX_WORDS]
+    page[-MAX_WORDS:] = data.ljust(MAX_WORDS, b"\0")
+
+
+def take_words(page: mmap.mmap) -> str:
+    """They are forgotten then. Nothing: it left none."""
+    text = bytes(page[-MAX_WORDS:]).rstrip(b"\0").decode("utf-8", "replace")
+    page[-MAX_WORDS:] = bytes(MAX_WORDS)
+    return text
+
+
 class Pulse:
     """A counter in a page of memory that two processes share: one beats, the other looks. Nobody
-    waits for anybody, whatever has become of the other. Raises `OSError`."""
+    waits for anybody, whatever has become of the other. It has room for last words too. Raises
+    `OSError`."""
 
     def __init__(self, path: str) -> None:
-        self._page = shared_page(path, mmap.PAGESIZE)
+        self.page = shared_page(path, mmap.PAGESIZE)
 
     @property
     def count(self) -> int:
         """How often it has beaten."""
-        return int.from_bytes(self._page[:8], "big")
+        return int.from_bytes(self.page[:8], "big")
 
     def beat(self) -> None:
         """By the one that lives."""
-        self._page[:8] = (self.count + 1).to_bytes(8, "big")
+        self.page[:8] = (self.count + 1).to_bytes(8, "big")

@@ -44,6 +44,12 @@ def waits_for_disk(pid: int) -> bool:
     return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped it, or follows it step by step."""
+    found = stat(pid)
+    return found is not None and found.state in "Tt"
+
+
 def everyone() -> list[tuple[int, int]]:
     """(pid, parent) of every process that we can see."""
     known = ((int(entry), stat(entry)) for entry in os.listdir("/proc") if entry.isdigit())

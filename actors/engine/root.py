@@ -7,6 +7,7 @@ It owns no database and no thread. Whoever kills it kills the system: every proc
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 
 from actors.engine import hardened, processes
 from actors.engine.control import AskStatus, Boot, Life, Status
-from actors.engine.lives import NO_WORDS, Pulse, cause_of_death
+from actors.engine.lives import Pulse, take_words
 from actors.engine.logbook import Logbook
 from actors.engine.supervisor import Supervisor
 from actors.engine.system import System, load
@@ -28,6 +29,9 @@ from actors.engine.system import System, load
 START_SECONDS, LOCK_SECONDS = 60.0, 2.0
 MAX_STARTS, START_WINDOW_SECONDS = 20, 60.0
 MAX_GIVE_UPS, QUIET_SECONDS, PAUSE_SECONDS = 1, 600.0, 1.0
+DISK_PAUSE_SECONDS = 5.0
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)
+AWAY_SECONDS = 3.0  # without a turn of our own: much more than it sleeps
 
 
 class StartFailed(Exception):
@@ -83,7 +87,7 @@ class Root:
         self.run_folder.mkdir(mode=0o700, exist_ok=True)
         for old in self.run_folder.glob("*.sock"):
             old.unlink()
-        self.stopping = False
+        self.stopping = self.was_up = False
         # a signal is seen at once: `select` by itself would go on waiting behind its handler
         self._rung, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
@@ -115,7 +119,6 @@ class Root:
         `StartFailed`, or `OSError` for files that cannot be used."""
         starts: list[float] = []
         given_up: list[float] = []
-        announced = False
         while not self.stopping:
             now = time.monotonic()
             starts = [at for at in starts if now - at < START_WINDOW_SECONDS] + [now]
@@ -124,8 +127,8 @@ class Root:
                 raise StartFailed("the node ends again and again: see its log")
             if not self._start(now):
                 continue
-            if not announced:
-                announced = True
+            if not self.was_up:
+                self.was_up = True
                 ready()
             self._wait()
             self._end(kind=self.stopping)
@@ -134,8 +137,8 @@ class Root:
     def _escalate(self, given_up: list[float]) -> None:
         """When the supervisor has given an actor up: once more from the beginning, then the end.
         Raises `StartFailed`."""
-        reason = cause_of_death(str(self.run_folder), "supervisor")
-        if self.stopping or reason == NO_WORDS:
+        reason = take_words(self.pulse.page)
+        if self.stopping or not reason:
             return
         now = time.monotonic()
         given_up[:] = [at for at in given_up if now - at < QUIET_SECONDS] + [now]
@@ -149,15 +152,17 @@ class Root:
         """False when it is to be tried again, or not at all any more."""
         try:
             self._begin()
-        except (StartFailed, PermissionError) as error:
+        except Exception as error:
             self._end(kind=False)
             if self.stopping:
                 return False
-            self.log(f"cannot start: {error}")
-            raise
-        except Exception as error:  # the library's own, when one of its processes was killed
-            self._end(kind=False)
+            hopeless = (StartFailed,) if self.was_up else (StartFailed, PermissionError)
+            if isinstance(error, hopeless):
+                self.log(f"cannot start: {error}")
+                raise
+            # the library's own, when one of its processes was killed; or a disk that refuses
             self.log(f"a start was interrupted: {type(error).__name__}: {error}")
+            time.sleep(DISK_PAUSE_SECONDS if getattr(error, "errno", None) in REFUSALS else 0)
             return False
         self.log(f"all actors are up after {(time.monotonic() - began) * 1000:.0f} ms")
         return True
@@ -170,8 +175,8 @@ class Root:
         (self.run_folder / "system.json").unlink(missing_ok=True)
         self.system = hardened.start_system(free_port())
         self.supervisor = self.system.createActor(Supervisor)
-        cause_of_death(str(self.run_folder), "supervisor")  # an old one is no reason now
-        self.system.tell(self.supervisor, Boot(self.life))
+        take_words(self.pulse.page)  # old ones are no reason now
+        self.system.tell(self.supervisor, Boot(self.life, again=self.was_up))
         self._watch(self._wait_until_up())
 
     def _wait_until_up(self) -> Status:
@@ -183,7 +188,8 @@ class Root:
             if status is not None and status.ready:
                 return status
             time.sleep(0.01)
-        raise StartFailed("the node did not come up in time: see its log")
+        late = "the node did not come up in time: see its log"
+        raise TimeoutError(late) if self.was_up else StartFailed(late)
 
     def _ask(self) -> Status | None:
         answer = self.system.ask(self.supervisor, AskStatus(), 2)
@@ -212,12 +218,16 @@ class Root:
         """Until one of the roots has died, or the system is to stop. A supervisor whose pulse is
         gone is killed."""
         beats, beaten_at = -1, time.monotonic()
+        looked_at = beaten_at
         while not self.stopping:
-            if self.pulse.count != beats:
-                beats, beaten_at = self.pulse.count, time.monotonic()
-            elif time.monotonic() - beaten_at > self.hung_seconds:
-                beaten_at = time.monotonic()
+            now = time.monotonic()
+            if self.pulse.count != beats or now - looked_at > AWAY_SECONDS:
+                # if we were stopped, it may have been too
+                beats, beaten_at = self.pulse.count, now
+            elif now - beaten_at > self.hung_seconds:
+                beaten_at = now
                 self._end_supervisor()
+            looked_at = now
             ready, _, _ = select.select([self._rung, *self._watched], [], [], 0.5)
             if self._rung in ready:
                 os.read(self._rung, 64)

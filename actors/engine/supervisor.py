@@ -1,7 +1,10 @@
 """The supervisor: starts the tree in order, restarts what dies, tells everybody new addresses.
 
 Owns nothing: no database, no socket, no thread (a process that forks must not). A leaf that hangs
-is killed by pid; one that dies too often ends the supervisor, and the first process decides.
+is killed by pid; one that dies too often ends the supervisor, and the first process decides. Two
+budgets say what is too often: deaths that may come from outside are counted within a window; those
+of its own are counted in a row, up to a life that was a quiet one. Who ends because his disk
+refuses is no death: he is started again, with pauses, until it does not.
 """
 
 from __future__ import annotations
@@ -33,17 +36,19 @@ from actors.engine.control import (
 from actors.engine.groups import group_of
 from actors.engine.hardened import SafeActor
 from actors.engine.leaf import Leaf
-from actors.engine.lives import Pulse, cause_of_death, last_words
+from actors.engine.lives import Pulse, leave_words
 from actors.engine.logbook import Logbook
 from actors.engine.system import Child, System, load
-from actors.engine.witness import hangs
+from actors.engine.witness import Death, death_of, hangs
 
-# by how often it has died of late
+# by how often it has died of late; of a disk, by how often that has refused in a row
 BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0)
+MAX_DISK_PAUSE_SECONDS = 5.0
 LATE_SECONDS = 30.0
 HANG_COUNTS = 5
 HEARTBEAT_SECONDS = 1.0
 LATER_BEAT = 10
+AWAY_SECONDS = 3.0  # without a turn of our own: much more than a heartbeat
 
 
 class _Seat:
@@ -55,13 +60,17 @@ class _Seat:
         self.entry: Started | None = None
         self.started = False
         self.deaths: list[float] = []
+        self.in_a_row = 0  # deaths of its own since its last quiet life
+        self.refusals = 0  # of its disk since it was up
         self.restarts = 0
         self.heard_at = time.monotonic()
         self.born_at = 0.0
         self.alive = 0
         self.again_at: float | None = None
         self.died_at: float | None = None
-        self.hung = self.stalled = False
+        self.hung = False
+        self.refused = ""  # why it could not start
+        self.waits = ""  # for what, when it is silent and not to blame
 
 
 def import_before_the_forks(system: System) -> None:
@@ -90,20 +99,21 @@ class Supervisor(SafeActor):
         self.pulse: Pulse | None = None
         self.seats: dict[str, _Seat] = {}
         self.fatal = ""
-        self.ending = False
+        self.ending = self.was_up = False
         self.beat = 0
         self.next_beat = 0.0
+        self.woken_at = time.monotonic()
 
     def hear(self, message: Any, sender: Any) -> None:
         match message:
             case Boot():
-                self._boot(message.life)
+                self._boot(message)
             case Started():
                 self._started(message)
             case Pong():
                 self._pong(message)
             case Refused():
-                self._give_up(message.reason)
+                self._refused(message)
             case ChildActorExited():
                 self._died(message.childAddress)
             case WakeupMessage():
@@ -113,7 +123,8 @@ class Supervisor(SafeActor):
             case ActorExitRequest():
                 self.ending = True
 
-    def _boot(self, life: Life) -> None:
+    def _boot(self, boot: Boot) -> None:
+        life, self.was_up = boot.life, boot.again
         system: System = load(life.system)
         self.life, self.title, self.hung_seconds = life, system.title, system.hung_seconds
         self.pulse = Pulse(os.path.join(life.folder, "run", "supervisor.pulse"))
@@ -128,9 +139,10 @@ class Supervisor(SafeActor):
     # ---- births ----
 
     def _start_next(self) -> None:
-        """The first seat that was never taken; each waits for the one before it."""
+        """The first seat that was never taken; each waits for the one before it, but for none whose
+        disk refuses."""
         for seat in self.seats.values():
-            if not seat.started:
+            if not seat.started and not seat.refusals:
                 if seat.address is None and seat.again_at is None:
                     self._start(seat)
                 return
@@ -154,8 +166,21 @@ class Supervisor(SafeActor):
             seat.died_at = None
         seat.started = True
         seat.heard_at = time.monotonic()
+        seat.refusals = 0
         self._start_next()
+        self.was_up = self.was_up or all(seat.started for seat in self.seats.values())
         self._publish()
+
+    def _refused(self, message: Refused) -> None:
+        """At the first start it is for the operator to mend; later the others go on meanwhile."""
+        seat = self.seats[message.name]
+        if not (message.passing and self.was_up):
+            self._give_up(message.reason)
+            return
+        seat.refused = message.reason
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(message.pid, signal.SIGKILL)
+        self.send(self.myAddress, ChildActorExited(seat.address))
 
     def _publish(self) -> None:
         """Everybody learns of everybody; a higher generation means a new link."""
@@ -192,33 +217,60 @@ class Supervisor(SafeActor):
         if self.ending:
             return
         now = time.monotonic()
+        seat.died_at = now if seat.died_at is None else seat.died_at
+        death = self._death(seat)
+        if death.disk and self.was_up:
+            self._wait_for_disk(seat, death.words, now)
+            return
+        name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
+        self._log(f"{name} (pid {pid}) died: {death.words}")
+        count = HANG_COUNTS if seat.hung else 1
+        quiet = now - seat.born_at >= seat.child.window_seconds
+        seat.in_a_row = (0 if quiet else seat.in_a_row) + (count if death.own else 0)
         seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds]
-        seat.deaths += [now] * (HANG_COUNTS if seat.hung else 1)
-        self._note_death(seat, now)
+        seat.deaths += [now] * count
+        seat.hung = False
         if self.fatal:
             return
-        if len(seat.deaths) > seat.child.restarts:
-            self._give_up(f"the actor {seat.name} dies again and again: see its log")
+        restarts = seat.child.restarts
+        if len(seat.deaths) > restarts or seat.in_a_row > restarts // 2:
+            self._give_up(f"the actor {name} dies again and again: see its log")
             return
         if seat.started:
             seat.restarts += 1
-        late = sum(now - at < LATE_SECONDS for at in seat.deaths)
-        pause = BACKOFF_SECONDS[min(late, len(BACKOFF_SECONDS)) - 1]
-        if pause:
-            seat.again_at = now + pause
-            self._sleep(pause)
+        late = max(sum(now - at < LATE_SECONDS for at in seat.deaths), seat.in_a_row)
+        self._again(seat, BACKOFF_SECONDS[min(late, len(BACKOFF_SECONDS)) - 1])
+
+    def _again(self, seat: _Seat, pause_seconds: float) -> None:
+        if pause_seconds:
+            seat.again_at = time.monotonic() + pause_seconds
+            self._sleep(pause_seconds)
         else:
             self._start(seat)
 
-    def _note_death(self, seat: _Seat, now: float) -> None:
+    def _death(self, seat: _Seat) -> Death:
+        if seat.refused:
+            refused, seat.refused = seat.refused, ""
+            return Death(refused, disk=True)
         assert self.life is not None
-        seat.died_at = now if seat.died_at is None else seat.died_at
-        name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
-        cause = cause_of_death(os.path.join(self.life.folder, "run"), name)
+        death = death_of(os.path.join(self.life.folder, "run"), seat.name)
         if seat.hung:
-            cause = f"it hung for {self.hung_seconds:.0f} s and was killed"
-        seat.hung = False
-        self._log(f"{name} (pid {pid}) died: {cause}")
+            return Death(f"it hung for {self.hung_seconds:.0f} s and was killed", own=True)
+        return death
+
+    def _wait_for_disk(self, seat: _Seat, reason: str, now: float) -> None:
+        """It is not to blame. Said when it begins, and now and then: the log may have had no room
+        for it either."""
+        if seat.refusals % 10 == 0:
+            text = f"{seat.name} waits for its disk, and starts again by itself: {reason}"
+            self._log(text)
+            with contextlib.suppress(OSError):
+                os.write(2, f"{self.title}: {text}\n".encode("ascii", "backslashreplace"))
+        seat.refusals += 1
+        if seat.started:
+            seat.restarts += 1
+        self._again(seat, min(0.02 * 2**seat.refusals, MAX_DISK_PAUSE_SECONDS))
+        self._start_next()
 
     def _log(self, text: str) -> None:
         if self.life is not None:
@@ -229,8 +281,8 @@ class Supervisor(SafeActor):
         self._log(f"gives up: {reason}")
         self.fatal = self.fatal or reason
         if all(seat.started for seat in self.seats.values()):
-            assert self.life is not None
-            last_words(os.path.join(self.life.folder, "run"), "supervisor", reason)
+            assert self.pulse is not None
+            leave_words(self.pulse.page, reason)
             os._exit(1)
 
     # ---- heartbeat ----
@@ -240,6 +292,9 @@ class Supervisor(SafeActor):
             self.pulse.beat()
         self._look_for_dead()
         now = time.monotonic()
+        if now - self.woken_at > AWAY_SECONDS:
+            self._was_away(now)
+        self.woken_at = now
         for seat in self.seats.values():
             if seat.again_at is not None and seat.again_at <= now + 0.001:
                 self._start(seat)
@@ -256,12 +311,20 @@ class Supervisor(SafeActor):
                     self.send(seat.address, Ping(self.beat, directory))
             self._sleep(HEARTBEAT_SECONDS)
 
+    def _was_away(self, now: float) -> None:
+        """We were stopped, or had no turn for long: what they have said meanwhile is still unread,
+        and they may have been stopped too."""
+        for seat in self.seats.values():
+            seat.heard_at = now
+
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
         if seat.entry is None or not processes.lives(seat.entry.pid):
             return  # it is still reading its snapshot, or about to be buried
         if processes.waits_for_disk(seat.entry.pid):
-            self._stalled(seat)
+            self._waits(seat, "for its disk, which takes no write")
+        elif processes.is_stopped(seat.entry.pid):
+            self._waits(seat, "to be continued: somebody has stopped it (SIGSTOP, a debugger)")
         else:
             seat.hung = True
             assert self.life is not None
@@ -275,25 +338,25 @@ class Supervisor(SafeActor):
         seat = self.seats[pong.name]
         now = time.monotonic()
         if pong.alive > seat.alive or pong.alive >= self.beat - 1:
-            if seat.stalled:
-                self._log(f"the disk of {seat.name} takes writes again")
-            seat.heard_at, seat.stalled = now, False
+            if seat.waits:
+                self._log(f"{seat.name} goes on")
+            seat.heard_at, seat.waits = now, ""
         elif pong.writing and now - seat.heard_at > self.hung_seconds / 2:
             seat.heard_at = now
-            self._stalled(seat)
+            self._waits(seat, "for its disk, which takes no write")
         seat.alive = pong.alive
 
-    def _stalled(self, seat: _Seat) -> None:
-        """A disk that takes no write ends nothing: whoever waits for it goes on when it does."""
-        if not seat.stalled:
-            self._log(f"the disk of {seat.name} takes no write: it waits")
-        seat.stalled = True
+    def _waits(self, seat: _Seat, for_what: str) -> None:
+        """This ends nothing: it goes on when it can."""
+        if not seat.waits:
+            self._log(f"{seat.name} waits {for_what}")
+        seat.waits = for_what
 
     # ---- the tree, to be shown ----
 
     def _status(self) -> Status:
         ready = bool(self.seats) and all(
-            seat.entry and seat.address for seat in self.seats.values()
+            seat.refusals or seat.entry and seat.address for seat in self.seats.values()
         )
         return Status(ready, os.getpid(), self.fatal, self._tree())
 

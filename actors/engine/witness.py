@@ -9,17 +9,17 @@ it: any other death may have come from outside, and prove nothing.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.engine.lives import shared_page
+from actors.engine.lives import leave_words, shared_page, take_words
 
 SIZE, DIGEST = 1 << 14, 32
-ALIVE, HUNG = 0, 1
+ALIVE, HUNG, DISK = 0, 1, 2
 _RECORD = slice(8, 8 + DIGEST)
 _COUNTS = 64
 MAX_COUNTS, MAX_TRACE = 100, 4096
@@ -35,17 +35,58 @@ def hangs(folder: str, name: str) -> None:
     shared_page(page_of(folder, name), SIZE)[HUNG] = 1
 
 
+class Death(NamedTuple):
+    """How a life ended, in words. `own`: by something of its own, so that the next one may end like
+    it; else somebody may have killed it. `disk`: its disk refuses, which is nobody's fault."""
+
+    words: str
+    own: bool = False
+    disk: bool = False
+
+
+WITHOUT_A_WORD = Death("without a word: a kill from outside, or want of memory")
+
+
+def death_of(folder: str, name: str) -> Death:
+    """Of the life that has just ended; asked for once."""
+    with contextlib.suppress(OSError):
+        page = shared_page(page_of(folder, name), SIZE)
+        disk, hung, silent = page[DISK] == 1, page[HUNG] == 1, page[ALIVE] == 1
+        words = take_words(page)
+        page[DISK] = 0
+        if words:
+            return Death(words, own=not disk, disk=disk)
+        if silent and hung:
+            return Death("it hung and was killed", own=True)
+        if silent and (trace := _trace_of(folder, name)):
+            return Death(trace, own=True)
+    return WITHOUT_A_WORD
+
+
+def _trace_of(folder: str, name: str) -> str:
+    """What a crash has written, in a few words; nothing if there was none. A file of its own, for
+    that is all that the interpreter can write to then."""
+    try:
+        with open(os.path.join(folder, f"{name}.crash"), "rb") as file:
+            lines = file.read(MAX_TRACE).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    where = [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")]
+    return f"a crash ({', in '.join(lines[:1] + where[:1])})" if lines else ""
+
+
 class Witness:
     """`silent`: the life before ended without a word. `accused`: digest (32 hex digits) of what it
     was hearing then, "" if that is not on record. `proof`: that it hung, or how it crashed; "" if
     it may as well have been killed from outside. `counts`: what actors without a store remember of
     earlier deaths. Raises `OSError`."""
 
-    def __init__(self, path: str) -> None:
-        self._page = shared_page(path, SIZE)
-        self._trace = Path(path).with_suffix(".crash")
+    def __init__(self, folder: str, name: str) -> None:
+        self._page = shared_page(page_of(folder, name), SIZE)
+        self._trace = os.path.join(folder, f"{name}.crash")
         self.silent = self._page[ALIVE] == 1
-        self.proof = self._read_proof() if self.silent else ""
+        hung = "a hang" if self._page[HUNG] else ""
+        self.proof = (hung or _trace_of(folder, name)) if self.silent else ""
         record = self._page[_RECORD].strip(b"\0") if self.silent else b""
         self.accused = record.decode("ascii", "replace")
         self.counts = self._read_counts()
@@ -57,17 +98,6 @@ class Witness:
         self._file = open(self._trace, "wb")  # noqa: SIM115 - open as long as the process lives
         faulthandler.enable(self._file, all_threads=False)
 
-    def _read_proof(self) -> str:
-        if self._page[HUNG]:
-            return "a hang"
-        try:
-            with open(self._trace, "rb") as file:
-                lines = file.read(MAX_TRACE).decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ""
-        where = [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")]
-        return f"a crash ({', in '.join(lines[:1] + where[:1])})" if lines else ""
-
     def hearing(self, digest: str) -> None:
         """On record from now on."""
         self._page[_RECORD] = digest.encode().ljust(DIGEST, b"\0")
@@ -76,9 +106,10 @@ class Witness:
         """It did no harm."""
         self._page[_RECORD] = bytes(DIGEST)
 
-    def ends(self) -> None:
-        """This life ends by itself, and has said why."""
-        self._page[ALIVE] = 0
+    def ends(self, words: str = "", *, disk: bool = False) -> None:
+        """This life ends by itself: because it is to (no words), or of something."""
+        leave_words(self._page, words)
+        self._page[ALIVE], self._page[DISK] = 0, int(disk)
 
     def remember(self, counts: dict[str, int]) -> None:
         """For an actor without a store: how often its messages have ended it."""

@@ -14,10 +14,12 @@ from collections.abc import Callable
 
 from actors.engine.groups import group_of
 from actors.engine.hardened import FIRST_PID
+from storage.errors import WriteFailed
 
 Hook = Callable[[str], None]
 
 BLOCKING = {"DARUMA_HOOK": f"{__name__}:block"}
+REFUSING = {"DARUMA_HOOK": f"{__name__}:refuse"}
 
 
 def crashing(where: str) -> dict[str, str]:
@@ -57,4 +59,17 @@ def block(name: str, folder: str) -> Hook | None:
         while now == "before" and os.path.exists(blocked):
             time.sleep(0.01)
 
+    return hook
+
+
+def refuse(name: str, folder: str) -> Hook | None:
+    """While a file `run/<actor>.refused` exists, the actor's disk refuses: what is written, and the
+    next lives. Raises `WriteFailed`."""
+    refused = os.path.join(folder, f"{name}.refused")
+
+    def hook(now: str) -> None:
+        if now == "before" and os.path.exists(refused):
+            raise WriteFailed("the disk refuses: a test wants it to")
+
+    hook("before")
     return hook

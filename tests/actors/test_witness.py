@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from actors.engine.letters import Letters
-from actors.engine.witness import Witness, hangs, page_of
+from actors.engine.witness import (
+    SIZE,
+    WITHOUT_A_WORD,
+    Death,
+    Witness,
+    death_of,
+    hangs,
+    page_of,
+)
 from actors.tree import NODE
 
 DIGEST = "ab" * 16
@@ -18,7 +26,7 @@ DIGEST = "ab" * 16
 
 def _next_life(folder: Path) -> tuple[Letters, Witness]:
     """Of peers, which keeps nothing: its counts are in the page."""
-    witness = Witness(page_of(str(folder), "peers"))
+    witness = Witness(str(folder), "peers")
     letters = Letters(NODE, "peers", None, witness)
     letters.begin(0.0)
     return letters, witness
@@ -58,7 +66,7 @@ def test_kills_that_are_not_in_a_row_count_for_nothing(tmp_path: Path) -> None:
 DIES = """
 import ctypes, os, sys
 from actors.engine.witness import Witness
-witness = Witness(sys.argv[1])
+witness = Witness(sys.argv[1], "one")
 witness.trace_crashes()
 def falter():
     ctypes.string_at(0)
@@ -79,12 +87,32 @@ globals()[sys.argv[2]]()
     ],
 )
 def test_a_crash_leaves_a_trace(tmp_path: Path, how: str, proof: str) -> None:
-    path = page_of(str(tmp_path), "one")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([sys.executable, "-c", DIES, path, how], env=environment, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", DIES, str(tmp_path), how], env=environment, check=False
+    )
     assert ended.returncode < 0
 
-    witness = Witness(path)
+    death = death_of(str(tmp_path), "one")
+    assert death == (Death(proof, own=True) if proof else WITHOUT_A_WORD)
+    witness = Witness(str(tmp_path), "one")
     assert witness.silent and witness.proof == proof
     witness.trace_crashes()
-    assert Witness(path).proof == "", "a life's trace is its own"
+    assert Witness(str(tmp_path), "one").proof == "", "a life's trace is its own"
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_last_words_are_told_once(tmp_path: Path, disk: bool) -> None:
+    """And a disk that refuses is nobody's fault."""
+    witness = Witness(str(tmp_path), "one")
+    witness.ends("ValueError: stumbled", disk=disk)
+
+    words = Death("ValueError: stumbled", own=not disk, disk=disk)
+    assert death_of(str(tmp_path), "one") == words
+    assert death_of(str(tmp_path), "one") == WITHOUT_A_WORD
+
+
+def test_a_page_has_all_its_place_on_disk_from_the_beginning(tmp_path: Path) -> None:
+    """A write to a hole of a file would end its process when the disk is full."""
+    Witness(str(tmp_path), "one")
+    assert os.stat(page_of(str(tmp_path), "one")).st_blocks * 512 >= SIZE

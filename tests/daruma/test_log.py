@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import lives
 from actors.engine.logbook import MAX_LINE, Logbook, line
 from daruma.config import load
 from daruma.show import Show
@@ -53,13 +52,6 @@ def test_a_log_that_nobody_could_read_is_found_before_the_start(tmp_path: Path) 
 
     with pytest.raises(IsADirectoryError):
         Logbook(str(tmp_path), "node").check()
-
-
-def test_the_cause_of_a_death_is_told_once(tmp_path: Path) -> None:
-    lives.last_words(str(tmp_path), "payments", "ValueError: stumbled")
-
-    assert lives.cause_of_death(str(tmp_path), "payments") == "ValueError: stumbled"
-    assert lives.cause_of_death(str(tmp_path), "payments") == lives.NO_WORDS
 
 
 def test_settings_are_told_without_passwords(tmp_path: Path) -> None:

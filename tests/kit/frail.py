@@ -94,6 +94,11 @@ class Frail(Machine):
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None and _is("always"):
             raise ValueError("never well")
+        step.wake(at.unix_seconds + 0.5)
+
+    def wake(self, step: Step, at: Moment) -> None:
+        if _is("soon"):
+            raise ValueError("never well for long")
 
     def step(self, step: Step, sender: str, item: Ask | Blow, at: Moment) -> None:
         match item:
@@ -114,7 +119,9 @@ CHILDREN = [Child("sender", Sender), Child("frail", Frail), DOOR]
 FIRST = System(CHILDREN, title="frail", release="1", hung_seconds=2.5)
 SECOND = System(CHILDREN, title="frail", release="2", hung_seconds=2.5)
 USUAL = System(CHILDREN, title="frail")  # with the limits that everybody has
-IMPATIENT = System([Child("frail", Frail, restarts=8), DOOR], title="frail", hung_seconds=2.5)
+IMPATIENT = System(
+    [Child("frail", Frail, restarts=8, window_seconds=2), DOOR], title="frail", hung_seconds=2.5
+)
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from actors import ask
+from actors.engine import processes
 
 PATIENCE_SECONDS = 60.0
 
@@ -58,10 +60,21 @@ class Run:
     def supervisor(self) -> int:
         """The parent of all actors."""
         (pid, *_) = self.pids().values() or [0]
-        try:
-            return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return 0
+        found = processes.stat(pid)
+        return found.parent if found is not None else 0
+
+    def times_of_deaths(self) -> list[float]:
+        """In unix seconds, as the log has them."""
+        lines = [line for line in self.log().splitlines() if "supervisor frail (pid" in line]
+        return [datetime.fromisoformat(line.partition(" ")[0]).timestamp() for line in lines]
+
+    def family(self) -> list[int]:
+        """All processes of the system, parents first."""
+        assert self.process is not None
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child, parent in processes.everyone() if parent == pid]
+        return found
 
     def log(self) -> str:
         return (Path(self.home) / "log").read_text()

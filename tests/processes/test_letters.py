@@ -12,7 +12,8 @@ import pytest
 
 from actors import ask
 from actors.engine.door import Refused
-from actors.testkit.hooks import BLOCKING
+from actors.engine.supervisor import BACKOFF_SECONDS
+from actors.testkit.hooks import BLOCKING, REFUSING
 from daruma.playground import until
 from tests.kit.frail import WAYS
 from tests.kit.frail_run import Run
@@ -83,14 +84,86 @@ def test_what_is_no_dead_letter_is_refused(run: Run) -> None:
 
 
 def test_an_actor_that_always_dies_ends_the_system_with_one_sentence(run: Run) -> None:
-    run.start("IMPATIENT")
+    """Twice: the tree was started anew in between. The pauses grow."""
+    run.start("USUAL")
     run.flag("always")
     os.kill(run.pids()["frail"], signal.SIGKILL)
 
     assert run.end(status=1) == "frail: the actor frail dies again and again: see its log\n"
-    # twice: the tree was started anew in between, and the pauses grew
-    assert run.deaths() == 1 + 8 + 9
+    assert run.deaths() == 1 + 11 + 11
     assert "all actors are started anew: the actor frail dies" in run.log()
+    times = run.times_of_deaths()
+    assert times[11] - times[10] > 1.0 > 0.2 > BACKOFF_SECONDS[2] > BACKOFF_SECONDS[1]
+
+
+def test_an_actor_that_always_lives_for_a_moment_ends_the_system_too(run: Run) -> None:
+    """Within any window there are few deaths; but no life in between is a quiet one."""
+    run.flag("soon")
+    run.start("IMPATIENT")
+
+    assert run.end(status=1) == "frail: the actor frail dies again and again: see its log\n"
+    assert run.deaths() == 5 + 5
+
+
+def test_who_is_killed_from_outside_is_not_one_who_always_dies(run: Run) -> None:
+    """As often as is normal, and more often than for reasons of its own."""
+    run.start("IMPATIENT")
+    for _ in range(7):
+        pid = until(lambda: run.pids().get("frail"), "it is there")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda p=pid: run.pids().get("frail") not in (None, p), "it is back")
+    assert "started anew" not in run.log()
+
+
+def test_an_actor_that_is_stopped_does_not_hang(run: Run) -> None:
+    run.start()
+    run.tell(1)
+    before = run.pids()
+    os.kill(before["frail"], signal.SIGSTOP)
+    until(lambda: "frail waits to be continued" in run.log(), "it is said")
+    waited_from = time.monotonic()
+    until(lambda: time.monotonic() - waited_from > 4, "much more than a hang may last")
+    os.kill(before["frail"], signal.SIGCONT)
+
+    until(lambda: "frail goes on" in run.log(), "it is said")
+    assert run.pids() == before and run.deaths() == 0
+
+
+def test_a_whole_system_that_is_stopped_goes_on_as_it_was(run: Run) -> None:
+    """A laptop's lid, a batch queue: nobody is to blame for the silence."""
+    run.start()
+    before, family = run.pids(), run.family()
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    until(lambda: time.monotonic() - stopped_at > 6, "much more than a hang may last")
+    for pid in reversed(family):
+        os.kill(pid, signal.SIGCONT)
+
+    run.tell(1)
+    until(lambda: run.heard() == [1], "it goes on")
+    time_after = time.monotonic()
+    until(lambda: time.monotonic() - time_after > 4, "whoever looks has looked again")
+    assert run.pids() == before and "killed" not in run.log()
+
+
+def test_a_disk_that_refuses_for_long_ends_nothing(run: Run) -> None:
+    """Its actor is started again until it may write; the others live, and nothing is lost."""
+    run.start(**REFUSING)
+    refused = Path(run.home) / "run" / "frail.refused"
+    refused.touch()
+    run.tell(1)
+    until(lambda: "frail waits for its disk, and starts again by itself" in run.log(), "it is said")
+    run.tell(2)
+    before = run.supervisor()
+    os.kill(before, signal.SIGKILL)
+    until(lambda: run.supervisor() not in (0, before), "the others live, after that too")
+    run.tell(3)
+    refused.unlink()
+
+    until(lambda: run.heard() == [1, 2, 3], "it goes on")
+    assert run.deaths() == 0
+    assert "frail waits for its disk" in run.end()
 
 
 def test_a_supervisor_that_is_stopped_is_replaced(run: Run) -> None:
@@ -112,7 +185,7 @@ def test_a_disk_that_takes_no_write_for_long_ends_nothing(run: Run) -> None:
     blocked.touch()
     run.tell(1)
 
-    until(lambda: "the disk of frail takes no write" in run.log(), "it is said")
+    until(lambda: "frail waits for its disk, which takes no write" in run.log(), "it is said")
     waited_from = time.monotonic()
     until(lambda: time.monotonic() - waited_from > 6, "much more than a hang may last")
     assert run.pids() == before
@@ -120,4 +193,4 @@ def test_a_disk_that_takes_no_write_for_long_ends_nothing(run: Run) -> None:
 
     until(lambda: run.heard() == [1], "it goes on")
     assert run.pids() == before
-    until(lambda: "the disk of frail takes writes again" in run.log(), "it is said")
+    until(lambda: "frail goes on" in run.log(), "it is said")

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 
+from actors.engine.lives import leave_words, shared_page
+from actors.engine.witness import SIZE, page_of
 from daruma.playground import until
 from tests.processes.scenario import Run
 
@@ -45,7 +47,7 @@ def test_a_node_tells_its_story(run: Run) -> None:
         rf"funding opening=1 channel={cid} .* confirmed at height \d+",
         rf"funding opening=1 channel={cid} .* usable",
         rf"payments payment_sent payment_hash='{paid['payment_hash']}' amount_msat=20000000",
-        r"supervisor payments \(pid \d+\) died: without a word: killed",
+        r"supervisor payments \(pid \d+\) died: without a word: a kill",
         r"supervisor payments is back after \d+ ms \(generation 3, restart 1, pid \d+\)",
         rf"node supervisor \(pid {supervisor}\).* died: all actors are started anew",
         rf"monitors-\d channel={cid} is to be closed together: the operator asks for it",
@@ -69,11 +71,10 @@ def test_an_actor_that_ends_itself_says_why(run: Run) -> None:
     run.start()
     alice = run.alice
     generation = next(row["generation"] for row in alice.tree() if row["name"] == "gossiper")
-    cause = alice.folder / "regtest" / "run" / "gossiper.cause"
-    cause.write_text("ValueError: stumbled")
+    run_folder = alice.folder / "regtest" / "run"
+    leave_words(shared_page(page_of(str(run_folder), "gossiper"), SIZE), "ValueError: stumbled")
     alice.kill_actor("gossiper")
 
     text = (alice.folder / "regtest" / "log").read_text()
     assert re.search(r"supervisor gossiper \(pid \d+\) died: ValueError: stumbled\n", text)
     assert f"generation {generation + 1}, restart 1" in text
-    assert not cause.exists()
