@@ -5,7 +5,9 @@
     funding    one machine for each opening
     monitors   the durable truth of each channel
     peers      connections and living channels                  keeps nothing
-    payments   invoices, received and sent payments
+    payments   invoices, received, sent and relayed payments
+    gossiper   what the network tells of its channels, and what we tell
+    router     the graph, and the ways through it
     api        JSON-RPC on a unix socket                        keeps nothing
 
 The engine (engine/) runs machines as durable, supervised actors; it knows no Lightning, and neither
@@ -16,14 +18,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.engine.door import DOOR, Refused
 from actors.engine.system import Child, System
+from protocol.errors import Refusal
 from protocol.machine import Answer, Ask, Machine, Moment, Step
 from protocol.segment import Segment
 from protocol.values import Value
 
 __all__ = [
-    "Answer", "Ask", "Child", "Machine", "Moment", "Segment", "Step", "System", "Value", "ask",
-    "run",
+    "DOOR", "Answer", "Ask", "Child", "Machine", "Moment", "Refusal", "Refused", "Segment", "Step",
+    "System", "Value", "ask", "run",
 ]  # fmt: skip
 
 

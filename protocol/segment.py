@@ -124,7 +124,7 @@ class Segment(Generic[T, *Ks]):
         """A row that is there. Raises `KeyError`, a defect of ours, when it is not."""
         row = self.get(step, *key)
         if row is None:
-            raise KeyError(f"no row {self.name} at this key")
+            raise KeyError(f"no row {self.name} at {key!r}")
         return row
 
     def put(self, step: Work, row: T, *key: *Ks) -> None:
@@ -167,7 +167,8 @@ class Segment(Generic[T, *Ks]):
     def place(self, key: Key) -> str:
         """The text of a key. Raises `TypeError` for parts that are not those of `by`."""
         if tuple(map(type, key)) != self.by:
-            raise TypeError(f"a key of {self.name} has the parts {self.by}, not {key!r}")
+            parts = ", ".join(part.__name__ for part in self.by)
+            raise TypeError(f"a key of {self.name} has the parts ({parts}), not {key!r}")
         for n in self._inner:
             if "/" in key[n]:
                 raise TypeError(f"only the last part of a key of {self.name} may have a slash")

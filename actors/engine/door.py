@@ -245,7 +245,7 @@ class Refused(Exception):
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
-        self.code = code
+        self.code, self.text = code, text
 
 
 def ask(folder: str, to: str, method: str, /, *, timeout_s: float = 30.0, **params: Any) -> Any:

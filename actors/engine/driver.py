@@ -96,7 +96,7 @@ class Driver:
         self._acts: deque[Said | Do] = deque()
         self._lines = 0  # how many of them are for the log
         self._acks: set[str] = set()
-        self._wakes = Wakes()
+        self.wakes = Wakes()
         self._again: deque[Ask] = deque()
         self._heard = False
 
@@ -233,7 +233,7 @@ class Driver:
 
     def due(self) -> float | None:
         """When `tick` wants to be called."""
-        wake, write_by = self._wakes.first, self.write_by
+        wake, write_by = self.wakes.first, self.write_by
         if wake is None or write_by is None:
             return write_by if wake is None else wake
         return min(wake, write_by)
@@ -243,7 +243,7 @@ class Driver:
         if self.due() is None:
             return
         now = self._now = self.host.moment().unix_seconds
-        if self._wakes.take(now):
+        if self.wakes.take(now):
             self._run(self.machine.wake)
 
     def _run(self, work: Callable[..., None], *about: Any) -> None:
@@ -275,7 +275,7 @@ class Driver:
             self._must_write = True
         for one, to, data in said:
             if isinstance(one, Wake):
-                self._wakes.add(one.unix_seconds)
+                self.wakes.add(one.unix_seconds)
             elif isinstance(one, Again):
                 self._again.append(one.ask)
             elif isinstance(one, Deliver):

@@ -24,6 +24,9 @@ class Keeps:
     def __deepcopy__(self, _memo: Any) -> Keeps:
         return self  # constant
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
     def __iter__(self) -> Iterator[tuple[str, Schema]]:
         for segment, schema in self._known.values():
             yield segment.name, schema

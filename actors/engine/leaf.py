@@ -20,7 +20,7 @@ from typing import Any
 from thespian.actors import ActorExitRequest
 
 import storage
-from actors.engine import lives, system
+from actors.engine import letters, lives, system
 from actors.engine.clock import Clock
 from actors.engine.control import Directory, Ping, Pong, Refused, Start, Started
 from actors.engine.driver import Driver
@@ -179,7 +179,7 @@ class Loop:
             while not self._stopping:
                 self._once()
         except BaseException as error:
-            cause = f"{type(error).__name__}: {error}"
+            cause = str(error) if isinstance(error, StoreError) else letters.readable(error)
             trace = "".join(traceback.format_tb(error.__traceback__)[-4:])
             self.log(f"ends itself: {cause}\n{trace}")
             self.witness.ends(cause, disk=isinstance(error, PASSING))

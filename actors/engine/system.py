@@ -23,6 +23,7 @@ from actors.engine import groups
 from actors.engine.groups import group_of
 from actors.engine.keeps import Keeps
 from protocol.machine import DEFECT, Abandoned, Answer, Ask, Machine, Quarantined
+from protocol.values import Value
 from storage.schema import UNREADABLE, Schema
 
 MAX_MESSAGE = 64 << 20
@@ -108,6 +109,9 @@ class System:
     ) -> None:
         self.children = tuple(children)
         _check_names([one.name for one in self.children])
+        for one in self.children:
+            if one.port and not all(one.port.partition(":")):
+                raise ValueError(f"the port of {one.name} is named module:Class, not {one.port!r}")
         self.identity, self.title, self.release = identity, title, release
         self.hung_seconds = hung_seconds
         self._groups = {one.name: groups.members(one.name, one.members) for one in self.children}
@@ -222,7 +226,12 @@ class System:
 
 
 def _types(union: Any) -> frozenset[Any]:
-    return frozenset(get_args(union) or (union,))
+    """Raises `TypeError` for a message that could not be written."""
+    kinds = frozenset(get_args(union) or (union,))
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Value)):
+            raise TypeError(f"{getattr(kind, '__name__', kind)} is no message: those are `Value`s")
+    return kinds
 
 
 def _check_names(names: list[str]) -> None:

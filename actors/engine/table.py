@@ -144,6 +144,12 @@ class Table:
             return {}
         return {segment.place(key): row for key, row in self.below(segment, ()).items()}
 
+    def in_memory(self) -> Iterator[tuple[str, Any]]:
+        """All rows that are kept nowhere, by the text of their keys."""
+        for segment in sorted((s for s in self._segments if not s.stored), key=lambda s: s.name):
+            for key, row in sorted(self._below(segment, ()).items()):
+                yield segment.place(key), row
+
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         for segment in self._segments:
             for key, row in self._below(segment, ()).items():

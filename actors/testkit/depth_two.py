@@ -37,6 +37,8 @@ class Explorer:
         """Crash again at each point between the first crash and the end of its sentence."""
         while world.crash is not None and world.step():
             pass
+        if world.crash is not None:
+            world.tick(0)  # a wake leads to it
         seconds: list[Any] = []
         observe(world, sentence, seconds)
         self.report.points += 1
@@ -54,5 +56,7 @@ class Explorer:
 def explore_twice(story: Story) -> Report:
     """Every crash of depth 1, and every crash of what then follows in its sentence."""
     explorer = Explorer(story, deadline=float("inf"))
+    for point, make, sentence in branches(story):
+        explorer.search.tried(str(point), make, sentence)
     explorer.share(0, 1, 1)
     return explorer.report

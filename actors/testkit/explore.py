@@ -7,7 +7,8 @@ on by saying that sentence again.
 Points of a world that is about to deliver a message:
     kill    the receiver dies with the message in its hands
     commit  the delivery leads to durable writes: the writer, or its whole node, dies before or
-            after each of them; so it does where a batch is written that waited for company
+            after each of them; so it does where an actor wakes by itself, and where a batch is
+            written that waited for company
     other   what else the world has to offer there (`World.disturbances`): a connection breaks
 """
 
@@ -136,11 +137,10 @@ def branches(story: Story) -> Iterator[tuple[Point, Make, int]]:
 
 
 def observe(world: World, sentence: int, found: list[tuple[Point, Make, int]]) -> None:
-    """From now on each delivery of this world adds its points to `found`."""
+    """From now on each delivery of this world, and each wake, adds its points to `found`."""
 
-    def look(now: World) -> Callable[[], None]:
+    def look(now: World, head: Head | None) -> Callable[[], None]:
         at, before, commits = now.deliveries, _plain(now), dict(now.commits)
-        head = min(now.heads(), default=None)
 
         def after() -> None:
             written = {key: n for key, n in now.commits.items() if n != commits.get(key, 0)}

@@ -1,4 +1,9 @@
-"""What a world at rest is, without its times and counters: two that are equal go on alike."""
+"""What a world at rest is, without its counters and the times themselves: two that are equal go on
+alike.
+
+Of a time it matters whether it has come; of an actor, whether it is going to wake by itself. What
+it holds in memory alone counts as what is on its disk does.
+"""
 
 from __future__ import annotations
 
@@ -14,41 +19,61 @@ from actors.testkit.world import START, World
 
 _YEAR = 366 * 86_400
 
+Times = list[float]
 
-def _timeless(value: Any) -> Any:
+
+def _timeless(value: Any, times: Times) -> Any:
     if isinstance(value, float | int) and START - _YEAR < value < START + _YEAR:
+        times.append(value)
         return 0
     if isinstance(value, dict):
-        return {str(key): _timeless(one) for key, one in value.items()}
+        return {str(key): _timeless(one, times) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_timeless(one) for one in value]
+        return [_timeless(one, times) for one in value]
     return value
 
 
 @lru_cache(maxsize=100_000)
-def _row(system: System, role: str, key: str, data: bytes) -> bytes:
+def _row(system: System, role: str, key: str, data: bytes) -> tuple[bytes, Times]:
     value = system.keeps[group_of(role)].decode(key, data)
-    return role.encode() + key.encode() + _plain(value)
+    plain, times = _plain(value)
+    return role.encode() + key.encode() + plain, times
 
 
-def _plain(value: Any) -> bytes:
-    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
-    return msgspec.msgpack.encode(_timeless(plain))
+def _plain(value: Any) -> tuple[bytes, Times]:
+    times: Times = []
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_is_there)
+    return msgspec.msgpack.encode(_timeless(plain, times)), times
+
+
+def _is_there(value: Any) -> str:
+    """Of what has no fields, in memory only: a graph, a queue."""
+    return type(value).__name__
 
 
 def fingerprint(world: World) -> bytes:
     """Of a world at rest."""
     digest = hashlib.sha256()
+
+    def add(plain: bytes, times: Times) -> None:
+        digest.update(plain)
+        digest.update(bytes(time > world.now for time in times))
+
     for name, node in world.nodes.items():
         digest.update(name.encode())
         for role, disk in node.disks.items():
             for key, data in sorted(disk.data.items()):
                 if key[:2] == b"r/":
-                    digest.update(_row(world.system, role, key[2:].decode(), data))
+                    add(*_row(world.system, role, key[2:].decode(), data))
+        for role, driver in sorted(node.drivers.items()):
+            digest.update(f"{role} {len(driver.wakes)}".encode())
+            for place, row in driver.rows.in_memory():
+                add(place.encode(), [])
+                add(*_plain(row))
         waiting = sorted(node.asked)
         digest.update(repr((waiting, {r: len(o) for r, o in _outboxes(node)})).encode())
     for more in world.at_rest():
-        digest.update(_plain(more))
+        add(*_plain(more))
     return digest.digest()
 
 

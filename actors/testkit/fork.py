@@ -58,7 +58,7 @@ def _driver(old: Driver, node: Node) -> Driver:
     host.world, host.node = node.world, node
     twin.host, twin.on_commit = host, host.on_commit
     twin.outbox = old.outbox.fork()
-    twin._wakes = shallow(old._wakes)
+    twin.wakes = shallow(old.wakes)
     twin.letters = shallow(old.letters)
     if old.store is not None:
         store: Any = shallow(old.store)

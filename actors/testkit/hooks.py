@@ -9,11 +9,13 @@ called with "before" and "after" of every commit, or None.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 
 from actors.engine.groups import group_of
 from actors.engine.hardened import FIRST_PID
+from actors.engine.port import CannotStart
 from storage.errors import WriteFailed
 
 Hook = Callable[[str], None]
@@ -29,11 +31,15 @@ def crashing(where: str) -> dict[str, str]:
 
 def crash(name: str, folder: str) -> Hook | None:
     """DARUMA_CRASH=<actor>:<n>:<before|after>[:node] kills that process, or the whole node, at the
-    n-th durable commit of the actor (or of its group) since the node was started; once."""
-    actor, _, rest = os.environ["DARUMA_CRASH"].partition(":")
+    n-th durable commit of the actor (or of its group) since the node was started; once. Raises
+    `CannotStart` for other words."""
+    where = os.environ.get("DARUMA_CRASH", "")
+    words = re.fullmatch(r"([a-z0-9_-]+):(\d+):(before|after)(:node)?", where)
+    if words is None:
+        raise CannotStart(f"DARUMA_CRASH={where} should be actor:number:before or :after[:node]")
+    actor, number, when, victim = words.groups()
     if actor not in (name, group_of(name)):
         return None
-    number, when, *victim = rest.split(":")
     counter = os.path.join(folder, f"crash.{os.environ[FIRST_PID]}")
 
     def hook(now: str) -> None:

@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from actors.engine import door
 from actors.testkit.site import Node
 from actors.testkit.world import World
 from protocol.machine import DEFECT
 
 
-class Refused(AssertionError):
-    """An `Answer` with an error; for a defect, with what the node's log says of it."""
+class Refused(door.Refused):
+    """As outside of the kit: an `Answer` with an error, its `code` and `text`; for a defect, with
+    what the node's log says of it."""
 
     def __init__(self, code: int, text: str, log: list[str] | None = None) -> None:
         told = [line for line in log or () if " met a defect" in line]
-        super().__init__("\n".join([f"{code}: {text}", *(told if code == DEFECT else ())]))
-        self.code, self.text = code, text
+        super().__init__(code, text)
+        self.args = ("\n".join([f"{code}: {text}", *(told if code == DEFECT else ())]),)
 
 
 def until(world: World, condition: Callable[[], Any], what: str, patience: int = 400) -> Any:
-    """Let time pass until it holds: virtual time, so that the wait is no wait."""
+    """Let time pass until it holds: virtual time, so that the wait is no wait. Raises
+    `AssertionError` after `patience` times a quarter of a second, with the ends of the logs."""
     for _ in range(patience):
         world.settle()
         found = condition()
         if found:
             return found
         world.advance()
-    raise AssertionError(f"it never came true: {what}")
+    said = [f"{node.name}: {line}" for node in world.nodes.values() for line in node.log[-5:]]
+    raise AssertionError("\n".join([f"it never came true: {what}", *said]))
 
 
 def ask(node: Node, role: str, method: str, **params: Any) -> Any:

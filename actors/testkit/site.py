@@ -7,6 +7,7 @@ from typing import Any
 from actors.engine.driver import Driver
 from actors.engine.groups import group_of
 from actors.engine.system import System
+from actors.engine.table import Table
 from protocol.machine import Answer, Ask, Moment
 from storage.memory import Disk
 
@@ -90,14 +91,24 @@ class Node:
             self.asked.pop(number, None)
 
     def row(self, role: str, key: str) -> Any:
-        """A row of an actor, or of any of its group, by the text of its key."""
-        tables = [self.drivers[name].rows for name in self._members(role)]
+        """A row of an actor, or of any of its group, by the text of its key: "segment/key".
+        Raises `KeyError` for a segment that it does not keep."""
+        tables = self._tables(role, key.partition("/")[0])
         return next((row for rows in tables if (row := rows.read(key)) is not None), None)
 
     def rows(self, role: str, segment: str) -> dict[str, Any]:
-        """Of one segment of an actor, by the text of their keys."""
-        tables = [self.drivers[name].rows for name in self._members(role)]
+        """Of one segment of an actor, by the text of their keys. Raises `KeyError` for one that it
+        does not keep."""
+        tables = self._tables(role, segment)
         return {key: row for rows in tables for key, row in rows.shown(segment).items()}
+
+    def _tables(self, role: str, segment: str) -> list[Table]:
+        if role not in (*self.roles, *map(group_of, self.roles)):
+            raise KeyError(f"nobody is called {role!r} on {self.name}")
+        keeps = self.system.keeps[group_of(role)]
+        if not segment.startswith("~") and segment not in keeps:
+            raise KeyError(f"{role} keeps no segment {segment!r}")
+        return [self.drivers[name].rows for name in self._members(role)]
 
     def _members(self, role: str) -> tuple[str, ...]:
         names = self.system.members(role) if role == group_of(role) else (role,)

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 from actors.engine.driver import Driver
@@ -29,11 +30,12 @@ Link = tuple[str, str, str]
 Key = tuple[str, ...]
 Head = tuple[int, str, Key]  # ticket, kind, key of a queue
 Port = Callable[[Node, Any], list[Any]]
-Look = Callable[[Any], Callable[[], None]]
+Look = Callable[[Any, Head | None], Callable[[], None]]
 
 
 class World:
-    """`seed` None delivers in order of posting; a number shuffles links.
+    """`seed` None delivers in order of posting; a number shuffles links. Time begins at `START`
+    (2023-11-14 22:13:20 UTC), and goes on when it is told to.
 
     `ports`: by the name of an actor (or its group), what its port does with an order; what it gives
     back is heard by the actor. `settings` is what the machines are made with.
@@ -65,9 +67,12 @@ class World:
         self.deliveries = 0
         # what a machine may raise: its actor dies of it and is started again, as in production
         self.deadly: tuple[type[Exception], ...] = ()
-        # called before each delivery, and before late writes; what it gives back, after it
+        # called before each delivery (with its queue), each wake and each late write (with None);
+        # what it gives back, after it
         self.look: Look | None = None
         self._simulated = dict(ports or {})
+        if unknown := sorted(set(self._simulated) - set(system.hears)):
+            raise TypeError(f"nobody is called {unknown[0]!r}, who could have a port")
         self._ticket = 0
         self._dice = 0
         self._heard = b""
@@ -146,11 +151,13 @@ class World:
     def ask(
         self, node: Node, role: str, method: str, number: str | None = None, **params: Any
     ) -> str:
-        """A question; the answer will be in `node.answers` under the number that is given back."""
+        """A question; the answer will be in `node.answers` under the number that is given back.
+        Raises `TypeError` when nobody is called `role`, or it hears no questions."""
         if number is None:
             node.questions[method] = node.questions.get(method, 0) + 1
             number = f"{method}:{node.questions[method]}"
         ask = Ask(id=f"{self.asker}/{number}", method=method, params=params)
+        self.system.check(role, ask)
         node.asked[number] = (role, ask)
         for name in self.system.receivers(role, ask):
             self.post((node.name, self.asker, name), ("item", 0, self.system.encode(ask)))
@@ -196,20 +203,24 @@ class World:
         choices = self.heads()
         if not choices and not self._unwritten():
             return False
-        self.deliveries += 1
-        after = self.look(self) if self.look is not None else None
         if choices:
-            _, kind, key = self.random.choice(sorted(choices)) if self.random else min(choices)
-            if self.tracing:
-                self.trace.append(("deliver", kind, *key))
-            self._deliver(kind, key)
+            head = self.random.choice(sorted(choices)) if self.random else min(choices)
+            self._looked_at(head, lambda: self._deliver(*head[1:]))
         else:
-            self._write_what_waits()
-        if after is not None:
-            after()
+            self._looked_at(None, self._write_what_waits)
         return True
 
+    def _looked_at(self, head: Head | None, work: Callable[[], None]) -> None:
+        """Something happens, and whoever looks may see it before and after."""
+        self.deliveries += 1
+        after = self.look(self, head) if self.look is not None else None
+        work()
+        if after is not None:
+            after()
+
     def _deliver(self, kind: str, key: Any) -> None:
+        if self.tracing:
+            self.trace.append(("deliver", kind, *key))
         if kind == "port":
             _, item = self.ports[key].popleft()
             self._hearing(type(item).__name__.encode())
@@ -281,7 +292,7 @@ class World:
         raise AssertionError("the world does not come to rest")
 
     def advance(self, seconds: float = 0.25) -> None:
-        """The clock goes on, timers fire, and what follows is delivered."""
+        """The clock goes on in one jump, timers fire, and what follows is delivered."""
         self.tick(seconds)
         self.settle()
 
@@ -289,8 +300,13 @@ class World:
         """The clock goes on and timers fire; nothing is delivered yet."""
         self.now += seconds
         for node in self.nodes.values():
-            for role in list(node.drivers):
-                self._guarded(node, role, lambda driver: driver.tick())
+            for role, driver in list(node.drivers.items()):
+                work = partial(self._guarded, node, role, lambda driver: driver.tick())
+                due = driver.due()
+                if due is not None and due <= self.now:
+                    self._looked_at(None, work)
+                else:
+                    work()
 
     # ---- kills ----
 
@@ -313,8 +329,11 @@ class World:
     def kill(self, node: Node, role: str = "*", *, heard: bool = False) -> None:
         """SIGKILL and restart: of one actor, or of the whole node ("*").
 
-        What the victim had said and nobody has read yet is `heard` by the living, or lost.
+        What the victim had said and nobody has read yet is `heard` by the living, or lost. Raises
+        `KeyError` when nobody is called `role`.
         """
+        if role not in ("*", *node.roles):
+            raise KeyError(f"nobody is called {role!r} on {node.name}")
         self.crashes += 1
         self._switch()
         victims = node.roles if role == "*" else (role,)
