@@ -198,6 +198,7 @@ class Abandoned(Value, frozen=True, kw_only=True):
 
 
 UNKNOWN_METHOD, UNFIT = -32601, -32602
+ALARM = "ALARM"  # begins a line of the log that the operator is to read now
 DEFECT, DEFECT_TEXT = -32603, "a defect of ours: please report the log"
 
 

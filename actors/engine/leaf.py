@@ -29,7 +29,7 @@ from actors.engine.links import Hub
 from actors.engine.logbook import Logbook
 from actors.engine.port import CannotStart
 from actors.engine.witness import Witness
-from protocol.machine import Log, Moment
+from protocol.machine import ALARM, Log, Moment
 from storage.errors import Missing, StoreError, Unusable, WriteFailed
 from storage.store import Store
 
@@ -242,7 +242,7 @@ class Loop:
 
     def port(self, item: Any) -> None:
         if isinstance(item, Log):
-            self.log(item.text)
+            (self.warn if item.text.startswith(ALARM) else self.log)(item.text)
             return
         assert self._port is not None, f"{self.name} has no port"
         self._port.do(item)

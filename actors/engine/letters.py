@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.engine.system import System
 from actors.engine.witness import Witness
-from protocol.machine import Ask
+from protocol.machine import ALARM, Ask
 from protocol.values import Value
 from storage.schema import Schema
 from storage.store import Store
@@ -157,8 +157,8 @@ class Letters:
         stage(SUSPECT + digest.encode(), None)
         stage(LETTER + digest.encode(), LETTERS.encode(letter))
         return (
-            f"put aside {letter.kind} of {sender}, which has ended us again and again ({digest}): "
-            f"{row.cause}"
+            f"{ALARM} put aside {letter.kind} of {sender}, which has ended us again and again "
+            f"({digest}): {row.cause}"
         )
 
     # ---- dead letters ----

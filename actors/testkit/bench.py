@@ -15,6 +15,7 @@ import hashlib
 from typing import Any, TypeVar
 
 from actors.engine.driver import Driver
+from actors.engine.letters import LIMIT
 from actors.engine.system import System
 from actors.testkit.world import START
 from protocol.machine import Answer, Ask, Log, Moment
@@ -73,6 +74,12 @@ class Bench:
             number = self._numbers[sender] = self._numbers.get(sender, 0) + 1
         self.driver.hear(sender, number, item)
         self._flush()
+
+    def put_aside(self, sender: str, item: Any) -> None:
+        """A message that has ended the actor again and again; `retrydeadletter` has it heard."""
+        digest = self.driver.letters.digest(sender, item)
+        self.driver.letters.suspect(digest, LIMIT, "a test wants it")
+        self.hear(sender, item)
 
     def report(self, item: Any) -> None:
         """Its port has something to say."""

@@ -40,7 +40,7 @@ class SpendWatch(Value, frozen=True, kw_only=True, tag="spend_watch"):
     height: int | None = None
 
 
-class Pending(Value, frozen=True, kw_only=True, tag="pending"):
+class Rebroadcast(Value, frozen=True, kw_only=True, tag="rebroadcast"):
     """To be sent again until it is mined. `taken`: the backend has had it. `report`: the owner
     hears of that; `refused`: it has heard why not."""
 
@@ -62,10 +62,10 @@ class Doubt(Value, frozen=True, kw_only=True):
 
 
 CHAIN = Segment("chain", Chain, by=())
-# those of version 1 had no reason and no owner, and were found under other keys
+# by owner, and its reason or purpose
 TXS = Segment("tx", TxWatch, by=(str, str))
 SPENDS = Segment("spend", SpendWatch, by=(str, str))
-SENDS = Segment("send", Pending, by=(str, str))
+SENDS = Segment("send", Rebroadcast, by=(str, str))
 DOUBTS = Segment("~doubt", Doubt, by=(str, str))
 AWAY = Segment("~away", Away, by=())
 MINED = Segment("~mined", Generated)  # by the question's id

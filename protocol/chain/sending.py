@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol.bitcoin.transaction import display, parse
 from protocol.chain.messages import Broadcast, Sent, Verdict, WouldTake
 from protocol.chain.port import Away, Send, Submitted, Tried, Try
-from protocol.chain.rows import AWAY, DOUBTS, SENDS, Doubt, Pending
+from protocol.chain.rows import AWAY, DOUBTS, SENDS, Doubt, Rebroadcast
 from protocol.machine import Step
 
 
@@ -20,7 +20,7 @@ def broadcast(step: Step, owner: str, item: Broadcast) -> None:
     """Kept until it is mined or given up; said twice, it is one."""
     known = SENDS.get(step, owner, item.purpose)
     if known is None or known.raw != item.raw:
-        fresh = Pending(
+        fresh = Rebroadcast(
             owner=owner,
             purpose=item.purpose,
             txid=parse(item.raw).txid,
@@ -47,7 +47,7 @@ def submitted(step: Step, item: Submitted) -> None:
             step.deliver(pending.owner, Sent(purpose=pending.purpose, refused=item.refused))
 
 
-def taken(step: Step, pending: Pending) -> Pending:
+def taken(step: Step, pending: Rebroadcast) -> Rebroadcast:
     """The mempool has it: its owner is told, once -> the row as it is now."""
     if not pending.taken and pending.report:
         step.deliver(pending.owner, Sent(purpose=pending.purpose))

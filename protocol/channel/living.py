@@ -43,7 +43,7 @@ class Live(Value, frozen=True, kw_only=True):
     """`channel` runs ahead of `persisted`, what the monitor was last given.
 
     `unacked`: updates given and not known to be durable. `unsent`: messages, each with the update
-    that it waits for. `fresh`: messages of this turn. `offers` and `settles` are the monitor's
+    that it waits for. `fresh`: messages of this turn. `adds` and `resolutions` are the monitor's
     wishes that are not carried out irrevocably. `holds`: why no revoke_and_ack is applied now;
     `inbox`: one that was not, and what the peer has said after it. `half_said`, `half_owed`: our
     announcement_signatures on this connection.
@@ -55,8 +55,8 @@ class Live(Value, frozen=True, kw_only=True):
     unacked: tuple[Update, ...] = ()
     unsent: tuple[tuple[int, Message], ...] = ()
     fresh: tuple[Message, ...] = ()
-    offers: dict[str, AddHtlc] = {}
-    settles: dict[int, ResolveHtlc] = {}
+    adds: dict[str, AddHtlc] = {}
+    resolutions: dict[int, ResolveHtlc] = {}
     refused: Refusals = ()
     holds: frozenset[str] = frozenset()
     inbox: tuple[Message, ...] = ()
@@ -117,8 +117,8 @@ def born(snapshot: Born) -> Live:
         channel=commitments.forget_uncommitted(channel),
         persisted=channel,
         durable_id=channel.core.update_id,
-        offers={offer.origin: offer for offer in snapshot.offers},
-        settles={settle.htlc_id: settle for settle in snapshot.settles},
+        adds={offer.origin: offer for offer in snapshot.adds},
+        resolutions={settle.htlc_id: settle for settle in snapshot.resolutions},
         holds=frozenset(snapshot.holds),
         close=snapshot.close,
     )

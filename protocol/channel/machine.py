@@ -38,9 +38,9 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
             living.durable(turn, item.update_id)
         case AddHtlc():
             if item.origin not in _spoken_for(turn):
-                turn.live = live.but(offers=live.offers | {item.origin: item})
+                turn.live = live.but(adds=live.adds | {item.origin: item})
         case ResolveHtlc():
-            turn.live = live.but(settles=live.settles | {item.htlc_id: item})
+            turn.live = live.but(resolutions=live.resolutions | {item.htlc_id: item})
         case Held():
             turn.live = live.but(holds=live.holds | {item.hold})
         case Unheld():
@@ -48,7 +48,7 @@ def hear_monitor(turn: Turn, item: ToChannel) -> None:
         case CloseRequest():
             turn.live = live.but(close=item)
         case FundingConfirmed():
-            _locked(turn, item)
+            _confirmed(turn, item)
         case FundingBuried():
             announcing.buried(turn, item)
         case Born():
@@ -67,7 +67,7 @@ def _spoken_for(turn: Turn) -> set[str]:
     return htlcs | {origin for origin, _, _ in refusals}
 
 
-def _locked(turn: Turn, item: FundingConfirmed) -> None:
+def _confirmed(turn: Turn, item: FundingConfirmed) -> None:
     core = turn.channel.core
     if core.ready_sent:
         if core.scid != item.scid:  # a reorganisation put it elsewhere
@@ -84,9 +84,9 @@ def _heard_again(turn: Turn, item: Born) -> None:
     # of a fulfilled forward it may not have heard; it answers when we say the preimage again
     ours = {hold for hold in turn.live.holds if hold.startswith("ours/")}
     turn.live = turn.live.but(holds=frozenset(item.holds) | ours)
-    for offer in item.offers:
+    for offer in item.adds:
         hear_monitor(turn, offer)
-    for settle in item.settles:
+    for settle in item.resolutions:
         hear_monitor(turn, settle)
     if item.close is not None:
         hear_monitor(turn, item.close)
@@ -95,8 +95,8 @@ def _heard_again(turn: Turn, item: Born) -> None:
 
 def hear_facts(turn: Turn, item: Born) -> None:
     """What the chain has said of the funding transaction so far."""
-    if item.locked is not None:
-        _locked(turn, item.locked)
+    if item.confirmed is not None:
+        _confirmed(turn, item.confirmed)
     if item.buried is not None:
         announcing.buried(turn, item.buried)
 
@@ -193,7 +193,7 @@ def drain(turn: Turn) -> None:
 def _refuse_what_is_over(turn: Turn) -> None:
     """Also while nobody is connected. What was proposed is committed to in the same turn."""
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
-    for offer in list(turn.live.offers.values()):
+    for offer in list(turn.live.adds.values()):
         if offer.origin in known:
             continue
         if offer.withdrawn:
@@ -204,5 +204,5 @@ def _refuse_what_is_over(turn: Turn) -> None:
 
 def _refuse_all(turn: Turn, reason: str) -> None:
     known = {htlc.origin for htlc in turn.channel.htlcs.values()}
-    for origin in [origin for origin in turn.live.offers if origin not in known]:
+    for origin in [origin for origin in turn.live.adds if origin not in known]:
         operation.refuse(turn, origin, reason, final=True)

@@ -47,8 +47,7 @@ class AddHtlc(Value, frozen=True, kw_only=True):
     """Please add an HTLC. `origin` is unique for ever: the same origin is never added twice.
 
     `last_height`: no block may be higher when it is added; a wish that has waited longer is refused
-    where it would be carried out (one of an older store has none, and is refused). `withdrawn`: not
-    any more, unless it has been committed to.
+    where it would be carried out. `withdrawn`: not any more, unless it has been committed to.
     """
 
     channel_id: bytes
@@ -125,10 +124,10 @@ class Born(Value, frozen=True, kw_only=True):
 
     channel: Channel
     holds: tuple[str, ...] = ()
-    offers: tuple[AddHtlc, ...] = ()
-    settles: tuple[ResolveHtlc, ...] = ()
+    adds: tuple[AddHtlc, ...] = ()
+    resolutions: tuple[ResolveHtlc, ...] = ()
     close: CloseRequest | None = None
-    locked: FundingConfirmed | None = None
+    confirmed: FundingConfirmed | None = None
     buried: FundingBuried | None = None
 
 

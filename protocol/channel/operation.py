@@ -217,16 +217,16 @@ def propose(turn: Turn) -> None:
     """Send the updates that wait: removals first, then offers, then a new feerate."""
     if turn.channel.core.awaiting_revoke:
         return  # one open round at a time: what waits shares the next commitment
-    settles = {
+    resolutions = {
         key: item
-        for key, item in turn.live.settles.items()
+        for key, item in turn.live.resolutions.items()
         if f"theirs/{key}" in turn.channel.htlcs
     }
-    turn.live = turn.live.but(settles=settles)
-    for settle in list(settles.values()):
+    turn.live = turn.live.but(resolutions=resolutions)
+    for settle in list(resolutions.values()):
         _propose_removal(turn, settle)
     known = {htlc.origin for htlc in turn.channel.htlcs.values() if htlc.ours}
-    waiting = [offer for offer in turn.live.offers.values() if offer.origin not in known]
+    waiting = [offer for offer in turn.live.adds.values() if offer.origin not in known]
     if waiting and turn.height is not None:
         headroom = Headroom(turn.channel)
         for offer in waiting:
@@ -295,9 +295,9 @@ def addition(channel: Channel, htlc: Htlc) -> UpdateAddHtlc:
 
 def refuse(turn: Turn, origin: str, reason: str, *, final: bool) -> None:
     """The offer will not be carried out: the monitor is told with the next update."""
-    offers = {key: offer for key, offer in turn.live.offers.items() if key != origin}
+    adds = {key: offer for key, offer in turn.live.adds.items() if key != origin}
     refused = (*turn.live.refused, (origin, reason, final))
-    turn.live = turn.live.but(offers=offers, refused=refused)
+    turn.live = turn.live.but(adds=adds, refused=refused)
 
 
 def _propose_fee(turn: Turn) -> None:
@@ -323,8 +323,8 @@ def commit(turn: Turn) -> None:
     channel = channel.with_core(their_number=core.their_number + 1, commit_sent_last=True)
     turn.set(channel)
     committed = {htlc.origin for htlc in channel.htlcs.values() if htlc.ours}
-    offers = {key: offer for key, offer in turn.live.offers.items() if key not in committed}
-    turn.live = turn.live.but(offers=offers)
+    adds = {key: offer for key, offer in turn.live.adds.items() if key not in committed}
+    turn.live = turn.live.but(adds=adds)
     turn.send(commitment_signed(turn))
 
 

@@ -8,7 +8,7 @@ from protocol.channel.state import channel_id
 from protocol.errors import PeerFault
 from protocol.funding import establishment, negotiations, rules
 from protocol.funding.messages import FromPeer
-from protocol.funding.negotiations import Us, purpose_of, upfront
+from protocol.funding.negotiations import Funder, purpose_of, upfront
 from protocol.funding.rows import GROUPS, NEGOTIATIONS, OPENINGS, Negotiation
 from protocol.machine import Moment, Step
 from protocol.wallet.messages import NewScript, ReleaseCoins
@@ -17,7 +17,7 @@ from protocol.wire.opening import FundingCreated, OpenChannel
 MAX_OF_PEER, MAX_NEGOTIATIONS, MAX_UNCONFIRMED = 4, 200, 400
 
 
-def on_open(us: Us, step: Step, item: FromPeer, message: OpenChannel, at: Moment) -> None:
+def on_open(us: Funder, step: Step, item: FromPeer, message: OpenChannel, at: Moment) -> None:
     """open_channel: accept_channel goes out, and nothing is durable yet. Raises `PeerFault`."""
     if negotiations.find(step, item.peer, message.temporary_channel_id) is not None:
         raise PeerFault("open_channel with a temporary_channel_id in use")
@@ -70,7 +70,7 @@ def _check_room(step: Step, peer: bytes) -> None:
         raise PeerFault("too many openings are pending; try again later")
 
 
-def on_created(us: Us, step: Step, item: Negotiation, message: FundingCreated) -> None:
+def on_created(us: Funder, step: Step, item: Negotiation, message: FundingCreated) -> None:
     """funding_created: the wallet is asked for the script that our side is paid to in the end.
     Raises `PeerFault`."""
     if item.we_opened or item.created is not None:
@@ -95,7 +95,7 @@ def _check_free(step: Step, item: Negotiation, funding: Outpoint) -> None:
         raise PeerFault("funding_created for an output that is in use")
 
 
-def script(us: Us, step: Step, item: Negotiation, script: bytes) -> None:
+def script(us: Funder, step: Step, item: Negotiation, script: bytes) -> None:
     """All is there: the opening becomes durable. Raises `PeerFault`."""
     created = item.created
     if created is None:

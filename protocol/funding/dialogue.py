@@ -6,7 +6,7 @@ from __future__ import annotations
 from protocol.errors import PeerFault
 from protocol.funding import accepter, negotiations, opener, openings
 from protocol.funding.messages import FromPeer, ToPeer
-from protocol.funding.negotiations import PATIENCE_SECONDS, Us, by_channel
+from protocol.funding.negotiations import PATIENCE_SECONDS, Funder, by_channel
 from protocol.funding.rows import NEGOTIATIONS, Negotiation
 from protocol.machine import Moment, Step
 from protocol.wire import registry, setup
@@ -14,7 +14,7 @@ from protocol.wire.message import Message
 from protocol.wire.opening import AcceptChannel, FundingCreated, FundingSigned, OpenChannel
 
 
-def from_peer(us: Us, step: Step, item: FromPeer, at: Moment) -> None:
+def from_peer(us: Funder, step: Step, item: FromPeer, at: Moment) -> None:
     """A fault, theirs or ours, ends the negotiation that it is about, and no other."""
     try:
         with step.all_or_nothing():
@@ -27,7 +27,7 @@ def from_peer(us: Us, step: Step, item: FromPeer, at: Moment) -> None:
         _end(us, step, item, "internal error", text)
 
 
-def _dispatch(us: Us, step: Step, item: FromPeer, at: Moment) -> None:
+def _dispatch(us: Funder, step: Step, item: FromPeer, at: Moment) -> None:
     message = registry.decode(item.message)
     if isinstance(message, OpenChannel):
         accepter.on_open(us, step, item, message, at)
@@ -89,7 +89,7 @@ def _refused_late(step: Step, item: FromPeer, message: setup.Error) -> None:
         openings.give_up(step, record, f"the peer refused: {text!r}")
 
 
-def _end(us: Us, step: Step, item: FromPeer, to_peer: str, why: str) -> None:
+def _end(us: Funder, step: Step, item: FromPeer, to_peer: str, why: str) -> None:
     temporary = item.message[2:34]
     if item.message[:2] == OpenChannel.TYPE.to_bytes(2, "big"):
         temporary = item.message[34:66]
@@ -104,7 +104,7 @@ def _end(us: Us, step: Step, item: FromPeer, to_peer: str, why: str) -> None:
         abandon(us, step, negotiation, why)
 
 
-def abandon(us: Us, step: Step, item: Negotiation, why: str) -> None:
+def abandon(us: Funder, step: Step, item: Negotiation, why: str) -> None:
     """It is forgotten on our side; an asker of ours is told."""
     if item.we_opened:
         opener.failed(us, step, item, why)
@@ -112,14 +112,14 @@ def abandon(us: Us, step: Step, item: Negotiation, why: str) -> None:
         accepter.abandon(step, item)
 
 
-def peer_lost(us: Us, step: Step, peer: bytes) -> None:
+def peer_lost(us: Funder, step: Step, peer: bytes) -> None:
     """A negotiation lives as long as its connection."""
     for item in NEGOTIATIONS.below(step).values():
         if item.peer == peer:
             abandon(us, step, item, negotiations.LOST)
 
 
-def out_of_patience(us: Us, step: Step, at: Moment) -> None:
+def out_of_patience(us: Funder, step: Step, at: Moment) -> None:
     """A peer that falls silent must not hold coins, nor a place that others want."""
     for item in NEGOTIATIONS.below(step).values():
         if at.unix_seconds - item.began >= PATIENCE_SECONDS:

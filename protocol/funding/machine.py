@@ -8,7 +8,7 @@ by that number all actors call it: channel ids are the peer's to choose.
     guarded       the monitor has it. We opened: when all in the same transaction are guarded, the
                   chain is asked whether it would take it; if not, nothing of it is left
     confirming    POINT OF NO RETURN: the transaction (or our signature) leaves
-    locked        deep enough; the channel exchanges channel_ready
+    confirmed     deep enough; the channel exchanges channel_ready
     usable        both sides are ready
 
 The row stays as long as the channel: a reorganisation may still move its funding transaction.
@@ -24,7 +24,7 @@ from protocol.channel.messages import ChannelEnded, ChannelUsable
 from protocol.errors import PeerFault
 from protocol.funding import accepter, dialogue, negotiations, opener, openings, rpc
 from protocol.funding.messages import FromPeer, PeerLost, PeerState, UnknownChannel
-from protocol.funding.negotiations import LOST, PATIENCE_SECONDS, Us, purpose_of
+from protocol.funding.negotiations import LOST, PATIENCE_SECONDS, Funder, purpose_of
 from protocol.funding.policy import OpeningPolicy
 from protocol.funding.rows import GROUPS, KEEPS, NEGOTIATIONS, OPENINGS
 from protocol.machine import Ask, Moment, Step
@@ -46,7 +46,7 @@ class Machine(contract.Machine):
     keeps = KEEPS
 
     def __init__(self, network: str, channel_secret: bytes, policy: OpeningPolicy) -> None:
-        self.us = Us(network, channel_secret, policy)
+        self.us = Funder(network, channel_secret, policy)
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name in (None, "wallet"):

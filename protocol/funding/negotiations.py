@@ -59,7 +59,7 @@ def by_channel(step: Step, peer: bytes, channel: bytes) -> Opening | None:
     return None
 
 
-class Us:
+class Funder:
     """Who we are in every opening: the network, what we ask for, and the channels' secrets."""
 
     def __init__(self, network: str, channel_secret: bytes, policy: OpeningPolicy) -> None:
@@ -118,7 +118,7 @@ def tell_peer(step: Step, item: Negotiation, text: str) -> None:
     step.tell("peers", ToPeer(peer=item.peer, message=error.encode()))
 
 
-def party(us: Us, item: Negotiation, own_script: bytes | None = None) -> Party:
+def party(us: Funder, item: Negotiation, own_script: bytes | None = None) -> Party:
     """What we ask for in this channel."""
     asked = item.wanted
     return establishment.our_party(
@@ -145,14 +145,14 @@ def channel_ids(step: Step, *, but: int) -> set[bytes]:
     return taken
 
 
-def funding_script(us: Us, item: Negotiation) -> bytes:
+def funding_script(us: Funder, item: Negotiation) -> bytes:
     """What the funding output pays to."""
     said = item.accepted if item.we_opened else item.opened
     assert said is not None
     return establishment.funding_script(party(us, item), establishment.their_party(said))
 
 
-def first(us: Us, item: Negotiation, funding: Outpoint, own_script: bytes) -> Channel:
+def first(us: Funder, item: Negotiation, funding: Outpoint, own_script: bytes) -> Channel:
     """The channel as it is before the first signature."""
     assert item.accepted is not None
     asked = item.wanted
@@ -186,7 +186,7 @@ def guard(step: Step, item: Negotiation, channel: Channel, record: Opening) -> N
     step.deliver("monitors", guard)
 
 
-def record(us: Us, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
+def record(us: Funder, step: Step, item: Negotiation, channel: Channel, purpose: str) -> Opening:
     """The durable row of an opening, before the monitor has the channel."""
     terms, tip = channel.setup, TIP.get(step)
     return Opening(

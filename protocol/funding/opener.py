@@ -15,12 +15,12 @@ from protocol.errors import Refusal
 from protocol.features import Features
 from protocol.funding import establishment, negotiations, rules
 from protocol.funding.messages import IsConnected, PeerState
-from protocol.funding.negotiations import Us, upfront
+from protocol.funding.negotiations import Funder, upfront
 from protocol.funding.rows import (
     GROUPS,
     NEGOTIATIONS,
     OPENINGS,
-    Failure,
+    FailedOpening,
     Group,
     Negotiation,
     Opening,
@@ -75,7 +75,7 @@ def look_for_peers(step: Step, group: Group) -> None:
             step.tell("peers", IsConnected(peer=item.peer, purpose=group.purpose, place=place))
 
 
-def there(us: Us, step: Step, item: PeerState, at: Moment) -> None:
+def there(us: Funder, step: Step, item: PeerState, at: Moment) -> None:
     """The peer is connected: open_channel goes out."""
     group = GROUPS.get(step, item.purpose)
     failed = [] if group is None else [failure.place for failure in group.failed]
@@ -93,7 +93,12 @@ def there(us: Us, step: Step, item: PeerState, at: Moment) -> None:
 
 
 def _open(
-    us: Us, step: Step, group: Group, item: PeerState, asked: tuple[Wanted, Features], at: Moment
+    us: Funder,
+    step: Step,
+    group: Group,
+    item: PeerState,
+    asked: tuple[Wanted, Features],
+    at: Moment,
 ) -> None:
     wanted, kind = asked
     index = negotiations.next_index(step, durable=True)
@@ -141,7 +146,7 @@ def _members(step: Step, group: Group) -> list[Negotiation]:
     return [NEGOTIATIONS.need(step, index) for index in group.members if index is not None]
 
 
-def advance(us: Us, step: Step, group: Group) -> None:
+def advance(us: Funder, step: Step, group: Group) -> None:
     """The next step of all, when every member has done the last one."""
     members = _members(step, group)
     if len(members) + len(group.failed) < len(group.wanted):
@@ -157,14 +162,14 @@ def advance(us: Us, step: Step, group: Group) -> None:
         _guard(us, step, group, members)
 
 
-def on_accept(us: Us, step: Step, item: Negotiation, message: AcceptChannel) -> None:
+def on_accept(us: Funder, step: Step, item: Negotiation, message: AcceptChannel) -> None:
     """accept_channel. Raises `PeerFault`."""
     rules.check_accept(message, item.opened, negotiations.party(us, item), item.features)
     negotiations.keep(step, item.but(accepted=message))
     advance(us, step, GROUPS.need(step, item.purpose))
 
 
-def script(us: Us, step: Step, group: Group, script: bytes) -> None:
+def script(us: Funder, step: Step, group: Group, script: bytes) -> None:
     """The wallet has said where our side is paid to in the end."""
     if group.own_script is None:
         group = group.but(own_script=script)
@@ -172,7 +177,7 @@ def script(us: Us, step: Step, group: Group, script: bytes) -> None:
         advance(us, step, group)
 
 
-def _reserve(us: Us, step: Step, group: Group, members: list[Negotiation]) -> None:
+def _reserve(us: Funder, step: Step, group: Group, members: list[Negotiation]) -> None:
     params = group.ask.params
     step.tell(
         "wallet",
@@ -189,7 +194,7 @@ def _reserve(us: Us, step: Step, group: Group, members: list[Negotiation]) -> No
     )
 
 
-def coins(us: Us, step: Step, item: CoinsReserved) -> None:
+def coins(us: Funder, step: Step, item: CoinsReserved) -> None:
     """The transaction is there, and nobody has it: funding_created to every peer."""
     group = GROUPS.get(step, item.purpose)
     if group is None:
@@ -231,7 +236,7 @@ def refused(step: Step, item: CoinsRefused) -> None:
         _abandon(step, group, item.reason, NO_COINS, why)
 
 
-def on_signed(us: Us, step: Step, item: Negotiation, message: FundingSigned) -> None:
+def on_signed(us: Funder, step: Step, item: Negotiation, message: FundingSigned) -> None:
     """funding_signed: when all have signed, all become durable. Raises `PeerFault`."""
     assert item.channel is not None
     secrets = us.secrets(item.key_index)
@@ -240,7 +245,7 @@ def on_signed(us: Us, step: Step, item: Negotiation, message: FundingSigned) -> 
     advance(us, step, GROUPS.need(step, item.purpose))
 
 
-def _guard(us: Us, step: Step, group: Group, members: list[Negotiation]) -> None:
+def _guard(us: Funder, step: Step, group: Group, members: list[Negotiation]) -> None:
     """One write: all of these channels, or none."""
     for item in members:
         assert item.channel is not None and group.raw is not None
@@ -257,7 +262,7 @@ def _guard(us: Us, step: Step, group: Group, members: list[Negotiation]) -> None
 # ---- what goes wrong ----
 
 
-def failed(us: Us, step: Step, item: Negotiation, text: str, code: int = -1) -> None:
+def failed(us: Funder, step: Step, item: Negotiation, text: str, code: int = -1) -> None:
     """One negotiation is over; the others go on if they may."""
     negotiations.drop(step, item)
     group = GROUPS.get(step, item.purpose)
@@ -266,9 +271,9 @@ def failed(us: Us, step: Step, item: Negotiation, text: str, code: int = -1) -> 
         _failed(us, step, group, item.place, code, text)
 
 
-def _failed(us: Us, step: Step, group: Group, place: int, code: int, text: str) -> None:
+def _failed(us: Funder, step: Step, group: Group, place: int, code: int, text: str) -> None:
     _log_failed(step, group.wanted[place].peer, text, code)
-    failure = Failure(place=place, peer=group.wanted[place].peer, code=code, text=text)
+    failure = FailedOpening(place=place, peer=group.wanted[place].peer, code=code, text=text)
     group = group.but(failed=(*group.failed, failure))
     GROUPS.put(step, group, group.purpose)
     # a transaction that pays to all of them is made already: it must not be used for fewer
@@ -289,7 +294,7 @@ def _abandon(step: Step, group: Group, text: str, code: int, to_peers: str) -> N
     step.refuse(group.ask.id, code, text)
 
 
-def ask_wallet(us: Us, step: Step) -> None:
+def ask_wallet(us: Funder, step: Step) -> None:
     """The wallet has restarted; it gives the same answer twice."""
     for group in GROUPS.below(step).values():
         if group.raw is None:

@@ -141,7 +141,7 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
     if item.depth >= record.minimum_depth:
         if record.state == "confirming":
             step.log(f"{_named(record)}: confirmed at height {item.height}")
-            record = record.but(state="locked")
+            record = record.but(state="confirmed")
         step.deliver("monitors", _locked(record, scid))
     OPENINGS.put(step, record, record.key_index)
     if item.depth >= ANNOUNCE_DEPTH and not record.private:

@@ -31,7 +31,7 @@ class Wanted(Value, frozen=True, kw_only=True):
     up_to: bool = False
 
 
-class Failure(Value, frozen=True, kw_only=True, tag="failure"):
+class FailedOpening(Value, frozen=True, kw_only=True, tag="failed_opening"):
     """Why one channel of a group did not come to be; `place`: which destination."""
 
     place: int
@@ -52,7 +52,7 @@ class Group(Value, frozen=True, kw_only=True):
     wanted: tuple[Wanted, ...]
     members: tuple[int | None, ...]
     least: int
-    failed: tuple[Failure, ...] = ()
+    failed: tuple[FailedOpening, ...] = ()
     own_script: bytes | None = None
     asked: bool = False
     raw: bytes | None = None
@@ -82,7 +82,7 @@ class Negotiation(Value, frozen=True, kw_only=True):
 
 
 # drawn in `machine`
-OpeningState = Literal["guarding", "guarded", "confirming", "locked", "usable"]
+OpeningState = Literal["guarding", "guarded", "confirming", "confirmed", "usable"]
 
 
 class Opening(Value, frozen=True, kw_only=True, tag="opening"):
@@ -114,7 +114,7 @@ class Opening(Value, frozen=True, kw_only=True, tag="opening"):
     depth: int = 0
     ask: str = ""
     several: bool = False
-    failed: tuple[Failure, ...] = ()
+    failed: tuple[FailedOpening, ...] = ()
     close_to: bytes | None = None
 
     @property
@@ -129,8 +129,7 @@ class KeyIndex(Value, frozen=True, kw_only=True, tag="key_index"):
     next: int
 
 
-# an opening is named by its key index, which is ours to give: channel ids are the peer's to choose;
-# version 1 was named by its channel's id
+# an opening is named by its key index, which is ours to give: channel ids are the peer's to choose
 OPENINGS = Segment("opening", Opening, by=(int,))
 KEYS = Segment("keys", KeyIndex, by=())
 NEXT_KEY = Segment("~next_key", int, by=())  # also of those that only a peer has asked for

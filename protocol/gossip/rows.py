@@ -194,7 +194,7 @@ class Owed(Value, frozen=True, kw_only=True):
     waits: bool = False
 
 
-class Order(Value, frozen=True, kw_only=True):
+class ScidOrder(Value, frozen=True, kw_only=True):
     """All channels, ascending, as of a moment."""
 
     made_at: float
@@ -248,7 +248,7 @@ SERIAL = Segment("~serial", int, by=())
 SYNC = Segment("~sync", Sync, by=())
 SYNCED = Segment("~synced", float, by=())  # when the last round began
 LOOKUP = Segment("~lookup", LookUp, by=())
-ORDER = Segment("~order", Order, by=())
+ORDER = Segment("~order", ScidOrder, by=())
 CATCH_UP = Segment("~catch_up", CatchUp, by=())
 CHECKED = Segment("~checked", float, by=())  # when our own channels were compared
 TICKED = Segment("~ticked", float, by=())

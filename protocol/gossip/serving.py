@@ -19,9 +19,9 @@ from protocol.gossip.rows import (
     Filter,
     Ids,
     Job,
-    Order,
     Owed,
     Range,
+    ScidOrder,
 )
 from protocol.machine import Moment, Step
 from protocol.wire import gossip
@@ -142,7 +142,7 @@ def _names(step: Step, after: bytes, at: Moment) -> tuple[tuple[bytes, ...], int
     stale = order is not None and at.unix_seconds - order.made_at >= ORDER_SECONDS
     if order is None or stale or size < 1000:
         names = sorted(scid for (scid,), _ in EDGES.each(step))
-        order = Order(made_at=at.unix_seconds, names=tuple(names))
+        order = ScidOrder(made_at=at.unix_seconds, names=tuple(names))
         ORDER.put(step, order)
     low, high = 0, len(order.names)
     while low < high:

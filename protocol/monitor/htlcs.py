@@ -7,10 +7,10 @@ from protocol.channel.state import Htlc, placed
 from protocol.machine import Step
 from protocol.monitor.messages import HtlcArrived, HtlcEnded, HtlcRefused, HtlcStands
 from protocol.monitor.rows import (
+    ADDS,
     HTLCS,
-    OFFERS,
     PREIMAGES,
-    SETTLES,
+    RESOLUTIONS,
     WATCHES,
     KeptAdd,
     KeptResolution,
@@ -23,7 +23,7 @@ from protocol.monitor.rows import (
 def offer(step: Step, item: messages.AddHtlc) -> None:
     """A wish of payments: an HTLC is to be offered."""
     cid = item.channel_id
-    OFFERS.put(step, item.into(KeptAdd), cid, item.origin)
+    ADDS.put(step, item.into(KeptAdd), cid, item.origin)
     step.tell("peers", item)
     watch = WATCHES.get(step, cid)
     if watch is None or watch.ended is not None:
@@ -32,27 +32,27 @@ def offer(step: Step, item: messages.AddHtlc) -> None:
 
 def withdraw(step: Step, item: messages.CancelAdd) -> None:
     """Payments no longer wants an HTLC that may not be offered yet."""
-    found = OFFERS.get(step, item.channel_id, item.origin)
+    found = ADDS.get(step, item.channel_id, item.origin)
     if found is not None:
         cid, found = item.channel_id, found.but(withdrawn=True)
-        OFFERS.put(step, found, cid, item.origin)
+        ADDS.put(step, found, cid, item.origin)
         step.tell("peers", found.into(messages.AddHtlc, channel_id=cid))
 
 
 def settle(step: Step, item: messages.ResolveHtlc) -> None:
     """The first answer stands: an HTLC whose preimage is known is never failed."""
     cid = item.channel_id
-    known = SETTLES.get(step, cid, item.htlc_id)
+    known = RESOLUTIONS.get(step, cid, item.htlc_id)
     alive = HTLCS.get(step, cid, "theirs", item.htlc_id) is not None
     if alive and known is None:
-        SETTLES.put(step, item.into(KeptResolution), cid, item.htlc_id)
+        RESOLUTIONS.put(step, item.into(KeptResolution), cid, item.htlc_id)
         step.tell("peers", item)
 
 
 def refuse(step: Step, cid: bytes, origin: str, reason: str, *, final: bool = True) -> None:
     """To payments: this wish will not be carried out."""
-    if OFFERS.get(step, cid, origin) is not None:
-        OFFERS.drop(step, cid, origin)
+    if ADDS.get(step, cid, origin) is not None:
+        ADDS.drop(step, cid, origin)
         step.deliver("payments", HtlcRefused(origin=origin, reason=reason, final=final))
 
 
@@ -63,8 +63,8 @@ def moved(step: Step, cid: bytes, htlc: Htlc) -> None:
     """An HTLC is new, or stands elsewhere in its life."""
     old = HTLCS.get(step, cid, htlc.side, htlc.id)
     HTLCS.put(step, htlc, cid, htlc.side, htlc.id)
-    if htlc.ours and OFFERS.get(step, cid, htlc.origin) is not None:
-        OFFERS.drop(step, cid, htlc.origin)
+    if htlc.ours and ADDS.get(step, cid, htlc.origin) is not None:
+        ADDS.drop(step, cid, htlc.origin)
     if htlc.failure and not htlc.ours:
         _said(step, cid, htlc)
     was = old.stage if old is not None else stages.PROPOSED
@@ -74,9 +74,9 @@ def moved(step: Step, cid: bytes, htlc: Htlc) -> None:
 
 def _said(step: Step, cid: bytes, htlc: Htlc) -> None:
     """The failure stands in the HTLC now, signed: of the wish it is enough that it was one."""
-    answer = SETTLES.get(step, cid, htlc.id)
+    answer = RESOLUTIONS.get(step, cid, htlc.id)
     if answer is not None and answer.failure:
-        SETTLES.put(step, answer.but(failure=b""), cid, htlc.id)
+        RESOLUTIONS.put(step, answer.but(failure=b""), cid, htlc.id)
 
 
 def arrived(cid: bytes, htlc: Htlc) -> HtlcArrived:
@@ -96,13 +96,13 @@ def standing(step: Step) -> None:
     """Payments has lost its snapshot: it hears of all that is under way, then of all that waits for
     an answer, then of the preimages that are owed upstream."""
     rows = HTLCS.below(step).items()
-    for (cid, _), row in OFFERS.below(step).items():
+    for (cid, _), row in ADDS.below(step).items():
         _stands(step, cid, row)
     for (cid, whose, number), htlc in rows:
         if whose == "ours" and PREIMAGES.get(step, cid, number) is None:
             _stands(step, cid, htlc)
     for (cid, whose, number), htlc in rows:
-        answered = SETTLES.get(step, cid, number) is not None
+        answered = RESOLUTIONS.get(step, cid, number) is not None
         if whose == "theirs" and htlc.stage == stages.COMMITTED and not answered:
             step.deliver("payments", arrived(cid, htlc))
     for (cid, whose, number), htlc in rows:
@@ -132,8 +132,8 @@ def gone(step: Step, cid: bytes, key: str) -> bytes:
     if htlc is None:
         return b""
     if not htlc.ours:
-        answer = SETTLES.get(step, cid, htlc.id)
-        SETTLES.drop(step, cid, htlc.id)
+        answer = RESOLUTIONS.get(step, cid, htlc.id)
+        RESOLUTIONS.drop(step, cid, htlc.id)
         return answer.payment_id if answer is not None else b""
     if PREIMAGES.get(step, cid, htlc.id) is not None:
         PREIMAGES.drop(step, cid, htlc.id)

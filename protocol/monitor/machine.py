@@ -26,7 +26,7 @@ from protocol.channel import messages, mined
 from protocol.channel.messages import ChannelEnded
 from protocol.channel.state import Core, Setup, check_successor
 from protocol.machine import Ask, Moment, Step
-from protocol.monitor import announced, claims, closers, htlcs, onchain, snapshot
+from protocol.monitor import announced, claims, closers, htlcs, onchain, resting, snapshot
 from protocol.monitor.messages import (
     Addresses,
     Claim,
@@ -41,10 +41,10 @@ from protocol.monitor.messages import (
 )
 from protocol.monitor.rows import (
     ADDRESSES,
+    ADDS,
     CLOSINGS,
     CORES,
     KEEPS,
-    OFFERS,
     SETUPS,
     WATCHES,
     KnownAddress,
@@ -92,8 +92,7 @@ class Machine(contract.Machine):
                 self._look_at_all(step)
             case "peers":
                 for (cid,), watch in WATCHES.below(step).items():
-                    if watch.ended is None:
-                        self._born(step, cid, watch)
+                    resting.born(step, cid, watch)
                 places = ADDRESSES.below(step).items()
                 known = tuple(place.into(PeerAddress, node_id=node) for (node,), place in places)
                 step.tell("peers", Addresses(known=known, of=self.count))
@@ -108,6 +107,8 @@ class Machine(contract.Machine):
             ):  # fmt: skip
                 _htlc(step, item)
                 onchain.look(step, item.channel_id, self._master)
+                if isinstance(item, messages.LearnedPreimage):
+                    resting.heard(step, item.channel_id, item)
             case ReportState():
                 snapshot.tell_all(step)
                 claims.found(step)
@@ -116,7 +117,7 @@ class Machine(contract.Machine):
             case Guard():
                 self._guard(step, item)
             case messages.FundingConfirmed():
-                self._locked(step, item)
+                self._confirmed(step, item)
             case messages.FundingBuried():
                 self._buried(step, item)
             case Spent():
@@ -133,8 +134,8 @@ class Machine(contract.Machine):
             case Reborn():
                 cid = item.channel_id
                 watch = WATCHES.get(step, cid)
-                if watch is not None and watch.ended is None:
-                    self._born(step, cid, watch)
+                if watch is not None:
+                    resting.born(step, cid, watch)
             case ForgetUnfunded():
                 self._forget(step, item)
             case Tip():
@@ -149,21 +150,7 @@ class Machine(contract.Machine):
         closers.abandoned(step, question)
 
     def aside(self, step: Step, sender: str, item: Heard, at: Moment) -> None:
-        """A channel whose update is put aside rests: nothing may follow from it."""
-        cid: bytes | None = getattr(item, "channel_id", None)
-        if cid is None or WATCHES.get(step, cid) is None:
-            return
-        kind = type(item).__name__
-        self._alarm(step, cid, f"a defect of ours: {kind} was put aside, see listdeadletters")
-        if isinstance(item, messages.Update):
-            watch = WATCHES.need(step, cid)
-            WATCHES.put(step, watch.but(stopped=item.update_id), cid)
-            step.tell("peers", messages.Rests(channel_id=cid))
-
-    @staticmethod
-    def _born(step: Step, cid: bytes, watch: Watch) -> None:
-        if watch.stopped is None:
-            step.tell("peers", snapshot.born(step, cid, watch))
+        resting.aside(step, item)
 
     # ---- the channel's truth ----
 
@@ -172,8 +159,7 @@ class Machine(contract.Machine):
         core = CORES.get(step, cid)
         durable = messages.Durable(channel_id=update.channel_id, update_id=update.update_id)
         watch = WATCHES.get(step, cid)
-        stopped = None if watch is None else watch.stopped
-        if core is None or stopped not in (None, update.update_id):
+        if core is None or not resting.may_follow(watch, update):
             return  # forgotten; or it rests, and this follows from what was put aside
         if update.update_id <= core.update_id:
             step.tell("peers", durable)
@@ -182,8 +168,7 @@ class Machine(contract.Machine):
         assert update.update_id == core.update_id + 1, "a gap in the channel's updates"
         check_successor(core, update.core)
         snapshot.write(step, cid, update)
-        if stopped is not None:
-            self._goes_on(step, cid)
+        resting.heard(step, cid, update)
         step.tell("peers", durable)
         if CLOSINGS.get(step, cid) is not None:
             onchain.look(step, cid, self._master)  # what was in flight when it was closed
@@ -200,13 +185,6 @@ class Machine(contract.Machine):
         if update.core.failed is not None and core.failed is None:
             self._failed(step, cid, update.core)
 
-    def _goes_on(self, step: Step, cid: bytes) -> None:
-        """The update that was put aside is written after all."""
-        watch = WATCHES.need(step, cid).but(alarm=None, stopped=None)
-        WATCHES.put(step, watch, cid)
-        if watch.ended is None:
-            self._born(step, cid, watch)
-
     def _usable(self, step: Step, cid: bytes, before: Core, core: Core) -> None:
         watch = WATCHES.need(step, cid)
         if core.usable and not watch.usable_told:
@@ -222,13 +200,8 @@ class Machine(contract.Machine):
         if unplaced and core.our_number == 0:
             # never funded as far as we know, and the peer has given it up: funding decides
             step.deliver("funding", _ended(setup, "failed"))
-        self._alarm(step, cid, f"the channel failed: {core.failed}")
+        resting.alarm(step, cid, f"the channel failed: {core.failed}")
         closers.refuse(step, cid, "the channel failed, so it cannot be closed together")
-
-    def _alarm(self, step: Step, cid: bytes, text: str) -> None:
-        step.log(f"ALARM channel={cid.hex()} {text!r}")
-        watch = WATCHES.need(step, cid)
-        WATCHES.put(step, watch.but(alarm=text), cid)
 
     # ---- the beginning ----
 
@@ -255,10 +228,10 @@ class Machine(contract.Machine):
             step.tell("peers", address.into(PeerAddress, node_id=channel.setup.peer))
         step.deliver("funding", Guarding(key_index=channel.setup.key_index))
 
-    def _locked(self, step: Step, item: messages.FundingConfirmed) -> None:
+    def _confirmed(self, step: Step, item: messages.FundingConfirmed) -> None:
         cid, watch = item.channel_id, self._opened_by(step, item)
         if watch is not None:
-            WATCHES.put(step, watch.but(locked=item.scid), cid)
+            WATCHES.put(step, watch.but(confirmed=item.scid), cid)
             step.tell("peers", item)
 
     def _buried(self, step: Step, item: messages.FundingBuried) -> None:
@@ -290,8 +263,10 @@ class Machine(contract.Machine):
             return
         if what == onchain.FUNDING:
             self._ended(step, cid, setup, item)
+            resting.heard(step, cid, item)
         elif onchain.output_spent(step, cid, item):
             onchain.look(step, cid, self._master)
+            resting.heard(step, cid, item)
 
     def _ended(self, step: Step, cid: bytes, setup: Setup, spent: Spent) -> None:
         core, watch = CORES.need(step, cid), WATCHES.need(step, cid)
@@ -330,7 +305,7 @@ class Machine(contract.Machine):
         step.deliver("funding", ended)
         step.deliver("payments", ended)
         step.tell("gossiper", ended)
-        for offer in OFFERS.below(step, cid).values():
+        for offer in ADDS.below(step, cid).values():
             htlcs.refuse(step, cid, offer.origin, "the channel is closed")
 
     def _forget(self, step: Step, item: ForgetUnfunded) -> None:
@@ -392,3 +367,5 @@ def _htlc(step: Step, item: HtlcWish) -> None:
             claims.claim(step, item)
         case Release():
             claims.release(step, item)
+        case _:
+            assert_never(item)

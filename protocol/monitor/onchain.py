@@ -28,14 +28,14 @@ from protocol.channel.messages import FORWARD, LearnedPreimage
 from protocol.channel.mined import FoundOutput, Mined
 from protocol.channel.state import Channel, Htlc, Setup
 from protocol.crypto.keys import ChannelSecrets
-from protocol.machine import Step
+from protocol.machine import ALARM, Step
 from protocol.monitor import claims, htlcs, snapshot
 from protocol.monitor.messages import HtlcEnded
 from protocol.monitor.rows import (
     CLOSINGS,
     HTLCS,
     PREIMAGES,
-    SETTLES,
+    RESOLUTIONS,
     SETUPS,
     TAKEN,
     WATCHES,
@@ -229,7 +229,7 @@ def _alarm(step: Step, cid: bytes, seen: Mined) -> None:
     watch = WATCHES.need(step, cid)
     if watch.alarm != text:
         WATCHES.put(step, watch.but(alarm=text), cid)
-        step.log(f"ALARM channel={cid.hex()} {text}")
+        step.log(f"{ALARM} channel={cid.hex()} {text}")
 
 
 def _watch(step: Step, cid: bytes, closing: Closing, found: FoundOutput) -> None:
@@ -253,7 +253,7 @@ def _take(
     htlc = channel.htlcs.get(found.what)
     preimage = None
     if htlc is not None and not htlc.ours:
-        answer = SETTLES.get(step, cid, htlc.id)
+        answer = RESOLUTIONS.get(step, cid, htlc.id)
         preimage = answer.preimage if answer is not None else None
     way = mined.our_way(channel, secrets, seen, found, preimage)
     if way is None or way.locktime > tip.height:
@@ -317,7 +317,7 @@ def _forget(step: Step, cid: bytes, htlc: Htlc) -> None:
     if htlc.ours:
         PREIMAGES.drop(step, cid, htlc.id)
         return
-    answer = SETTLES.get(step, cid, htlc.id)
-    SETTLES.drop(step, cid, htlc.id)
+    answer = RESOLUTIONS.get(step, cid, htlc.id)
+    RESOLUTIONS.drop(step, cid, htlc.id)
     if answer is not None and answer.payment_id:
         claims.forget(step, cid, answer.payment_id)

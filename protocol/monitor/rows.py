@@ -76,20 +76,20 @@ class Watch(Value, frozen=True, kw_only=True, tag="watch"):
     """What the monitor itself knows of the channel.
 
     `since`: the first height at which its funding output may be spent. `ended` names why it is no
-    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it). `stopped`: the
-    id of an update that was put aside for a defect of ours: until it is written the channel rests.
+    more, `ended_height` where; `spent_by` is the transaction (hex, as users see it). `stopped`:
+    what of it was put aside for a defect of ours: until all that is heard the channel rests.
     """
 
     since: int = 0
     usable_told: bool = False
-    locked: bytes | None = None
+    confirmed: bytes | None = None
     buried: bytes | None = None
     close: KeptClose | None = None
     ended: End | None = None
     ended_height: int | None = None
     spent_by: str | None = None
     alarm: str | None = None
-    stopped: int | None = None
+    stopped: tuple[str, ...] = ()
 
 
 class Closing(Value, frozen=True, kw_only=True, tag="closing"):
@@ -122,8 +122,10 @@ SETUPS = Segment("setup", Setup, by=(bytes,))
 CORES = Segment("core", Core, by=(bytes,))
 HTLCS = Segment("htlc", Htlc, by=(bytes, str, int))  # whose ("ours", "theirs"), and its id
 SECRETS = Segment("secret", Secret, by=(bytes, int))  # and bucket
-OFFERS = Segment("offer", KeptAdd, by=(bytes, str))  # and origin
-SETTLES = Segment("settle", KeptResolution, by=(bytes, int))  # and the id of an HTLC of theirs
+ADDS = Segment("add_htlc", KeptAdd, by=(bytes, str))  # and origin
+RESOLUTIONS = Segment(
+    "resolve_htlc", KeptResolution, by=(bytes, int)
+)  # and the id of an HTLC of theirs
 PREIMAGES = Segment("preimage", Preimage, by=(bytes, int))  # and the id of an HTLC of ours
 WATCHES = Segment("watch", Watch, by=(bytes,))
 CLAIMS = Segment("claim", KeptClaim, by=(bytes, bytes))  # and payment id
@@ -134,6 +136,6 @@ CLOSERS = Segment("~closer", Ask, by=(bytes, str))  # who asked to close it, by 
 ADDRESSES = Segment("address", KnownAddress, by=(bytes,))  # by node id
 
 KEEPS = (
-    SETUPS, CORES, HTLCS, SECRETS, OFFERS, SETTLES, PREIMAGES, WATCHES, CLAIMS, ADDRESSES,
+    SETUPS, CORES, HTLCS, SECRETS, ADDS, RESOLUTIONS, PREIMAGES, WATCHES, CLAIMS, ADDRESSES,
     CLOSINGS, TAKEN,
 )  # fmt: skip

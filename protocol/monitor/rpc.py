@@ -68,7 +68,7 @@ def _status(channel: Channel, watch: Watch) -> str:
         return f"{how} by {watch.spent_by}, mined at height {watch.ended_height}"
     if core.our_shutdown is not None or core.their_shutdown is not None:
         return f"waiting for {'HTLCs to end' if channel.htlcs else 'the closing transaction'}"
-    if watch.locked is None:
+    if watch.confirmed is None:
         depth = channel.setup.minimum_depth
         return f"waiting for {depth} confirmations of the funding transaction"
     if not core.ready_received:

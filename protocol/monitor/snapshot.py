@@ -9,11 +9,11 @@ from protocol.crypto import shachain
 from protocol.machine import Step
 from protocol.monitor import claims, htlcs
 from protocol.monitor.rows import (
+    ADDS,
     CORES,
     HTLCS,
-    OFFERS,
+    RESOLUTIONS,
     SECRETS,
-    SETTLES,
     SETUPS,
     WATCHES,
     Secret,
@@ -37,9 +37,11 @@ def born(step: Step, cid: bytes, watch: Watch) -> messages.Born:
     """All that peers need to let a channel live."""
     whole = channel(step, cid)
     assert whole is not None
-    index, locked = whole.setup.key_index, None
-    if watch.locked is not None:
-        locked = messages.FundingConfirmed(channel_id=whole.id, key_index=index, scid=watch.locked)
+    index, confirmed = whole.setup.key_index, None
+    if watch.confirmed is not None:
+        confirmed = messages.FundingConfirmed(
+            channel_id=whole.id, key_index=index, scid=watch.confirmed
+        )
     buried = None
     if watch.buried is not None:
         buried = messages.FundingBuried(channel_id=whole.id, key_index=index, scid=watch.buried)
@@ -49,15 +51,15 @@ def born(step: Step, cid: bytes, watch: Watch) -> messages.Born:
     return messages.Born(
         channel=whole,
         holds=claims.holds(step, cid),
-        offers=tuple(
-            row.into(messages.AddHtlc, channel_id=cid) for row in OFFERS.below(step, cid).values()
+        adds=tuple(
+            row.into(messages.AddHtlc, channel_id=cid) for row in ADDS.below(step, cid).values()
         ),
-        settles=tuple(
+        resolutions=tuple(
             row.into(messages.ResolveHtlc, channel_id=cid, htlc_id=number)
-            for (_, number), row in SETTLES.below(step, cid).items()
+            for (_, number), row in RESOLUTIONS.below(step, cid).items()
         ),
         close=close,
-        locked=locked,
+        confirmed=confirmed,
         buried=buried,
     )
 

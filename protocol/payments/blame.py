@@ -14,7 +14,7 @@ from protocol.router.messages import Hop, Learned, Limit
 _MAY_GO_BETTER = ("mpp_timeout",)
 
 
-class Verdict(NamedTuple):
+class Blame(NamedTuple):
     """`code`: Core Lightning's. `hop`: who failed it, counted from 0, which is us; None when that
     cannot be read. `final`: trying again is pointless."""
 
@@ -28,48 +28,48 @@ class Verdict(NamedTuple):
     learned: Learned | None = None
 
 
-def read(part: SentPart, item: HtlcEnded) -> Verdict:
+def read(part: SentPart, item: HtlcEnded) -> Blame:
     """What the end of a part means: whose fault it is, what to avoid, whether to try again."""
     hops = part.route.hops
     direct = len(hops) == 1
     if item.failure is None and item.malformed is None:
         avoid: tuple[Limit, ...] = () if direct else (_limit(hops[0], zero=True),)
-        return Verdict(202, "our channel was closed on chain", limits=avoid)
+        return Blame(202, "our channel was closed on chain", limits=avoid)
     if item.failure is None:
         digest, code = item.malformed or (b"", 0)
         text = "the peer could not read our onion"
         avoid = () if direct else (_limit(hops[0], zero=True),)
-        return Verdict(202, text, direct, 1, code.to_bytes(2, "big") + digest, avoid)
+        return Blame(202, text, direct, 1, code.to_bytes(2, "big") + digest, avoid)
     secrets, _ = sphinx.shared_secrets(part.session_key, [hop.node_id for hop in hops])
     found = sphinx.read_failure(secrets, item.failure)
     if found is None:
         # somebody on the way has spoilt it: any of them but our peer's channel, which is ours
         avoid = tuple(_limit(hop, zero=True) for hop in hops[1:])
-        return Verdict(202, "an unreadable failure came back", direct, limits=avoid)
+        return Blame(202, "an unreadable failure came back", direct, limits=avoid)
     place, message = found
     failure = failures.decode(message)
     if place == len(hops) - 1:
         text = f"the destination answered {failure.name}"
         final = failure.name not in _MAY_GO_BETTER
-        return Verdict(203, text, final, place + 1, message)
+        return Blame(203, text, final, place + 1, message)
     return _on_the_way(hops, place, message)
 
 
-def _on_the_way(hops: tuple[Hop, ...], place: int, message: bytes) -> Verdict:
+def _on_the_way(hops: tuple[Hop, ...], place: int, message: bytes) -> Blame:
     """The node that received hop `place` did not send the next one on."""
     failure, following = failures.decode(message), hops[place + 1]
     text = f"hop {place + 1} answered {failure.name}"
     passed = tuple(_limit(hop) for hop in hops[1 : place + 1])
     if failure.code & NODE:
         node = (hops[place].node_id,)
-        return Verdict(204, text, False, place + 1, message, without=node)
+        return Blame(204, text, False, place + 1, message, without=node)
     if failure.name == "temporary_channel_failure":
         full = _limit(following)
         learned = Learned(passed=passed, failed=(full,))
         less = full.but(amount_msat=full.amount_msat - 1)
-        return Verdict(204, text, False, place + 1, message, (less,), learned=learned)
+        return Blame(204, text, False, place + 1, message, (less,), learned=learned)
     avoid = (_limit(following, zero=True),)
-    return Verdict(204, text, False, place + 1, message, avoid, learned=Learned(passed=passed))
+    return Blame(204, text, False, place + 1, message, avoid, learned=Learned(passed=passed))
 
 
 def _limit(hop: Hop, *, zero: bool = False) -> Limit:

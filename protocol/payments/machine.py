@@ -66,11 +66,8 @@ class Machine(contract.Machine):
 
     def resume(self, step: Step, name: str | None, at: Moment) -> None:
         if name is None:
-            begun = BEGUN.get(step)
-            if begun is None:
+            if BEGUN.get(step) is None:
                 rebuild.begin(step, at)
-            elif not begun.listed:
-                rebuild.list_what_is_under_way(step, begun)
             step.wake(at.unix_seconds)  # for what is under way
         elif name in ("peers", "router") and rebuild.whole(step):
             send.find_again(step, self.node_id, at)

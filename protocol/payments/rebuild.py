@@ -19,10 +19,8 @@ from protocol.payments.rows import (
     CLAIMS,
     COUNTERS,
     FORWARDS,
-    OPEN,
     PARTS,
     PAYMENTS,
-    PENDING,
     STANDING,
     Begun,
     Counters,
@@ -31,26 +29,14 @@ from protocol.payments.rows import (
     ReceivedPart,
     SentPart,
     Standing,
-    UnderWay,
 )
 from protocol.router.messages import Hop, Route
 
 
 def begin(step: Step, at: Moment) -> None:
     """The snapshot is new: all monitors are asked what they know."""
-    BEGUN.put(step, Begun(at=int(at.unix_seconds), listed=True))
+    BEGUN.put(step, Begun(at=int(at.unix_seconds)))
     step.deliver("monitors", ReportState())
-
-
-def list_what_is_under_way(step: Step, begun: Begun) -> None:
-    """Once, in a snapshot of a release that looked for it at each start."""
-    for key, payment in PAYMENTS.below(step).items():
-        if payment.status == "pending":
-            PENDING.put(step, UnderWay(), *key)
-    for place, row in FORWARDS.below(step).items():
-        if row.status == "offered" and not row.withdrawn:
-            OPEN.put(step, UnderWay(), *place)
-    BEGUN.put(step, begun.but(listed=True))
 
 
 def whole(step: Step) -> bool:
@@ -107,7 +93,7 @@ def stands(step: Step, item: HtlcStands, at: Moment) -> None:
     row = row.but(
         amount_msat=row.amount_msat + item.amount_msat,
         sent_msat=row.sent_msat + item.amount_msat,
-        live=(*row.live, int(number)),
+        living=(*row.living, int(number)),
         last_part=max(row.last_part, int(number)),
     )
     send.put(step, row)
@@ -134,7 +120,7 @@ def _payment(item: HtlcStands, group: int, at: Moment, peer: bytes) -> Payment:
         created_index=0,
         deadline=at.unix_seconds,
         groupid=group,
-        manual=True,
+        sendpay=True,
     )
 
 

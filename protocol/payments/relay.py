@@ -25,7 +25,7 @@ from protocol.payments.rows import (
     TERMS,
     Counters,
     Forward,
-    Owed,
+    OwedPreimage,
     ReceivedPart,
     UnderWay,
 )
@@ -159,7 +159,7 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
     if item.preimage is not None:
         # whatever we thought: it is worth money, and upstream owes it to us
         settle = ResolveHtlc(channel_id=place[0], htlc_id=place[1], preimage=item.preimage)
-        owed = Owed(channel_id=item.channel_id, htlc_id=item.htlc_id)
+        owed = OwedPreimage(channel_id=item.channel_id, htlc_id=item.htlc_id)
         OWED.put(step, owed, *place)
         step.deliver("monitors", settle)
         if row is not None and row.status != "settled":

@@ -120,14 +120,12 @@ class Standing(Value, frozen=True, kw_only=True, tag="standing"):
 
 class Begun(Value, frozen=True, kw_only=True, tag="begun"):
     """This snapshot has asked the monitors what stands, and these have answered;
-    `whole`: all have. Until then nothing that arrives is judged, and nothing is sent. `listed`:
-    what is under way is kept as such, which an older release did not."""
+    `whole`: all have. Until then nothing that arrives is judged, and nothing is sent."""
 
     at: int
     said: tuple[str, ...] = ()
     used: bool = False
     whole: bool = False
-    listed: bool = False
 
 
 class Event(Value, frozen=True, kw_only=True, tag="event"):
@@ -145,10 +143,10 @@ class Event(Value, frozen=True, kw_only=True, tag="event"):
 class Payment(Value, frozen=True, kw_only=True, tag="payment"):
     """A payment of ours. It is written before the first HTLC is offered.
 
-    `live`: numbers of the parts that are under way. `limits` and `without`: what its failures have
-    shown about channels and nodes. `direct`: channels with the payee that were tried in this round,
-    after `rounds` whole ones; `never`: those that cannot carry it. `doomed`: no more is tried, and
-    it fails when nothing is under way. `manual`: its parts are ordered by `sendpay`.
+    `living`: numbers of the parts that are under way. `limits` and `without`: what its failures
+    have shown about channels and nodes. `direct`: channels with the payee that were tried in this
+    round, after `rounds` whole ones; `never`: those that cannot carry it. `doomed`: no more is
+    tried, and it fails when nothing is under way. `sendpay`: its parts are ordered by `sendpay`.
     `deadline`: no new part after it. `sent_msat`: with fees, of the parts that did not fail.
     """
 
@@ -169,12 +167,12 @@ class Payment(Value, frozen=True, kw_only=True, tag="payment"):
     most_delay: int = 2016
     most_parts: int = 1
     hints: tuple[tuple[RouteHop, ...], ...] = ()
-    manual: bool = False
+    sendpay: bool = False
     status: SentStatus = "pending"
     keysend_preimage: bytes | None = None
     groupid: int = 1
     last_part: int = 0
-    live: tuple[int, ...] = ()
+    living: tuple[int, ...] = ()
     failed_parts: int = 0
     done_parts: int = 0
     limits: tuple[Limit, ...] = ()
@@ -304,7 +302,7 @@ class Forward(Value, frozen=True, kw_only=True, tag="forward"):
         return self.part.amount_msat - self.out_msat
 
 
-class Owed(Value, frozen=True, kw_only=True, tag="owed"):
+class OwedPreimage(Value, frozen=True, kw_only=True, tag="owed_preimage"):
     """Of an HTLC that came in: its preimage is on the way to its
     monitor. The HTLC named here, downstream, is held until it is there."""
 
@@ -314,25 +312,27 @@ class Owed(Value, frozen=True, kw_only=True, tag="owed"):
 
 # ---- where they stand ----------------------------------------------------------------------------
 
-INVOICES = Segment("invoice", InvoiceRow, cold=True)  # by label; the label of an invoice
-LABELS = Segment("hash", Label, by=(bytes,), cold=True)  # by payment hash,
-PAID = Segment("paid", Label, by=(int,), cold=True)  # by pay_index, and
-CLAIMED = Segment("claimed", Label, by=(bytes,), cold=True)  # by the id of the set that paid it
+INVOICES = Segment("invoice", InvoiceRow, cold=True)  # by label
+# the label of an invoice: by its payment hash, its pay_index, the id of the set that paid it
+LABELS = Segment("hash", Label, by=(bytes,), cold=True)
+PAID = Segment("paid", Label, by=(int,), cold=True)
+CLAIMED = Segment("claimed", Label, by=(bytes,), cold=True)
 COUNTERS = Segment("counters", Counters, by=())
 SETS = Segment("set", PartSet, by=(bytes,))  # by payment hash
 CLAIMS = Segment("claim", ClaimRow, by=(bytes,))  # by payment id
-PAYMENTS = Segment("payment", Payment, by=(bytes,), cold=True)  # by payment hash, and those
-PENDING = Segment("pending", UnderWay, by=(bytes,))  # that are
+PAYMENTS = Segment("payment", Payment, by=(bytes,), cold=True)  # by payment hash
+PENDING = Segment("pending", UnderWay, by=(bytes,))  # each payment that is
 PARTS = Segment("part", SentPart, by=(bytes, int, int), cold=True)  # by hash, group and part
-FORWARDS = Segment("forward", Forward, by=(bytes, int), cold=True)  # by the HTLC that came in,
-OPEN = Segment("open", UnderWay, by=(bytes, int))  # as are those that nobody may have taken, and
-OWED = Segment("owed", Owed, by=(bytes, int))
+# by the HTLC that came in: channel id and number
+FORWARDS = Segment("forward", Forward, by=(bytes, int), cold=True)
+OPEN = Segment("open", UnderWay, by=(bytes, int))  # each that is offered
+OWED = Segment("owed", OwedPreimage, by=(bytes, int))
 STANDING = Segment("standing", Standing, by=(bytes, int))  # what stands of one relayed before
-EARLY = Segment("early", EarlyHtlc, by=(bytes, int))
+EARLY = Segment("early", EarlyHtlc, by=(bytes, int))  # not judged before all that stands is known
 CHANNELS = Segment("channel", ChannelRow, by=(bytes,))  # by channel id
 TERMS = Segment("terms", TermsRow, by=(bytes,))  # by channel id
 BEGUN = Segment("begun", Begun, by=())
-EVENTS = Segment("event", Event, by=(int,), cold=True)  # by index, as is `PAID`: 16 digits once
+EVENTS = Segment("event", Event, by=(int,), cold=True)  # by index
 KEYSENDS = Segment("keysend", Keysend)  # by the question's id
 
 KEEPS = (
@@ -340,9 +340,8 @@ KEEPS = (
     OPEN, OWED, STANDING, EARLY, CHANNELS, TERMS, BEGUN, EVENTS, KEYSENDS,
 )  # fmt: skip
 
-# payments that wait for routes (the question's number), and questions that wait until all is known
-# that stands
-FINDING = Segment("~finding", int, by=(bytes,))  # by payment hash
+# in memory only
+FINDING = Segment("~finding", int, by=(bytes,))  # by payment hash: the number of its route question
 QUESTIONS = Segment("~questions", int, by=())  # numbers given
-QUEUED = Segment("~queued", Ask)  # by the question's id
+QUEUED = Segment("~queued", Ask)  # by the question's id: waits until all that stands is known
 INDEX = Segment("~channels", tuple[tuple[bytes, ChannelRow], ...], by=())  # of `CHANNELS`

@@ -79,7 +79,7 @@ def pay(row: Payment) -> dict[str, Any]:
         "destination": row.destination.hex(),
         "payment_hash": row.payment_hash.hex(),
         "created_at": row.created_at,
-        "parts": max(1, row.done_parts + len(row.live)),
+        "parts": max(1, row.done_parts + len(row.living)),
         "amount_msat": row.amount_msat,
         "amount_sent_msat": row.sent_msat,
         "payment_preimage": row.preimage.hex(),
@@ -93,7 +93,7 @@ def xpay(row: Payment) -> dict[str, Any]:
     return {
         "payment_preimage": row.preimage.hex(),
         "failed_parts": row.failed_parts,
-        "successful_parts": max(1, row.done_parts + len(row.live)),
+        "successful_parts": max(1, row.done_parts + len(row.living)),
         "amount_msat": row.amount_msat,
         "amount_sent_msat": row.sent_msat,
     }
@@ -119,7 +119,7 @@ def listpays(row: Payment) -> dict[str, Any]:
         if value is not None:
             shown[name] = value
     if row.status == "complete" and row.preimage is not None:
-        parts = max(1, row.done_parts + len(row.live))
+        parts = max(1, row.done_parts + len(row.living))
         shown |= {"preimage": row.preimage.hex(), "number_of_parts": parts}
     return shown
 

@@ -41,12 +41,14 @@ def go_on(step: Step, us: bytes, row: Payment, at: Moment) -> None:
     missing = row.amount_msat - sent_parts.flying_msat(step, row)
     if row.status != "pending" or missing <= 0:
         put(step, row)
-    elif row.manual or row.doomed or at.unix_seconds >= row.deadline or row.last_part >= MOST_TRIES:
-        put(step, row) if row.live else _fail(step, row, at)
+    elif (
+        row.sendpay or row.doomed or at.unix_seconds >= row.deadline or row.last_part >= MOST_TRIES
+    ):
+        put(step, row) if row.living else _fail(step, row, at)
     elif TIP.get(step) is None:
         _later(step, row, at)
     else:
-        direct = _direct(step, us, row) if not row.live else None
+        direct = _direct(step, us, row) if not row.living else None
         if direct is not None:
             row = row.but(direct=(*row.direct, direct.channel_id))
             _offer(step, row, [direct], at)
@@ -140,7 +142,7 @@ def _offer(step: Step, row: Payment, routes: list[Route], at: Moment) -> None:
             row = row.but(limits=(*row.limits, *avoid), doomed=row.doomed or not avoid)
             row = row.but(code=205, reason="the route does not fit into an onion")
             step.wake(at.unix_seconds)
-    again = None if row.live else at.unix_seconds
+    again = None if row.living else at.unix_seconds
     put(step, row.but(retry_at=again))
     direct = len(routes) == 1 and len(routes[0].hops) == 1 and count(step) > 1
     step.wake(at.unix_seconds + DIRECT_SECONDS if direct else row.deadline)
@@ -239,9 +241,9 @@ def _fulfilled(step: Step, item: HtlcEnded, part: SentPart | None, at: Moment) -
 
 def _fail(step: Step, row: Payment, at: Moment) -> None:
     """Only when nothing is in flight: the user may take the money back now."""
-    assert not row.live
+    assert not row.living
     reason = row.reason or "the time to retry is over, and nothing is in flight"
-    on_the_way = row.code in (None, 202, 204) and not row.manual
+    on_the_way = row.code in (None, 202, 204) and not row.sendpay
     row = row.but(
         status="failed",
         code=210 if on_the_way else row.code,  # 202 and 204 are of single parts
@@ -267,14 +269,14 @@ def on_clock(step: Step, us: bytes, at: Moment) -> None:
             go_on(step, us, row.but(retry_at=None), at)
         elif row.retry_at is not None:
             step.wake(row.retry_at)
-        elif not row.live and not row.manual:
+        elif not row.living and not row.sendpay:
             go_on(step, us, row, at)  # its question may be lost
 
 
 def _withdraw(step: Step, row: Payment, at: Moment) -> None:
     """A peer that is away would hold a part for ever; with other channels there are other ways."""
     over = at.unix_seconds >= row.deadline
-    for part in sent_parts.living(step, row) if not row.manual or over else []:
+    for part in sent_parts.living(step, row) if not row.sendpay or over else []:
         direct = len(part.route.hops) == 1 and count(step) > 1
         due = min(row.deadline, part.since + DIRECT_SECONDS) if direct else row.deadline
         if part.withdrawn:

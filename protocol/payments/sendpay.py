@@ -67,7 +67,7 @@ def _payment(
     params = ask.params
     amount = params.get("amount_msat", route.amount_msat)
     if known is not None and known.status == "pending":
-        if not known.manual or group != known.groupid or not params.get("partid"):
+        if not known.sendpay or group != known.groupid or not params.get("partid"):
             raise Refusal("Payment is still in progress: wait for its parts", code=200)
         if known.amount_msat != amount:
             raise Refusal("amount_msat: not that of the parts in flight", code=-32602)
@@ -91,7 +91,7 @@ def _payment(
         created_at=int(at.unix_seconds),
         created_index=counters.sent + 1,
         deadline=at.unix_seconds + send.DEFAULT_RETRY_FOR,
-        manual=True,
+        sendpay=True,
         groupid=group,
     )
 

@@ -8,7 +8,7 @@ from protocol.crypto.hashes import sha256
 from protocol.machine import Moment, Step
 from protocol.onion import payload, sphinx
 from protocol.onion.payload import HopPayload
-from protocol.payments.blame import Verdict
+from protocol.payments.blame import Blame
 from protocol.payments.rows import PARTS, PAYMENTS, Payment, SentPart
 from protocol.router.messages import Route
 
@@ -23,7 +23,7 @@ def of(step: Step, origin: str) -> SentPart | None:
 
 def living(step: Step, row: Payment) -> list[SentPart]:
     """The parts of a payment that are under way."""
-    return [PARTS.need(step, row.payment_hash, row.groupid, number) for number in row.live]
+    return [PARTS.need(step, row.payment_hash, row.groupid, number) for number in row.living]
 
 
 def flying_msat(step: Step, row: Payment) -> int:
@@ -59,7 +59,7 @@ def offer(step: Step, row: Payment, route: Route, at: Moment, number: int | None
     step.deliver("monitors", wish)
     return row.but(
         last_part=max(row.last_part, number),
-        live=(*row.live, number),
+        living=(*row.living, number),
         sent_msat=row.sent_msat + route.sent_msat,
     )
 
@@ -88,7 +88,7 @@ def _onion(row: Payment, part: SentPart, height: int) -> bytes:
 
 
 def failed(
-    step: Step, part: SentPart, at: Moment, code: int, reason: str, verdict: Verdict | None = None
+    step: Step, part: SentPart, at: Moment, code: int, reason: str, verdict: Blame | None = None
 ) -> Payment:
     """-> the payment without it."""
     done = part.but(
@@ -122,7 +122,7 @@ def _without(step: Step, part: SentPart) -> Payment:
     row = PAYMENTS.need(step, part.payment_hash)
     if part.groupid != row.groupid:
         return row
-    return row.but(live=tuple(number for number in row.live if number != part.partid))
+    return row.but(living=tuple(number for number in row.living if number != part.partid))
 
 
 def withdraw(step: Step, part: SentPart) -> None:

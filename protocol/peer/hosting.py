@@ -156,5 +156,5 @@ def tip(us: Us, step: Step, tip: Tip) -> None:
     TIP.put(step, tip)
     for row in LIVES.below(step).values():
         wanted = tip.feerate_per_kw if row.channel.setup.we_opened else None
-        if row.offers or row.feerate_wanted != wanted:
+        if row.adds or row.feerate_wanted != wanted:
             channels.turn(us, step, row.but(feerate_wanted=wanted))

@@ -28,7 +28,7 @@ class NoRoute(Exception):
     """One sentence: why there is no path."""
 
 
-class Request(NamedTuple):
+class RouteRequest(NamedTuple):
     """`exclude`: (scid, direction) pairs, `without`: nodes that must not be used.
 
     `final_cltv`: blocks at the end. `riskfactor`: percent a year that a locked amount costs, as
@@ -55,9 +55,9 @@ class Graph:
         self._free: list[int] = []
         self._ends = np.zeros((0, 2), np.int64)
         self._edges = {name: np.zeros(0, np.int64) for name in COLUMNS}
-        self._order: Order | None = None
+        self._order: EdgeOrder | None = None
         self._columns: dict[str, Any] | None = None
-        self._columns_of: Order | None = None
+        self._columns_of: EdgeOrder | None = None
         self.barred: frozenset[bytes] = frozenset()  # nodes that nothing may be routed through
 
     def __deepcopy__(self, _memo: Any) -> Graph:
@@ -170,7 +170,7 @@ class Graph:
 
     # ---- the search ----
 
-    def route(self, request: Request) -> list[Hop]:
+    def route(self, request: RouteRequest) -> list[Hop]:
         """The cheapest path. Raises `NoRoute`."""
         if request.source == request.target:
             raise NoRoute("that is ourselves")
@@ -190,13 +190,13 @@ class Graph:
             weights[order.position[misfit]] = np.inf
         raise NoRoute("no path carries the amount")
 
-    def ordered(self) -> Order:
+    def ordered(self) -> EdgeOrder:
         """The edges by node, made anew only after a channel came or went."""
         if self._order is None:
-            self._order = Order(self._ends, len(self._names))
+            self._order = EdgeOrder(self._ends, len(self._names))
         return self._order
 
-    def _weights(self, order: Order, source: int, request: Request) -> Any:
+    def _weights(self, order: EdgeOrder, source: int, request: RouteRequest) -> Any:
         """What each edge costs at this amount, in millisatoshi; what cannot be used is infinite."""
         amount = request.amount_msat
         column = self.columns()
@@ -214,7 +214,7 @@ class Graph:
                 weights[order.froms == self._nodes[node]] = np.inf
         return weights
 
-    def _priced(self, edges: list[int], request: Request) -> tuple[list[Hop], int | None]:
+    def _priced(self, edges: list[int], request: RouteRequest) -> tuple[list[Hop], int | None]:
         """The exact amounts, from the payee backwards; or an edge that they do not fit."""
         amount, delay = request.amount_msat, request.final_cltv
         hops: list[Hop] = []
@@ -286,7 +286,7 @@ class Graph:
         return self._columns
 
 
-class Order:
+class EdgeOrder:
     """All edges ordered by the node that they lead to, then by the one that they come from."""
 
     def __init__(self, ends: Any, nodes: int) -> None:

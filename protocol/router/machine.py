@@ -26,7 +26,7 @@ from protocol.gossip.messages import (
 )
 from protocol.machine import Ask, Moment, Step
 from protocol.router import pages, paths
-from protocol.router.graph import Graph, NoRoute, Request, excluded
+from protocol.router.graph import Graph, NoRoute, RouteRequest, excluded
 from protocol.router.liquidity import remembered
 from protocol.router.messages import FindRoutes, Hop, Learned, Route
 from protocol.router.rows import (
@@ -208,7 +208,7 @@ class Machine(contract.Machine):
         except ValueError as error:
             raise Refusal(f"exclude: {error}", code=-32602) from None
         source = params.get("fromid")
-        request = Request(
+        request = RouteRequest(
             source=bytes.fromhex(source) if source else self.node_id,
             target=bytes.fromhex(params["id"]),
             amount_msat=params["amount_msat"],

@@ -16,7 +16,7 @@ import numpy as np
 
 from protocol.gossip.announce import direction
 from protocol.invoice import RouteHop
-from protocol.router.graph import BLOCKS_PER_YEAR, Graph, Order
+from protocol.router.graph import BLOCKS_PER_YEAR, EdgeOrder, Graph
 from protocol.router.liquidity import Bounds, Knowledge
 from protocol.router.messages import Capacity, FindRoutes, Hop, Limit, Route, RoutesFound
 
@@ -99,7 +99,7 @@ class _Search:
 
     def __init__(self, graph: Graph, us: bytes, ask: FindRoutes, bounds: Bounds) -> None:
         self.graph, self.us, self.ask = graph, us, ask
-        self.order: Order = graph.ordered()
+        self.order: EdgeOrder = graph.ordered()
         self.column = graph.columns()
         self.low, self.high = bounds
         self.used = np.zeros(len(self.order.edges))

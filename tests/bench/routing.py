@@ -17,7 +17,7 @@ import time
 import tracemalloc
 
 from protocol.router import paths
-from protocol.router.graph import Graph, NoRoute, Request
+from protocol.router.graph import Graph, NoRoute, RouteRequest
 from protocol.router.liquidity import Knowledge
 from protocol.router.messages import FindRoutes
 from tests.bench.network import policy
@@ -93,14 +93,14 @@ def main() -> None:
     took: list[float] = []
     found = 0
     began = time.perf_counter()
-    graph.route(Request(node(0), node(1), AMOUNTS_MSAT[0]))
+    graph.route(RouteRequest(node(0), node(1), AMOUNTS_MSAT[0]))
     first = time.perf_counter() - began
     for _ in range(options.pairs):
         one, two = dice.sample(nodes, 2)
         for amount in AMOUNTS_MSAT:
             began = time.perf_counter()
             try:
-                graph.route(Request(node(one), node(two), amount))
+                graph.route(RouteRequest(node(one), node(two), amount))
                 found += 1
             except NoRoute:
                 pass

@@ -203,7 +203,7 @@ def test_P9_a_revoke_and_ack_in_the_middle_of_the_claim() -> None:
     run.without(a)
     run.step_until(lambda: run.has_claim(b), "B has it")
     run.step_until(lambda: bool(run.live(b).inbox), "B holds a revoke_and_ack")
-    assert run.live(b).settles or run.incoming(b)
+    assert run.live(b).resolutions or run.incoming(b)
 
     run.again(a)
 
@@ -355,7 +355,7 @@ def _another_part(run: Claiming, cid: str) -> None:
     route = Route(channel_id=bytes.fromhex(cid), hops=(hop,))
 
     def order(step: Step, at: object) -> None:
-        second = row.but(groupid=9, live=())
+        second = row.but(groupid=9, living=())
         sent_parts.offer(step, second, route, at, 1)  # type: ignore[arg-type]
 
     driver._run(order)

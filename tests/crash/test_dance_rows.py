@@ -240,14 +240,14 @@ def _ticking(world: World) -> World:
 
 def _wishes(node: Node) -> int:
     """Offered, or already in a commitment that the peer has not seen."""
-    return len(node.rows("monitors", "offer")) + len(node.rows("monitors", "htlc"))
+    return len(node.rows("monitors", "add_htlc")) + len(node.rows("monitors", "htlc"))
 
 
 @pytest.mark.parametrize("role", ["peers", "monitors", "payments", "*"])
 def test_D13_what_waits_while_the_peer_is_away_is_kept(role: str) -> None:
     world = _paying()
     alice, bob = world.nodes["alice"], world.nodes["bob"]
-    step_until(world, lambda w: alice.rows("monitors", "offer"))
+    step_until(world, lambda w: alice.rows("monitors", "add_htlc"))
     bob.listening = False
     world.cut(alice, bob)
     world.settle()

@@ -91,7 +91,7 @@ def test_a_relay_that_has_waited_too_long_is_not_offered_on(last: str) -> None:
     world.stop(carol, "peers")
     world.settle()
     world.ask(alice, "payments", "pay", number="paid", bolt11=made["bolt11"], retry_for=3600)
-    sentences.until(world, lambda: bob.rows("monitors", "offer"), "bob wants to offer it on")
+    sentences.until(world, lambda: bob.rows("monitors", "add_htlc"), "bob wants to offer it on")
     for node in (alice, bob):
         for role in node.roles:
             world.stop(node, role)
@@ -113,7 +113,9 @@ def test_a_relay_that_has_waited_too_long_is_not_offered_on(last: str) -> None:
         world.advance()
     for role in late:
         world.start_again(bob, role)
-    sentences.until(world, lambda: not bob.rows("monitors", "offer"), "nothing is wished any more")
+    sentences.until(
+        world, lambda: not bob.rows("monitors", "add_htlc"), "nothing is wished any more"
+    )
     world.advance(5)
 
     assert not carol.rows("monitors", "htlc")

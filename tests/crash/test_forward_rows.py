@@ -129,7 +129,7 @@ def test_W7_a_preimage_beats_everything() -> None:
     run.world.settle()
 
     assert run.row.status == "settled"
-    wish = run.bob.row("monitors", f"settle/{cid}/{number}")
+    wish = run.bob.row("monitors", f"resolve_htlc/{cid}/{number}")
     assert wish is None or wish.preimage == preimage
 
 

@@ -224,7 +224,7 @@ def _confirmed_once() -> World:
 def test_F11_a_confirmation_before_its_write_comes_again(name: str, victim: str) -> None:
     crashed = at_commit(
         _confirmed_once(), name, "funding", "before", victim,
-        lambda w: (o := _opening(w, name)) is not None and o.state == "locked",
+        lambda w: (o := _opening(w, name)) is not None and o.state == "confirmed",
     )  # fmt: skip
 
     _usable(crashed)
@@ -235,7 +235,7 @@ def test_F11_a_confirmation_before_its_write_comes_again(name: str, victim: str)
 def test_F12_between_confirmed_and_open(name: str, victim: str) -> None:
     crashed = at_commit(
         _confirmed_once(), name, "funding", "after", victim,
-        lambda w: (o := _opening(w, name)) is not None and o.state == "locked",
+        lambda w: (o := _opening(w, name)) is not None and o.state == "confirmed",
     )  # fmt: skip
 
     _usable(crashed)
@@ -246,7 +246,7 @@ def test_F12_between_confirmed_and_open(name: str, victim: str) -> None:
 def test_F13_confirmed_and_channel_ready_not_sent(name: str, role: str) -> None:
     def locked(world: World) -> bool:
         watch = next(iter(world.nodes[name].rows("monitors", "watch").values()))
-        return watch.locked is not None
+        return watch.confirmed is not None
 
     world = step_until(_confirmed_once(), locked)
 

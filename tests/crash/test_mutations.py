@@ -132,7 +132,7 @@ def test_9_without_the_mark_channel_ready_is_said_again_for_ever_or_never(
     def forgets(step: Any, cid: bytes, watch: Any) -> Any:
         found = born(step, cid, watch)
         core = found.channel.core.but(ready_sent=False)
-        return found.but(channel=found.channel.but(core=core), locked=None)
+        return found.but(channel=found.channel.but(core=core), confirmed=None)
 
     monkeypatch.setattr(monitor_machine.snapshot, "born", forgets)
     assert _fails(lambda: first_failure(tale.story()))

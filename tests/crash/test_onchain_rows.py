@@ -86,7 +86,7 @@ def test_P10_the_part_of_a_closed_channel_is_claimed_on_chain(victim: str, when:
     _mine(run, 6)
     for node in (run.alice, run.bob):
         assert _no_htlcs(node, a) and _no_htlcs(node, b)
-        for segment in ("claim", "settle", "preimage", "offer"):
+        for segment in ("claim", "resolve_htlc", "preimage", "add_htlc"):
             assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
     assert diamond.balance_msat(run.bob) == run.amount - part.amount_msat
 
@@ -221,14 +221,14 @@ def test_M9_what_waits_for_a_channel_that_is_closed_is_refused_at_once() -> None
     """A3, LDK 3989: it was never signed for anybody, so that it fails, or takes another way."""
     run = Relaying()
     run.world.stop(run.carol, "peers")
-    run.step_until(lambda: run.bob.rows("monitors", "offer"), "the offer waits for carol")
+    run.step_until(lambda: run.bob.rows("monitors", "add_htlc"), "the offer waits for carol")
 
     enforcing.publish(run.carol, run.d)
 
     sentences.until(run.world, lambda: run.question in run.alice.answers, "alice knows")
     assert run.alice.answers[run.question].code is not None
     assert _no_htlcs(run.bob, run.u)
-    assert not run.bob.rows("monitors", "offer")
+    assert not run.bob.rows("monitors", "add_htlc")
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["in flight", "durable"])

@@ -308,7 +308,7 @@ def test_a_monitor_keeps_the_channel_that_it_has_whatever_a_second_opening_wants
     world.settle()
 
     assert alice.row("monitors", f"setup/{cid}") == whole.setup
-    assert alice.row("monitors", f"watch/{cid}").locked is None
+    assert alice.row("monitors", f"watch/{cid}").confirmed is None
     assert alice.row("funding", f"opening/{record.key_index}").state == "confirming"
 
 

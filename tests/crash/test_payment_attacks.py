@@ -104,7 +104,7 @@ def test_a_payment_that_was_under_way_before_a_loss_is_not_sent_twice() -> None:
 
     assert again not in run.alice.answers
     row = run.alice.row("payments", f"payment/{run.hash}")
-    assert (row.status, len(row.live)) == ("pending", 2)
+    assert (row.status, len(row.living)) == ("pending", 2)
     sentences.ask(run.bob, "payments", "holdinvoicesettle", payment_hash=run.hash)
     sentences.until(run.world, lambda: again in run.alice.answers, "it is answered")
     assert run.alice.answers[again].result["amount_sent_msat"] == run.amount

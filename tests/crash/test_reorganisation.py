@@ -84,13 +84,13 @@ def test_a_channel_that_waited_long_for_its_opener_outlives_a_reorganisation(
     world.chain.mempool.update(held)
     for _ in range(6):
         world.mine()
-    assert _state(world, "bob", cid) == "locked"
+    assert _state(world, "bob", cid) == "confirmed"
 
     world.chain.reorganise(6)
     for _ in range(3):
         world.advance()
 
-    assert _state(world, "bob", cid) == "locked"
+    assert _state(world, "bob", cid) == "confirmed"
     assert not bob.row("monitors", f"watch/{cid}").ended
     for role in ("chain", "peers"):
         world.start(alice, role)

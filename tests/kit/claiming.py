@@ -136,9 +136,9 @@ class Relaying:
     def knows_preimage(self, cid: str) -> bool:
         """U: it is to be settled with it; D: it was learned."""
         learned = self.bob.rows("monitors", "preimage")
-        wishes = self.bob.rows("monitors", "settle").items()
+        wishes = self.bob.rows("monitors", "resolve_htlc").items()
         return any(key.startswith(f"preimage/{cid}/") for key in learned) or any(
-            key.startswith(f"settle/{cid}/") and row.preimage for key, row in wishes
+            key.startswith(f"resolve_htlc/{cid}/") and row.preimage for key, row in wishes
         )
 
     def live(self, cid: str) -> Any:

@@ -124,7 +124,7 @@ def story(*, upstream: bool) -> Story:
         (payment,) = world.nodes["alice"].rows("payments", "payment").values()
         assert payment.status == "complete"
         for node in world.nodes.values():
-            for segment in ("claim", "settle", "preimage", "offer"):
+            for segment in ("claim", "resolve_htlc", "preimage", "add_htlc"):
                 assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
             assert not node.rows("payments", "owed")
         (txid,) = {row.txid for n in world.nodes.values() for row in _closings(n)}

@@ -50,8 +50,8 @@ class End:
         self.secrets, self.node = secrets, node
         self.height: int | None = HEIGHT
         self.disk = channel
-        self.offers: dict[str, AddHtlc] = {}
-        self.settles: dict[int, ResolveHtlc] = {}
+        self.adds: dict[str, AddHtlc] = {}
+        self.resolutions: dict[int, ResolveHtlc] = {}
         self.preimages: dict[int, bytes] = {}
         self.refused: dict[str, str] = {}
         self.live: Live = living.born(Born(channel=channel))
@@ -90,10 +90,10 @@ class End:
             assert update.update_id == self.disk.core.update_id + 1
             self.disk = living.apply(self.disk, update)
             for origin, reason, _ in update.refused:
-                self.offers.pop(origin, None)
+                self.adds.pop(origin, None)
                 self.refused[origin] = reason
             for htlc in update.htlcs:
-                self.offers.pop(htlc.origin, None)
+                self.adds.pop(htlc.origin, None)
             durable = Durable(channel_id=self.disk.id, update_id=update.update_id)
             turn = Turn(self.live, self.secrets, self.node, self.height)
             machine.hear_monitor(turn, durable)
@@ -114,8 +114,8 @@ class End:
         self.live = living.born(
             Born(
                 channel=self.disk,
-                offers=tuple(self.offers.values()),
-                settles=tuple(self.settles.values()),
+                adds=tuple(self.adds.values()),
+                resolutions=tuple(self.resolutions.values()),
             )
         )
 
@@ -227,13 +227,13 @@ class Pair:
             last_height=HEIGHT,
             onion=bytes(1366),
         )
-        end.offers[origin] = offer
+        end.adds[origin] = offer
         end.tell(offer)
         return origin
 
     def settle(self, end: End, htlc_id: int, **how: object) -> None:
         settle = ResolveHtlc(channel_id=end.channel.id, htlc_id=htlc_id).but(**how)
-        end.settles[htlc_id] = settle
+        end.resolutions[htlc_id] = settle
         end.tell(settle)
 
     def close(self, end: End, script: bytes) -> None:

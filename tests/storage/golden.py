@@ -17,6 +17,9 @@ from actors.engine.groups import group_of
 from actors.testkit.node.stories import diamond, parts, public, tale
 from actors.testkit.node.world import World
 from actors.tree import NODE
+from protocol.payments.rows import EarlyHtlc, Keysend, Standing
+from protocol.router.liquidity import Learnt
+from protocol.router.messages import Limit
 from tests.kit import enforcing
 
 FOLDER = Path(__file__).parent.parent / "snapshots"
@@ -82,9 +85,29 @@ def _rows(world: World) -> dict[tuple[str, str], bytes]:
     return found
 
 
+def rare() -> dict[tuple[str, str], bytes]:
+    """Rows of kinds that no story meets."""
+    limit = Limit(scid=bytes(range(8)), direction=1, amount_msat=5_000)
+    onion = bytes(range(256)) * 5 + bytes(86)
+    made: dict[tuple[str, str], Any] = {
+        ("payments", "keysend/1"): Keysend(payment_hash=bytes(range(32))),
+        ("payments", f"early/{'01' * 32}/7"): EarlyHtlc(
+            amount_msat=1_000, payment_hash=bytes(range(32)), cltv_expiry=144, onion=onion
+        ),
+        ("payments", f"standing/{'01' * 32}/7"): Standing(
+            origin="ab/1/1", channel_id=bytes(32), amount_msat=1_000, cltv_expiry=144
+        ),
+        ("router", "liquidity"): Learnt(known=((limit, False, 1_700_000_000.0),)),
+    }
+    return {
+        (actor, place.partition("/")[0]): NODE.keeps[actor].encode(place, row)
+        for (actor, place), row in made.items()
+    }
+
+
 def collect() -> dict[tuple[str, str], bytes]:
     """Rows of every kind that the stories meet, at whatever moment they exist."""
-    found: dict[tuple[str, str], bytes] = {}
+    found = rare()
     told = [tale.story(), parts.story(), public.story(), diamond.line(), diamond.claim(2)]
     for story in (*told, enforcing.story(upstream=False)):
         world = story.begin()

@@ -17,7 +17,7 @@ from protocol.crypto.hashes import sha256
 from protocol.errors import PeerFault
 from protocol.machine import Step
 from protocol.monitor import htlcs
-from protocol.monitor.rows import SETTLES
+from protocol.monitor.rows import RESOLUTIONS
 from protocol.onion import sphinx
 from protocol.wire.commitment import UpdateFailHtlc
 from tests.kit import enforcing
@@ -25,7 +25,7 @@ from tests.kit.pair import HEIGHT, End, Pair
 
 
 def _offer(pair: Pair, end: End, count: int, amount_msat: int) -> None:
-    offers = [
+    adds = [
         AddHtlc(
             channel_id=end.channel.id,
             origin=f"o{number}",
@@ -37,7 +37,7 @@ def _offer(pair: Pair, end: End, count: int, amount_msat: int) -> None:
         )
         for number in range(count)
     ]
-    end.turn(*[lambda turn, one=one: machine.hear_monitor(turn, one) for one in offers])
+    end.turn(*[lambda turn, one=one: machine.hear_monitor(turn, one) for one in adds])
     pair.run()
 
 
@@ -62,27 +62,29 @@ def test_a_channel_full_of_failures_fits_into_a_frame() -> None:
     bob = pair.bob
     longest = bytes(MAX_REASON)
     rows, cid = Table(), bob.channel.id
-    settles = {
+    resolutions = {
         number: ResolveHtlc(channel_id=bob.channel.id, htlc_id=number, failure=longest)
         for number in range(483)
     }
-    for number, settle in settles.items():
-        rows.set(SETTLES, (cid, number), settle)
+    for number, settle in resolutions.items():
+        rows.set(RESOLUTIONS, (cid, number), settle)
     updates: list[Update] = []
     bob.write_allowed = False
-    bob.turn(*[lambda turn, one=one: machine.hear_monitor(turn, one) for one in settles.values()])
+    bob.turn(
+        *[lambda turn, one=one: machine.hear_monitor(turn, one) for one in resolutions.values()]
+    )
     updates += bob.pending
     step = Step(rows)
     for update in updates:
         for htlc in update.htlcs:
             htlcs.moved(step, cid, htlc)
     bob.write()
-    kept = tuple(SETTLES.below(step, cid).values())
+    kept = tuple(RESOLUTIONS.below(step, cid).values())
 
     assert len(kept) == 483
     assert sum(len(one.failure) for one in kept) == 0, "it stands in the HTLC"
     assert sum(len(htlc.failure or b"") for htlc in bob.disk.htlcs.values()) == 483 * MAX_REASON
-    born = NODE.encode(Born(channel=bob.disk, settles=kept))
+    born = NODE.encode(Born(channel=bob.disk, resolutions=kept))
     assert len(born) < links.MAX_FRAME // 16
 
 

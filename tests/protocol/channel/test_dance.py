@@ -121,7 +121,7 @@ def _reconnect(pair: Pair) -> None:
 def _settle_one(pair: Pair, data: st.DataObject) -> None:
     for end in (pair.alice, pair.bob):
         for htlc in end.disk.htlcs.values():
-            if not htlc.ours and htlc.stage == stages.COMMITTED and htlc.id not in end.settles:
+            if not htlc.ours and htlc.stage == stages.COMMITTED and htlc.id not in end.resolutions:
                 how = data.draw(st.sampled_from(["preimage", "failure"]))
                 value = PREIMAGE if how == "preimage" else b"no"
                 pair.settle(end, htlc.id, **{how: value})
@@ -135,7 +135,11 @@ def _finish(pair: Pair) -> None:
         pair.run()
         for end in (pair.alice, pair.bob):
             for htlc in end.disk.htlcs.values():
-                if not htlc.ours and htlc.stage == stages.COMMITTED and htlc.id not in end.settles:
+                if (
+                    not htlc.ours
+                    and htlc.stage == stages.COMMITTED
+                    and htlc.id not in end.resolutions
+                ):
                     pair.settle(end, htlc.id, preimage=PREIMAGE)
 
 

@@ -20,7 +20,7 @@ def test_a_wish_whose_last_height_has_passed_is_refused(online: bool) -> None:
     pair.run()
 
     assert pair.alice.refused == {origin: OVER}
-    assert not pair.alice.live.offers
+    assert not pair.alice.live.adds
     assert not pair.alice.channel.htlcs and not pair.bob.channel.htlcs
 
 

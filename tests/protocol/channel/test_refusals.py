@@ -15,7 +15,7 @@ def test_an_offer_whose_refusal_is_not_written_does_not_live_again() -> None:
     origin = pair.offer(alice, 10**12)
     assert [one[0] for update in alice.live.unacked for one in update.refused] == [origin]
 
-    alice.tell(Born(channel=alice.disk, offers=tuple(alice.offers.values())))
+    alice.tell(Born(channel=alice.disk, adds=tuple(alice.adds.values())))
 
-    assert origin not in alice.live.offers
+    assert origin not in alice.live.adds
     assert len(alice.live.unacked) == 1

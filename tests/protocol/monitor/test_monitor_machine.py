@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from actors.testkit.bench import Bench
-from protocol.chain.messages import WatchSpend
-from protocol.channel.messages import AddHtlc, Born, CancelAdd, Durable, Held, Unheld, Update
+from protocol.chain.messages import Spent, WatchSpend
+from protocol.channel.messages import (
+    AddHtlc,
+    Born,
+    CancelAdd,
+    Durable,
+    Held,
+    LearnedPreimage,
+    Rests,
+    Unheld,
+    Update,
+)
+from protocol.monitor import onchain
 from protocol.monitor.messages import (
     Addresses,
     Claim,
@@ -67,7 +78,9 @@ def test_a_monitor_answers_an_update_once_it_is_written_and_takes_none_twice() -
 def test_what_follows_from_an_update_that_was_put_aside_is_not_heard() -> None:
     monitor, pair = _guarded()
     channel, place = pair.alice.disk, f"watch/{pair.alice.disk.id.hex()}"
-    monitor.driver.rows.write(place, monitor.row(place).but(stopped=1, alarm="put aside"))
+    monitor.driver.rows.write(
+        place, monitor.row(place).but(stopped=("update 1",), alarm="put aside")
+    )
     first, second = (
         Update(channel_id=channel.id, update_id=n, core=channel.core.but(update_id=n))
         for n in (1, 2)
@@ -83,6 +96,51 @@ def test_what_follows_from_an_update_that_was_put_aside_is_not_heard() -> None:
     assert len(monitor.take(Born)) == 1 and monitor.row(place).alarm is None
 
 
+def test_a_preimage_that_was_put_aside_lets_nothing_follow() -> None:
+    """Else the update after it would forget the HTLC, and with it the money upstream."""
+    monitor, pair = _guarded()
+    channel, place = pair.alice.disk, f"watch/{pair.alice.disk.id.hex()}"
+    fact = LearnedPreimage(channel_id=channel.id, htlc_id=0, preimage=bytes(32))
+    update = Update(channel_id=channel.id, update_id=1, core=channel.core.but(update_id=1))
+    monitor.put_aside("peers", fact)
+    assert monitor.take(Rests) and "put aside" in monitor.row(place).alarm
+    monitor.take(Born)
+
+    monitor.hear("peers", update)
+    monitor.linked("peers")
+    assert not monitor.take(Durable) and not monitor.take(Born)
+
+    letters = monitor.ask("listdeadletters")
+    assert letters is not None
+    monitor.ask("retrydeadletter", id=letters.result[0]["id"])
+    assert monitor.take(Born) and monitor.row(place).alarm is None
+    monitor.hear("peers", update)
+    assert monitor.take(Durable)
+
+
+def test_an_end_that_was_put_aside_lets_nothing_follow() -> None:
+    monitor, pair = _guarded()
+    channel = pair.alice.disk
+    watch = onchain.funding_watch(channel.setup, 0)
+    spent = Spent(
+        reason=watch.reason, txid=watch.txid, vout=watch.vout, raw=bytes(10), height=HEIGHT
+    )
+    monitor.put_aside("chain", spent)
+
+    assert monitor.take(Rests)
+    monitor.hear("peers", Update(channel_id=channel.id, update_id=1, core=channel.core))
+    assert not monitor.take(Durable)
+
+
+def test_a_wish_that_was_put_aside_leaves_the_channel_alone() -> None:
+    monitor, pair = _guarded()
+    channel = pair.alice.disk
+    monitor.put_aside("payments", CancelAdd(channel_id=channel.id, origin="ab/1/1"))
+
+    assert not monitor.take(Rests)
+    assert "put aside" in monitor.row(f"watch/{channel.id.hex()}").alarm
+
+
 def test_a_wish_outlives_a_restart_until_it_is_taken_back() -> None:
     monitor, pair = _guarded()
     wish = AddHtlc(
@@ -94,7 +152,7 @@ def test_a_wish_outlives_a_restart_until_it_is_taken_back() -> None:
     monitor.restart()
     monitor.linked("peers")
     (born,) = monitor.take(Born)[-1:]
-    assert born.offers == (wish,)
+    assert born.adds == (wish,)
 
     monitor.hear(
         "payments", CancelAdd(channel_id=wish.channel_id, origin=wish.origin), durable=True
@@ -105,7 +163,7 @@ def test_a_wish_outlives_a_restart_until_it_is_taken_back() -> None:
     update = Update(channel_id=wish.channel_id, update_id=1, core=core, refused=refused)
     monitor.hear("peers", update)
     assert [one.origin for one in monitor.take(HtlcRefused)] == [wish.origin]
-    assert not monitor.rows("offer")
+    assert not monitor.rows("add_htlc")
 
 
 def test_a_claim_of_which_nothing_is_left_here_holds_nobody() -> None:
@@ -159,6 +217,6 @@ def test_a_claim_over_two_channels_is_kept_and_holds_until_it_is_released() -> N
     monitor.linked("peers")
     (born,) = monitor.take(Born)
     assert born.holds == (hold,)
-    assert [one.preimage for one in born.settles] == [preimage]
+    assert [one.preimage for one in born.resolutions] == [preimage]
     monitor.hear("payments", Release(channel_id=cid, hold=hold), durable=True)
     assert monitor.take(Unheld) == [Unheld(channel_id=cid, hold=hold)]

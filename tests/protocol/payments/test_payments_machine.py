@@ -20,7 +20,6 @@ from protocol.monitor.messages import (
 )
 from protocol.onion import payload, sphinx
 from protocol.onion.payload import HopPayload
-from protocol.payments.rows import BEGUN
 from protocol.segment import AnySegment, Key
 from tests.kit.benches import HEIGHT, TIP, bench, settings
 
@@ -145,24 +144,3 @@ def test_a_start_reads_what_is_under_way_and_no_history(monkeypatch: pytest.Monk
     payments.hear("chain", TIP)
     payments.pass_time(1)
     assert {place for place in read if place.startswith("payment/")} == {f"payment/{pending}"}
-
-
-def test_what_an_older_release_left_under_way_goes_on() -> None:
-    """It had no list of that: the first start makes one."""
-    payments = _payments()
-    peer = settings("bob").node_id
-    usable = ChannelUsable(channel_id=CHANNEL, key_index=1, peer=peer, scid=bytes.fromhex(SCID))
-    payments.hear("monitors", usable, durable=True)
-    hop = {"id": peer.hex(), "channel": "1x1x1", "amount_msat": 1000, "delay": 20}
-    name = sha256(b"1").hex()
-    _result(payments.ask("sendpay", route=[hop], payment_hash=name))
-    older = payments.row("begun").but(listed=False)
-    _, data = payments.driver.keeps.written(BEGUN, (), older)
-    assert data is not None
-    payments.disk.data[b"r/begun"] = data
-    del payments.disk.data[f"r/pending/{name}".encode()]
-
-    payments.restart()
-
-    assert list(payments.rows("pending")) == [f"pending/{name}"]
-    assert payments.row("begun").listed

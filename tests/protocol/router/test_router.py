@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.gossip.announce import Policy
-from protocol.router.graph import Graph, NoRoute, Request, excluded
+from protocol.router.graph import Graph, NoRoute, RouteRequest, excluded
 from tests.kit.vectors import load
 
 EXAMPLE = load("bolt07-routing-example")
@@ -47,7 +47,7 @@ def test_the_example_of_bolt_7(route: dict[str, Any]) -> None:
     names = route["path"].split("->")
     # each of its paths is the only one when the others are shut
     others = {"A->B->C": ["A-D"], "A->D->C": ["A-B"]}.get(route["path"], [])
-    request = Request(
+    request = RouteRequest(
         source=NODES[names[0]],
         target=NODES[names[-1]],
         amount_msat=EXAMPLE["amount_msat"],
@@ -62,8 +62,8 @@ def test_the_example_of_bolt_7(route: dict[str, Any]) -> None:
     assert expected == [(hop.amount_msat, hop.delay) for hop in hops]
 
 
-def _ask(**changes: Any) -> Request:
-    return Request(source=NODES["A"], target=NODES["C"], amount_msat=10**6)._replace(**changes)
+def _ask(**changes: Any) -> RouteRequest:
+    return RouteRequest(source=NODES["A"], target=NODES["C"], amount_msat=10**6)._replace(**changes)
 
 
 def test_the_cheaper_way_is_taken_and_a_disabled_one_is_not() -> None:

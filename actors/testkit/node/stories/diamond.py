@@ -69,7 +69,7 @@ def at_rest(world: World) -> None:
         for role, driver in node.drivers.items():
             left = {to: list(items) for to, items in driver.outbox.waiting.items() if items}
             assert not left, f"{node.name}/{role} still has something to tell: {left}"
-        for segment in ("claim", "settle", "preimage", "offer"):
+        for segment in ("claim", "resolve_htlc", "preimage", "add_htlc"):
             assert not node.rows("monitors", segment), f"{node.name} keeps a {segment}"
         for segment in ("claim", "owed", "set", "early"):
             assert not node.rows("payments", segment), f"{node.name} keeps a {segment}"

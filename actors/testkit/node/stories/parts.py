@@ -81,7 +81,7 @@ def _offer(world: World, cid: str, number: int) -> None:
 def _offered(world: World, cid: str, origin: str) -> bool:
     alice = world.nodes["alice"]
     rows = alice.rows("monitors", "htlc").values()
-    waiting = alice.row("monitors", f"offer/{cid}/{origin}")
+    waiting = alice.row("monitors", f"add_htlc/{cid}/{origin}")
     return waiting is not None or any(row.origin == origin for row in rows)
 
 

@@ -55,7 +55,7 @@ def the_channel(world: World) -> str:
 def locked(world: World, name: str, cid: str) -> bool:
     """Whether the monitor of `name` has seen the funding deep enough."""
     watch = world.nodes[name].row("monitors", f"watch/{cid}")
-    return watch is not None and watch.locked is not None
+    return watch is not None and watch.confirmed is not None
 
 
 def _pay(payer: str, payee: str, amount_msat: int, label: str) -> Sentence:

@@ -1,0 +1,85 @@
+"""A channel that rests: something that carries its truth was put aside, and nothing may follow.
+
+An update, a preimage, the end on the chain: whoever has met one of them goes on from it. So none of
+what comes after is taken for the channel, until it is heard after all (`retrydeadletter`, a new
+release). What is only wished of a channel leaves it as it is: an alarm, and the wish lies there.
+"""
+
+from __future__ import annotations
+
+from protocol.chain.messages import Spent, TxConfirmed, TxReorged
+from protocol.channel import messages
+from protocol.machine import ALARM, Step
+from protocol.monitor import onchain, snapshot
+from protocol.monitor.messages import Guard
+from protocol.monitor.rows import WATCHES, Watch
+from protocol.values import Value
+from protocol.wallet.messages import FOR_GOOD, ScriptIs
+
+Truth = messages.Update | messages.LearnedPreimage | Spent
+
+
+def channel_of(item: Value) -> bytes | None:
+    """The id of the channel that a message is about; None if it is about none."""
+    match item:
+        case Guard():
+            return item.channel.id
+        case Spent() | TxConfirmed() | TxReorged():
+            return onchain.told(item.reason)[0]
+        case ScriptIs():
+            return bytes.fromhex(item.purpose.removeprefix(FOR_GOOD))
+    found: bytes | None = getattr(item, "channel_id", None)
+    return found
+
+
+def _name(item: Truth) -> str:
+    """Which of those of a channel."""
+    match item:
+        case messages.Update():
+            return f"update {item.update_id}"
+        case messages.LearnedPreimage():
+            return f"preimage {item.htlc_id}"
+        case Spent():
+            return f"spent {item.reason}"
+
+
+def aside(step: Step, item: Value) -> None:
+    """It is put aside: an alarm, and rest if it carries the channel's truth."""
+    cid = channel_of(item)
+    watch = None if cid is None else WATCHES.get(step, cid)
+    if cid is None or watch is None:
+        return
+    kind = type(item).__name__
+    alarm(step, cid, f"a defect of ours: {kind} was put aside, see listdeadletters")
+    if isinstance(item, Truth):
+        watch = WATCHES.need(step, cid)
+        WATCHES.put(step, watch.but(stopped=(*watch.stopped, _name(item))), cid)
+        step.tell("peers", messages.Rests(channel_id=cid))
+
+
+def may_follow(watch: Watch | None, update: messages.Update) -> bool:
+    """Whether nothing that was put aside is missing before it."""
+    return watch is None or set(watch.stopped) <= {_name(update)}
+
+
+def heard(step: Step, cid: bytes, item: Truth) -> None:
+    """If it was put aside, it is not any more; the last of them ends the rest."""
+    watch = WATCHES.get(step, cid)
+    if watch is None or _name(item) not in watch.stopped:
+        return
+    left = tuple(name for name in watch.stopped if name != _name(item))
+    watch = watch.but(stopped=left, alarm=watch.alarm if left else None)
+    WATCHES.put(step, watch, cid)
+    born(step, cid, watch)
+
+
+def born(step: Step, cid: bytes, watch: Watch) -> None:
+    """The channel's life may begin, unless it is over or rests."""
+    if watch.ended is None and not watch.stopped:
+        step.tell("peers", snapshot.born(step, cid, watch))
+
+
+def alarm(step: Step, cid: bytes, text: str) -> None:
+    """For the operator: in the log, and with the channel."""
+    step.log(f"{ALARM} channel={cid.hex()} {text!r}")
+    WATCHES.put(step, WATCHES.need(step, cid).but(alarm=text), cid)
