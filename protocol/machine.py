@@ -71,22 +71,22 @@ class Step:
     """What one event leads to: rows (by way of their `Segment`s) and effects. Built up while a step
     runs, then handed over."""
 
-    __slots__ = ("rows", "changes", "effects")
+    __slots__ = ("stored_rows", "changed_rows", "effects")
 
     def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.changes: dict[AnySegment, dict[Any, Any]] = {}
+        self.stored_rows = rows
+        self.changed_rows: dict[AnySegment, dict[Any, Any]] = {}
         self.effects: list[Effect] = []
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """What is raised inside undoes all that was done inside, and goes on."""
-        changes = {segment: dict(rows) for segment, rows in self.changes.items()}
+        changes = {segment: dict(rows) for segment, rows in self.changed_rows.items()}
         effects = len(self.effects)
         try:
             yield
         except Exception:
-            self.changes = changes
+            self.changed_rows = changes
             del self.effects[effects:]
             raise
 

@@ -41,8 +41,8 @@ class Rows(Protocol):
 class Work(Protocol):
     """What a segment needs of a step: what was there, and what has changed."""
 
-    rows: Rows
-    changes: dict[AnySegment, dict[Any, Any]]
+    stored_rows: Rows
+    changed_rows: dict[AnySegment, dict[Any, Any]]
 
 
 class Segment(Generic[T, *Ks]):
@@ -113,11 +113,11 @@ class Segment(Generic[T, *Ks]):
 
     def get(self, step: Work, *key: *Ks) -> T | None:
         """The row as this step has left it; None if there is none."""
-        changed = step.changes.get(self)
+        changed = step.changed_rows.get(self)
         if changed is not None and key in changed:
             found: T | None = changed[key]
             return found
-        row: T | None = step.rows.get(self, key)
+        row: T | None = step.stored_rows.get(self, key)
         return row
 
     def need(self, step: Work, *key: *Ks) -> T:
@@ -129,16 +129,16 @@ class Segment(Generic[T, *Ks]):
 
     def put(self, step: Work, row: T, *key: *Ks) -> None:
         """In the place of what stood at this key."""
-        step.changes.setdefault(self, {})[key] = row
+        step.changed_rows.setdefault(self, {})[key] = row
 
     def drop(self, step: Work, *key: *Ks) -> None:
         """No row at this key from now on, if there was one or not."""
-        step.changes.setdefault(self, {})[key] = None
+        step.changed_rows.setdefault(self, {})[key] = None
 
     def below(self, step: Work, *prefix: Part) -> dict[tuple[*Ks], T]:
         """All rows whose keys begin with `prefix`, in order of key; it costs what it returns."""
-        found: dict[Any, T | None] = dict(step.rows.below(self, prefix))
-        changed = step.changes.get(self)
+        found: dict[Any, T | None] = dict(step.stored_rows.below(self, prefix))
+        changed = step.changed_rows.get(self)
         if changed is not None:
             size = len(prefix)
             for key, row in changed.items():
@@ -150,8 +150,8 @@ class Segment(Generic[T, *Ks]):
 
     def each(self, step: Work) -> Iterator[tuple[tuple[*Ks], T]]:
         """All rows of a large segment, in no order, one by one."""
-        changed: Mapping[Any, T | None] = step.changes.get(self, {})
-        for key, row in step.rows.each(self):
+        changed: Mapping[Any, T | None] = step.changed_rows.get(self, {})
+        for key, row in step.stored_rows.each(self):
             if key not in changed:
                 yield key, row
         for key, new in changed.items():
@@ -160,7 +160,7 @@ class Segment(Generic[T, *Ks]):
 
     def count(self, step: Work) -> int:
         """How many rows there were before this step."""
-        return len(step.rows.below(self, ()))
+        return len(step.stored_rows.below(self, ()))
 
     # ---- keys as they are stored ----
 

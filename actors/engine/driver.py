@@ -253,7 +253,7 @@ class Driver:
         self._now = moment.unix_seconds
         work(step, *about, moment)
         self._heard = True
-        if step.changes or step.effects:
+        if step.changed_rows or step.effects:
             self._absorb(step)
 
     # ---- save, then act ----
@@ -269,7 +269,7 @@ class Driver:
         said: list[Ready] = []
         for effect in step.effects:
             said += self.saying.ready(effect, self._log)
-        self.rows.apply(step.changes)
+        self.rows.apply(step.changed_rows)
         if written and self.store is not None:
             self._staged.update(written)
             self._must_write = True
@@ -288,7 +288,7 @@ class Driver:
 
     def _encoded(self, step: Step) -> dict[bytes, bytes | None]:
         staged: dict[bytes, bytes | None] = {}
-        for segment, rows in step.changes.items():
+        for segment, rows in step.changed_rows.items():
             if segment.stored:
                 for key, row in rows.items():
                     place, data = self.keeps.written(segment, key, row)

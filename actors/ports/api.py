@@ -11,14 +11,14 @@ import select
 import selectors
 import signal
 import socket
-from typing import Any
+from typing import Any, assert_never
 
 from actors.engine.port import PortHost
 from actors.engine.sockets import Pipe
 from actors.ports import descriptors
 from actors.tree import NODE
 from protocol.api import reading
-from protocol.api.port import HungUp, Local, Reply, Request
+from protocol.api.port import HungUp, Local, Order, Reply, Request
 from protocol.errors import Refusal
 from storage.mirror import read_mark
 
@@ -172,12 +172,14 @@ class ApiPort:
             idle.close()
         return idle is not None
 
-    def do(self, item: Any) -> None:
+    def do(self, item: Order) -> None:
         match item:
             case Reply():
                 self._reply(item)
             case Local():
                 self._local(item.request, item.values)
+            case _:
+                assert_never(item)
 
     def flush(self) -> None:
         unwritten, self.unwritten = self.unwritten, set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from actors.engine.port import PortHost
 from actors.ports.rpc import Bitcoind, RpcError, Unreachable
@@ -33,7 +33,7 @@ class ChainPort:
     def flush(self) -> None:
         pass
 
-    def do(self, item: Any) -> None:
+    def do(self, item: chain.Order) -> None:
         try:
             self._do(item)
             if self._away:
@@ -52,7 +52,7 @@ class ChainPort:
                 unknown = tuple(Output(scid=scid, unknown=True) for scid in item.scids)
                 self.host.feed(OutputsFound(outputs=unknown))
 
-    def _do(self, item: Any) -> None:
+    def _do(self, item: chain.Order) -> None:
         match item:
             case chain.Poll():
                 self._poll(item)
@@ -83,6 +83,8 @@ class ChainPort:
                 self.host.feed(OutputsFound(outputs=self._outputs(item)))
             case Ask():
                 self._generate(item)
+            case _:
+                assert_never(item)
 
     def _poll(self, item: chain.Poll) -> None:
         if not self._known:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, assert_never
 
 from actors.engine.port import CannotStart, PortHost
 from actors.engine.sockets import Pipe
@@ -143,7 +143,7 @@ class PeersPort:
         listener.setblocking(False)
         return listener
 
-    def do(self, item: Any) -> None:
+    def do(self, item: peer.Order) -> None:
         match item:
             case peer.Listen():
                 self._listen()
@@ -161,6 +161,8 @@ class PeersPort:
                 connection = self.connections.pop(item.node_id, None)
                 if connection is not None:
                     connection.hang_up()
+            case _:
+                assert_never(item)
 
     def _regulate(self, connection: Connection, item: peer.WhenDrained | peer.Pause) -> None:
         if isinstance(item, peer.Pause):

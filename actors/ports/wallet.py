@@ -6,7 +6,7 @@ of it is stored that the rows do not say.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import bdkpython as bdk
 
@@ -63,7 +63,7 @@ class WalletPort:
     def flush(self) -> None:
         pass
 
-    def do(self, item: Any) -> None:
+    def do(self, item: port.Order) -> None:
         match item:
             case port.Adopt():
                 self._adopt(item)
@@ -75,6 +75,8 @@ class WalletPort:
                 self.host.feed(self._examine(item))
             case port.ListOutputs():
                 self.host.feed(self._outputs(item))
+            case _:
+                assert_never(item)
 
     # ---- state ----
 

@@ -39,3 +39,6 @@ class Local(Value, frozen=True, kw_only=True):
 
     request: Request
     values: dict[str, Any]
+
+
+Order = Reply | Local  # all that the machine may want of it

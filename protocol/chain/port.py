@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from protocol.machine import Answer
+from protocol.chain.messages import LookUp
+from protocol.machine import Answer, Ask
 from protocol.values import Value
 
 
@@ -107,3 +108,6 @@ class Generated(Value, frozen=True, kw_only=True):
 
     answer: Answer
     height: int
+
+
+Order = Poll | Scan | Fetch | Send | Try | LookUp | Ask  # all that the machine may want of it

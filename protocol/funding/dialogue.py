@@ -51,6 +51,8 @@ def _dispatch(us: Funder, step: Step, item: FromPeer, at: Moment) -> None:
         case setup.Error():
             text = message.data.decode("ascii", "replace")[:200]
             abandon(us, step, negotiation, f"the peer refused: {text!r}")
+        case _:
+            raise PeerFault(f"{type(message).__name__} is not for an opening")
 
 
 def _awaited(item: Negotiation) -> tuple[type[Message], ...]:

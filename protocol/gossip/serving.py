@@ -6,6 +6,8 @@ the next one comes when they have left: a slow reader costs one turn of memory, 
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from protocol.gossip import graph
 from protocol.gossip.graph import Refused
 from protocol.gossip.messages import ToWire
@@ -63,6 +65,8 @@ def asked(step: Step, peer: bytes, query: Query, chain_hash: bytes) -> None:
                 last = query.first_timestamp + query.timestamp_range
                 FILTERS.put(step, Filter(first=query.first_timestamp, last=last), peer)
                 job = Backlog(first=query.first_timestamp, last=last)
+        case _:
+            assert_never(query)
     owed = OWED.get(step, peer) or Owed()
     jobs = [known for known in owed.jobs if job is None or type(known) is not type(job)]
     if len(jobs) < len(owed.jobs) and not isinstance(job, Backlog):
@@ -133,6 +137,8 @@ def _some(step: Step, job: Job, room: int, at: Moment) -> tuple[list[bytes], Job
             return _of_ids(step, job, room) if job.nodes is None else _nodes(step, job, room)
         case Range():
             return _range(step, job, at)
+        case _:
+            assert_never(job)
 
 
 def _names(step: Step, after: bytes, at: Moment) -> tuple[tuple[bytes, ...], int]:

@@ -7,6 +7,8 @@ release). What is only wished of a channel leaves it as it is: an alarm, and the
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from protocol.chain.messages import Spent, TxConfirmed, TxReorged
 from protocol.channel import messages
 from protocol.machine import ALARM, Step
@@ -21,13 +23,12 @@ Truth = messages.Update | messages.LearnedPreimage | Spent
 
 def channel_of(item: Value) -> bytes | None:
     """The id of the channel that a message is about; None if it is about none."""
-    match item:
-        case Guard():
-            return item.channel.id
-        case Spent() | TxConfirmed() | TxReorged():
-            return onchain.told(item.reason)[0]
-        case ScriptIs():
-            return bytes.fromhex(item.purpose.removeprefix(FOR_GOOD))
+    if isinstance(item, Guard):
+        return item.channel.id
+    if isinstance(item, Spent | TxConfirmed | TxReorged):
+        return onchain.told(item.reason)[0]
+    if isinstance(item, ScriptIs):
+        return bytes.fromhex(item.purpose.removeprefix(FOR_GOOD))
     found: bytes | None = getattr(item, "channel_id", None)
     return found
 
@@ -41,6 +42,8 @@ def _name(item: Truth) -> str:
             return f"preimage {item.htlc_id}"
         case Spent():
             return f"spent {item.reason}"
+        case _:
+            assert_never(item)
 
 
 def aside(step: Step, item: Value) -> None:

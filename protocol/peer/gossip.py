@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from protocol.gossip.messages import Complain, Digested, FromWire, PeerUp, Reconnect, ToWire
 from protocol.machine import Moment, Step
 from protocol.peer import connections
@@ -63,3 +65,5 @@ def ordered(us: Us, step: Step, item: ToWire | Digested | Reconnect | Complain, 
                 connections.let_go(us, step, item.peer, at, "it has not said its policy")
         case Complain():
             connections.complain(us, step, item.peer, item.text, at)
+        case _:
+            assert_never(item)

@@ -71,3 +71,6 @@ class Disconnected(Value, frozen=True, kw_only=True):
 
     node_id: bytes
     reason: str
+
+
+Order = Listen | Dial | Write | WhenDrained | Pause | Hangup  # all that the machine may want of it

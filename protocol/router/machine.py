@@ -275,3 +275,5 @@ def _change(graph: Graph, change: Change) -> None:
         case NodeIs():
             others = graph.barred - {change.node_id}
             graph.barred = others | {change.node_id} if change.barred else others
+        case _:
+            assert_never(change)

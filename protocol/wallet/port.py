@@ -81,3 +81,6 @@ class Outputs(Value, frozen=True, kw_only=True):
 
     ask: str
     outputs: tuple[dict[str, Any], ...]
+
+
+Order = Adopt | Reveal | Build | Examine | ListOutputs  # all that the machine may want of it

@@ -43,7 +43,7 @@ def _table() -> Table:
         COINS.put(step, _coin(number), A, number)
     COINS.put(step, _coin(1), B, 1)
     NEWEST.put(step, _coin(2))
-    rows.apply(step.changes)
+    rows.apply(step.changed_rows)
     return rows
 
 
@@ -65,7 +65,7 @@ def test_a_step_sees_what_it_has_done_and_the_table_does_not() -> None:
     assert list(COINS.below(later, A)) == [(A, 2), (A, 9), (A, 10)]
     assert NEWEST.need(later) == _coin(2)
 
-    rows.apply(step.changes)
+    rows.apply(step.changed_rows)
     assert list(COINS.below(Step(rows))) == [(A, 2), (A, 3), (A, 10), (B, 1)]
 
 
@@ -99,7 +99,7 @@ def test_a_twin_and_its_original_go_their_own_ways() -> None:
         step = Step(table)
         COINS.put(step, _coin(amount_sat), A, 2)
         SEEN.put(step, _coin(amount_sat), "x")
-        table.apply(step.changes)
+        table.apply(step.changed_rows)
 
     for table, amount_sat in ((rows, 100), (twin, 200)):
         assert COINS.get(Step(table), A, 2) == SEEN.get(Step(table), "x") == _coin(amount_sat)
@@ -161,7 +161,7 @@ def test_cold_rows_are_read_from_the_disk_as_the_step_has_left_them() -> None:
     wanted = {(A, 2): _coin(20), (A, 3): _coin(3), (A, 12): _coin(12)}
     assert OLD.below(step, A) == wanted
 
-    rows.apply(step.changes)
+    rows.apply(step.changed_rows)
     assert OLD.below(Step(rows), A) == wanted and OLD.get(Step(rows), A, 1) is None
     assert rows.shown("old").keys() == {"old/aa/2", "old/aa/3", "old/aa/12", "old/bb/1"}
     assert dict(OLD.each(Step(rows))) == wanted | {(B, 1): _coin(1)}

@@ -91,7 +91,7 @@ class Receiver:
             step = Step(rows)
             at = Moment(unix_seconds=self.world.now, entropy=bytes(32))
             receive.arrived(step, self.secret, item, at)
-            rows.apply(step.changes)
+            rows.apply(step.changed_rows)
             told += [effect.item for effect in step.effects if isinstance(effect, Deliver)]
         return told
 

@@ -64,7 +64,7 @@ def test_of_several_tries_that_stand_the_last_one_lives() -> None:
     for item in tries:
         step = Step(rows)
         rebuild.stands(step, item, Moment(unix_seconds=0.0, entropy=bytes(32)))
-        rows.apply(step.changes)
+        rows.apply(step.changed_rows)
 
     (kept,) = rows.shown("standing").values()
     assert kept == tries[-1].into(Standing)

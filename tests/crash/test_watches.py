@@ -27,7 +27,7 @@ def test_one_watch_ends_and_no_other_on_the_same_transaction() -> None:
     def hear(sender: str, item: object) -> None:
         step = Step(rows)
         Machine().step(step, sender, item, NOW)
-        rows.apply(step.changes)
+        rows.apply(step.changed_rows)
 
     for owner, reason in (("monitors-1", "a/funding"), ("monitors-1", "b/output/0"), ("x", "b")):
         hear(owner, WatchSpend(reason=reason, txid=TXID, vout=0, since=0))

@@ -139,7 +139,8 @@ class Listener:
             said = update(scid, way)
             graph.put_update(step, said, ChannelUpdate.decode(said[2:]), POLICY, PEER)
         untold = (RELAYS, NEWS)
-        self.rows.apply({kind: rows for kind, rows in step.changes.items() if kind not in untold})
+        changed = step.changed_rows.items()
+        self.rows.apply({kind: rows for kind, rows in changed if kind not in untold})
         return raw
 
     def found(self, scid: bytes, raw: bytes, **other: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors import ask
+from actors.engine import processes
 from actors.engine.door import Refused
 from actors.engine.supervisor import BACKOFF_SECONDS
 from actors.testkit.hooks import BLOCKING, REFUSING
@@ -145,6 +146,22 @@ def test_a_whole_system_that_is_stopped_goes_on_as_it_was(run: Run) -> None:
     time_after = time.monotonic()
     until(lambda: time.monotonic() - time_after > 4, "whoever looks has looked again")
     assert run.pids() == before and "killed" not in run.log()
+
+
+def test_who_waits_for_a_disk_in_the_kernel_does_not_hang(run: Run) -> None:
+    """A read that takes its time: it says nothing, and a kill would not end it."""
+    run.start()
+    before = run.pids()
+    run.flag("slow")
+    run.tell(1, "slow")
+
+    until(lambda: "frail waits for its disk" in run.log(), "it is said")
+    assert processes.waits_for_disk(before["frail"])
+    (run.folder / "slow").unlink()
+
+    until(lambda: run.heard() == [1], "it goes on")
+    assert not processes.waits_for_disk(before["frail"])
+    assert run.pids() == before and run.deaths() == 0
 
 
 def test_a_disk_that_refuses_for_long_ends_nothing(run: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from actors.testkit.node.node import Node
 from actors.testkit.world import Head, Key, World
@@ -52,7 +52,7 @@ class Wires(World):
                 while self.wires.get(wire):
                     self._deliver_wire(wire)
 
-    def _wire_order(self, node: Node, item: Any) -> None:
+    def _wire_order(self, node: Node, item: peer.Order) -> None:
         match item:
             case peer.Listen():
                 node.listening = True
@@ -69,6 +69,10 @@ class Wires(World):
                 other = self._by_id(item.node_id)
                 if other is not None:
                     self._cut_wire(node, other, tell_first=False)
+            case peer.Pause():
+                pass  # a wire of the kit holds any number of messages
+            case _:
+                assert_never(item)
 
     def _by_id(self, node_id: bytes) -> Node | None:
         return next((node for node in self.nodes.values() if node.id == node_id), None)

@@ -19,58 +19,17 @@ from protocol.bitcoin.transaction import (
 from protocol.channel import formats, scripts, transactions
 from protocol.channel.formats import Format
 from protocol.channel.transactions import CommittedHtlc, Contents, Keys, Terms
-from protocol.crypto import keys, secp, shachain
+from protocol.crypto import keys, secp
 from protocol.crypto.hashes import sha256
-from protocol.errors import PeerFault
 from tests.kit.vectors import load
 
 STATIC = load("bolt03-commitment-static-remotekey")
 TWEAKED = load("bolt03-commitment-legacy-tweaked")
 ANCHORS = load("bolt03-commitment-anchors-zero-fee-htlc")
-SHACHAIN = load("bolt03-shachain")
 
 
 def _hex(text: str) -> bytes:
     return bytes.fromhex(text)
-
-
-def test_key_derivation() -> None:
-    vector = load("bolt03-key-derivation")
-    given = {name: _hex(value) for name, value in vector["inputs"].items()}
-    point, base = given["per_commitment_point"], given["base_point"]
-    secret, base_secret = given["per_commitment_secret"], given["base_secret"]
-
-    derived = {
-        "localpubkey": keys.derive_point(base, point),
-        "localprivkey": keys.derive_secret(base_secret, point),
-        "revocationpubkey": keys.derive_revocation_point(base, point),
-        "revocationprivkey": keys.derive_revocation_secret(base_secret, secret),
-    }
-
-    for test in vector["tests"]:
-        assert test["result"] == derived[test["result_name"]].hex()
-
-
-@pytest.mark.parametrize("case", SHACHAIN["generation"], ids=lambda case: case["name"])
-def test_shachain_generation(case: dict[str, Any]) -> None:
-    assert case["output"] == shachain.secret(_hex(case["seed"]), int(case["i"])).hex()
-
-
-@pytest.mark.parametrize("case", SHACHAIN["storage"], ids=lambda case: case["name"])
-def test_shachain_storage(case: dict[str, Any]) -> None:
-    store = shachain.EMPTY
-    inserted = []
-
-    for row in case["inserts"]:
-        index, value = int(row["i"]), _hex(row["secret"])
-        if not row["ok"]:
-            with pytest.raises(PeerFault):
-                shachain.insert(store, index, value)
-            return
-        store = shachain.insert(store, index, value)
-        inserted.append((index, value))
-    assert inserted == [(index, shachain.lookup(store, index)) for index, _ in inserted]
-    assert shachain.lookup(store, inserted[-1][0] - 1) is None
 
 
 def test_weights_and_fees() -> None:
@@ -277,11 +236,3 @@ def test_appendix_f(test: dict[str, Any]) -> None:
     assert test["RemoteSigHex"] == their_signature
     assert [h["RemoteSigHex"] for h in test["HtlcDescs"]] == [row[0] for row in rows]
     assert [h["ResolutionTxHex"] for h in test["HtlcDescs"]] == [row[1] for row in rows]
-
-
-def test_secrets_of_commitments_are_those_of_the_specification_whatever_is_remembered() -> None:
-    """Whatever order they are asked for in: what they share is derived once."""
-    secrets = keys.ChannelSecrets(bytes(32), 1)
-    for number in (0, 1, 255, 256, 257, 511, 512, 0, 65_536, 256, 2**47):
-        index = shachain.FIRST_INDEX - number
-        assert secrets.commitment_secret(number) == shachain.secret(secrets.seed, index)

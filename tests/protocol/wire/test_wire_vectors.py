@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from protocol import features
-from protocol.crypto import noise
 from protocol.errors import Malformed
 from protocol.wire import codec, registry, setup, tlv
 from protocol.wire.codec import Reader, read_tu
@@ -15,7 +14,6 @@ from tests.kit.vectors import load
 
 BIGSIZE = load("bolt01-bigsize")
 TLV = load("bolt01-tlv")
-TRANSPORT = load("bolt08-transport")
 
 
 @pytest.mark.parametrize("case", BIGSIZE["decoding"], ids=lambda case: case["name"])
@@ -97,50 +95,6 @@ def test_an_invalid_stream_behind_a_valid_one_is_invalid(bad: dict[str, Any]) ->
     for namespace in bad["namespaces"]:
         with pytest.raises(Malformed):
             _parse(namespace, bytes.fromhex(good + bad["stream"]))
-
-
-@pytest.mark.parametrize("case", TRANSPORT["handshakes"], ids=lambda case: case["name"])
-def test_handshake(case: dict[str, Any]) -> None:
-    keys = {name: bytes.fromhex(value) for name, value in case["keys"].items()}
-    side = noise.Handshake(
-        ours=keys["ls.priv"], ephemeral=keys["e.priv"], theirs=keys.get("rs.pub")
-    )
-    sent = side.act_one() if case["role"] == "initiator" else b""
-    ciphers = None
-
-    for step in case["steps"]:
-        if "output" in step:
-            assert step["output"] == sent.hex()
-        elif "keys" in step:
-            assert ciphers is not None
-            sending, receiving = ciphers
-            assert (step["keys"]["sk"], step["keys"]["rk"]) == (
-                sending._key.hex(),
-                receiving._key.hex(),
-            )
-        elif "error" not in step:
-            following = case["steps"][case["steps"].index(step) + 1]
-            if "error" in following:
-                with pytest.raises(noise.HandshakeFailed, match=following["error"]):
-                    side.receive(bytes.fromhex(step["input"]))
-                return
-            sent, ciphers = side.receive(bytes.fromhex(step["input"]))
-
-
-def test_messages_with_key_change() -> None:
-    case = TRANSPORT["messages"]
-    key, chaining = bytes.fromhex(case["sk"]), bytes.fromhex(case["ck"])
-    sending, receiving = noise.Cipher(chaining, key), noise.Cipher(chaining, key)
-    plain = bytes.fromhex(case["cleartext"])
-
-    for number in range(case["count"]):
-        head, body = sending.seal(len(plain).to_bytes(2, "big")), sending.seal(plain)
-        if str(number) in case["outputs"]:
-            assert case["outputs"][str(number)] == (head + body).hex()
-        assert (len(plain).to_bytes(2, "big"), plain) == (
-            receiving.open(head),
-            receiving.open(body),
-        )
 
 
 def test_feature_table_is_the_one_of_bolt_9() -> None:
