@@ -1,1 +1,1 @@
-"""Keys, onions, noise."""
+"""Keys and secrets (BOLT 3), and the encrypted transport (BOLT 8)."""

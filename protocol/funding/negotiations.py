@@ -46,7 +46,7 @@ def purpose_of(item: Negotiation) -> str:
 
 
 def asked_for(step: Step, purpose: str) -> list[Negotiation]:
-    """Of those that a peer has begun: whom the wallet's answer is for, one or none."""
+    """The one, of those that a peer has begun, that the wallet's answer is for; or none."""
     rows = [row for _, row in NEGOTIATIONS.each(step)]
     return [row for row in rows if not row.we_opened and purpose_of(row) == purpose]
 

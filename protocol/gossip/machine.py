@@ -75,7 +75,7 @@ Heard = (
 
 
 class Machine(contract.Machine):
-    """The gossiper's decisions. `shown`: see `protocol.gossip.own.Owner`."""
+    """What the network says of its channels, and what we say of ours (BOLT 7)."""
 
     name = "gossiper"
     hears = Heard

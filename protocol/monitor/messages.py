@@ -112,7 +112,7 @@ class ReportState(Value, frozen=True, kw_only=True):
 
 
 class HtlcStands(Value, frozen=True, kw_only=True):
-    """To payments that asks: an HTLC of ours, or the wish for one."""
+    """To payments, which has asked: an HTLC of ours, or the wish for one."""
 
     origin: str
     channel_id: bytes
@@ -122,8 +122,8 @@ class HtlcStands(Value, frozen=True, kw_only=True):
 
 
 class StateReported(Value, frozen=True, kw_only=True):
-    """To payments that asks: this monitor has said all. `of`: so many have to say it. `used`: its
-    channels have carried HTLCs, so that there was an earlier snapshot."""
+    """To payments, which has asked: this monitor has said all. `of`: so many have to say it.
+    `used`: its channels have carried HTLCs, so that there was an earlier snapshot."""
 
     of: int
     used: bool

@@ -153,7 +153,7 @@ def script_is(step: Step, item: ScriptIs) -> bytes:
 
 
 def output_spent(step: Step, cid: bytes, item: Spent) -> bool:
-    """Somebody, maybe we, has taken an output of this channel's commitment; -> is it that one's?"""
+    """Somebody, maybe we, has taken an output of a commitment; -> whether of this channel's."""
     closing, row = CLOSINGS.get(step, cid), TAKEN.get(step, cid, item.vout)
     if closing is None or closing.txid != item.txid or row is None:
         return False

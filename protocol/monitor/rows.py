@@ -106,7 +106,7 @@ class Closing(Value, frozen=True, kw_only=True, tag="closing"):
 
 
 class TakenOutput(Value, frozen=True, kw_only=True, tag="taken_output"):
-    """An output of that transaction, `what` as in `mined.Found`.
+    """An output of that transaction, `what` as in `mined.FoundOutput`.
 
     `sent`: the txid of ours that takes it. `by`: of the one that was mined; `final`: irrevocably.
     """

@@ -240,7 +240,7 @@ def settle(step: Step, ask: Ask) -> None:
 
 
 def cancel(step: Step, ask: Ask) -> None:
-    """`cancelholdinvoice`: what waits for it is failed back."""
+    """`holdinvoicecancel`: what waits for it is failed back."""
     row = _held(step, ask, ask.params["payment_hash"])
     if row is None:
         return

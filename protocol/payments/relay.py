@@ -203,7 +203,7 @@ def on_clock(step: Step, at: Moment) -> None:
 
 
 def _read(origin: str) -> tuple[tuple[bytes, int], int]:
-    """Where the HTLC came in that this one relays, and for the how manieth time it was offered."""
+    """Where the HTLC came in that this one relays, and which try of it this is."""
     channel, number, tries = origin.removeprefix(FORWARD).split("/")
     return (bytes.fromhex(channel), int(number)), int(tries)
 

@@ -71,7 +71,7 @@ def _session(us: Us, step: Step, peer: Peer, message: Message, raw: bytes) -> No
         case setup.Warning_():
             step.log(f"peer={peer.node_id.hex()} sent a warning: {_words(message.data)}")
         case _:
-            pass  # pong and warning: heard
+            pass  # a pong: that it was heard is all
 
 
 def _error(us: Us, step: Step, peer: Peer, message: setup.Error, raw: bytes) -> None:

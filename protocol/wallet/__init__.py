@@ -1,1 +1,1 @@
-"""On-chain coins: what is said about them (`items`), and the decisions (`machine`)."""
+"""On-chain coins: what is said about them (`messages`), and the decisions (`machine`)."""

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from mypy import api
 
-from actors import ask
-from actors.engine.door import Refused
+from actors import Refused, ask
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "actors.md").read_text(), re.DOTALL)

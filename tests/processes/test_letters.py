@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from actors import ask
+from actors import Refused, ask
 from actors.engine import processes
-from actors.engine.door import Refused
 from actors.engine.supervisor import BACKOFF_SECONDS
 from actors.testkit.hooks import BLOCKING, REFUSING
 from daruma.playground import until
