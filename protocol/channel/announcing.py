@@ -59,8 +59,12 @@ def on_announcement_signatures(turn: Turn, message: AnnouncementSignatures) -> N
         node_signature=message.node_signature,
         bitcoin_signature=message.bitcoin_signature,
     )
+    # "If the open_channel message has the announce_channel bit set ...; otherwise: MUST NOT send
+    # the announcement_signatures message"
     if turn.channel.setup.private:
         raise PeerFault("announcement_signatures for a private channel", fatal=False)
+    # "If the node_signature OR the bitcoin_signature is NOT correct: MAY send a warning and close
+    # the connection, or send an error and fail the channel"
     if core.buried is not None and not _is_good(turn, core.buried, half):
         raise PeerFault("announcement_signatures do not fit the funding transaction", fatal=False)
     turn.live = turn.live.but(half_owed=True)

@@ -114,9 +114,12 @@ def hear_peer(turn: Turn, message: Message) -> None:
         if turn.live.established and turn.channel.core.failed is None:
             shutdown.resend_shutdown(turn)
         return
+    # "MUST wait to receive the other node's channel_reestablish message before sending any other
+    # messages for that channel"
     if not turn.live.established:
         raise PeerFault("a channel message before channel_reestablish", fatal=False)
     if waits(turn.live, message):
+        # ours: no honest peer says so much before its turn
         if len(turn.live.inbox) >= MAX_INBOX:
             raise PeerFault("too much was said without a revoke_and_ack of ours", fatal=False)
         turn.live = turn.live.but(inbox=(*turn.live.inbox, message))
@@ -173,6 +176,7 @@ def _close(turn: Turn, message: Message) -> None:
         case closing.ClosingSig():
             shutdown.on_closing_sig(turn, message)
         case _:
+            # a message of the opening, or of what was not negotiated
             raise PeerFault(f"{type(message).__name__} is not for a funded channel", fatal=False)
 
 

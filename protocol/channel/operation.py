@@ -137,6 +137,7 @@ def _not_fulfilled(turn: Turn, htlc: Htlc) -> None:
 def on_fee(turn: Turn, message: UpdateFee) -> None:
     """A new feerate is proposed by the opener. Raises `PeerFault`."""
     core = turn.channel.core
+    # BOLT 2: "Once both nodes have exchanged channel_ready ..., the channel can be used"
     require(core.ready_sent and core.ready_received, "update_fee before channel_ready")
     limits.check_fee(turn.channel, message.feerate_per_kw)
     fee = Fee(feerate_per_kw=message.feerate_per_kw, stage=stages.PROPOSED)
@@ -152,6 +153,7 @@ def _with_fee(channel: Channel, fee: Fee) -> tuple[Fee, ...]:
 def on_commitment_signed(turn: Turn, message: CommitmentSigned) -> None:
     """Check, take the new commitment, revoke the old one: one durable step."""
     channel = turn.channel
+    # BOLT 2: "Once both nodes have exchanged channel_ready ..., the channel can be used"
     require(channel.core.ready_sent and channel.core.ready_received, "commitment_signed too early")
     # it needs the point that our last revoke_and_ack carries, and that has not left yet
     require(
@@ -189,6 +191,7 @@ def revocation(turn: Turn) -> RevokeAndAck:
 def on_revoke_and_ack(turn: Turn, message: RevokeAndAck) -> None:
     """The peer's last commitment is void; what it covers moves on. Raises `PeerFault`."""
     channel, core = turn.channel, turn.channel.core
+    # an answer to a commitment_signed of ours, and to nothing else
     require(core.awaiting_revoke, "revoke_and_ack that nobody asked for")
     # "if per_commitment_secret is not a valid secret key or does not generate the previous
     # per_commitment_point"

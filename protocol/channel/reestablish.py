@@ -87,6 +87,8 @@ def _check_for_lost_data(turn: Turn, message: ChannelReestablish) -> None:
     if number == 0:
         return
     known = turn.secrets.commitment_secret(number - 1)
+    # "if your_last_per_commitment_secret does not match the expected values: SHOULD send an error
+    # and fail the channel"
     if known != message.your_last_per_commitment_secret:
         raise PeerFault("channel_reestablish with a wrong last secret")
     if number > core.our_number:

@@ -116,6 +116,7 @@ def closing_tx(channel: Channel, fee_sat: int, leave_out: bytes | None = None) -
         ours -= fee_sat
     else:
         theirs -= fee_sat
+    # BOLT 3: "MUST subtract the fee given by fee_satoshis from the output to the funder"
     require(ours >= 0 and theirs >= 0, "the closing fee is more than the opener owns")
     outputs = [
         TxOut(amount, form)
@@ -157,6 +158,7 @@ def on_closing_signed(turn: Turn, message: ClosingSigned) -> None:
     """A fee is offered (legacy negotiation). Raises `PeerFault`."""
     channel = turn.channel
     core = channel.core
+    # "Once shutdown is complete, the channel is empty of HTLCs ..., closing fee negotiation begins"
     ready = core.our_shutdown is not None and core.their_shutdown is not None
     require(ready and commitments.quiet(channel), "closing_signed before the channel was empty")
     tx = _variant(channel, message)
@@ -182,12 +184,15 @@ def _variant(channel: Channel, message: ClosingSigned) -> Transaction:
         point = channel.setup.theirs.basepoints.funding
         if tx.outputs and secp.verify(point, _digest(channel, tx), message.signature):
             return tx
+    # "if the signature is not valid for either variant of closing transaction ..., MUST send a
+    # warning and close the connection, or send an error and fail the channel"
     raise PeerFault("closing_signed with an invalid signature", fatal=False)
 
 
 def _accepters_view(turn: Turn) -> ClosingNegotiation:
     """We do not pay: any fee that relays is fine."""
     most = turn.channel.core.theirs_msat // 1000
+    # "The funder chooses a fee it thinks is fair ...; the other node then replies": it is the first
     if turn.channel.setup.we_opened:
         raise PeerFault("closing_signed from the accepter before ours", fatal=False)
     return ClosingNegotiation(our_range=(min(_least_fee(turn), most), most))
@@ -201,6 +206,7 @@ def _agree(negotiation: ClosingNegotiation, message: ClosingSigned) -> int:
         return message.fee_satoshis
     if message.fee_range is not None:
         low, high = max(least, message.fee_range[0]), min(most, message.fee_range[1])
+        # "if there is no overlap between that and its own fee_range: SHOULD send a warning"
         if low > high:
             raise PeerFault("no closing fee lies in both our ranges", fatal=False)
         return min(max(message.fee_satoshis, low), high)
@@ -209,6 +215,8 @@ def _agree(negotiation: ClosingNegotiation, message: ClosingSigned) -> int:
         return min(max(message.fee_satoshis, least), most)
     # strictly between the two, as the old negotiation asks, and never more than we accept to pay
     between = (previous + message.fee_satoshis) // 2
+    # "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent
+    # fee_satoshis"
     if between == previous or not least <= between <= most:
         raise PeerFault("no closing fee that both accept", fatal=False)
     return between
@@ -278,19 +286,25 @@ def _send_closing_complete(turn: Turn) -> None:
 def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
     """ "MUST sign and broadcast the corresponding closing transaction", then closing_sig."""
     channel = turn.channel
+    # "Once shutdown is complete, the channel is empty of HTLCs"
     ready = channel.core.our_shutdown is not None and channel.core.their_shutdown is not None
     require(ready and commitments.quiet(channel), "closing_complete before the channel was empty")
+    # "If closee_scriptpubkey does not match the last script it sent: SHOULD ignore
+    # closing_complete, SHOULD send a warning, SHOULD close the connection"
     ours_script, _ = _scripts(channel)
     if message.closee_scriptpubkey != ours_script:
         raise PeerFault("closing_complete with another script than ours", fatal=False)
+    # "If closer_scriptpubkey is invalid (as detailed in the shutdown requirements)"
     any_segwit = both(OUR_INIT, turn.live.features, "option_shutdown_anysegwit")
     form = message.closer_scriptpubkey
     if not script.is_standard_shutdown(form, any_segwit=any_segwit, returns=True):
         raise PeerFault("closing_complete with a script that is not allowed", fatal=False)
+    # "If fee_satoshis is greater than the closer's outstanding balance"
     require(
         message.fee_satoshis <= channel.core.theirs_msat // 1000,
         "closing_complete with a fee above the closer's balance",
     )
+    # "Select a signature for validation"
     if channel.core.ours_msat // 1000 < script.dust_limit_sat(ours_script):
         field = "closer_output_only"
     elif message.closer_and_closee_outputs is not None:
@@ -298,9 +312,11 @@ def on_closing_complete(turn: Turn, message: ClosingComplete) -> None:
     else:
         field = "closee_output_only"
     signature = getattr(message, field)
+    # "If the selected signature field does not exist"
     require(signature is not None, "closing_complete without the signature that we need")
     tx = _simple_tx(channel, message, we_pay=False, field=field)
     digest = _digest(channel, tx)
+    # "If the signature field is not valid for the corresponding closing transaction"
     good = secp.verify(channel.setup.theirs.basepoints.funding, digest, signature)
     require(good, "closing_complete with an invalid signature")
     ours = secp.sign(turn.secrets.funding, digest)
@@ -321,8 +337,11 @@ def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
     """The answer to our closing_complete: the channel can be closed. Raises `PeerFault`."""
     negotiation, channel = turn.live.negotiation, turn.channel
     sent = negotiation.complete if negotiation else None
+    # an answer to nothing
     require(sent is not None, "closing_sig that nobody asked for")
     assert sent is not None
+    # "If closer_scriptpubkey, closee_scriptpubkey, fee_satoshis or locktime don't match what was
+    # sent in closing_complete"; "If tlvs does not contain exactly one signature"
     same = all(
         getattr(message, name) == getattr(sent, name)
         for name in ("closer_scriptpubkey", "closee_scriptpubkey", "fee_satoshis", "locktime")
@@ -330,8 +349,10 @@ def on_closing_sig(turn: Turn, message: ClosingSig) -> None:
     fields = message.records()
     require(same and len(fields) == 1, "closing_sig does not fit our closing_complete")
     ours, theirs = getattr(sent, fields[0]), getattr(message, fields[0])
+    # "If tlvs does not contain one of the TLV fields sent in closing_complete"
     require(ours is not None, "closing_sig for outputs that we did not offer")
     tx = _simple_tx(channel, message, we_pay=True, field=fields[0])
+    # "If the signature field is not valid for the corresponding closing transaction"
     good = secp.verify(channel.setup.theirs.basepoints.funding, _digest(channel, tx), theirs)
     require(good, "closing_sig with an invalid signature")
     turn.set(channel.with_core(closing_tx=_signed(channel, tx, ours, theirs)))

@@ -19,8 +19,10 @@ MAX_OF_PEER, MAX_NEGOTIATIONS, MAX_UNCONFIRMED = 4, 200, 400
 
 def on_open(us: Funder, step: Step, item: FromPeer, message: OpenChannel, at: Moment) -> None:
     """open_channel: accept_channel goes out, and nothing is durable yet. Raises `PeerFault`."""
+    # "MUST ensure temporary_channel_id is unique from any other channel ID with the same peer"
     if negotiations.find(step, item.peer, message.temporary_channel_id) is not None:
         raise PeerFault("open_channel with a temporary_channel_id in use")
+    # ours: since which block its output may be spent has to be known
     if TIP.get(step) is None:
         raise PeerFault("still reading the chain; try again")
     _check_room(step, item.peer)
@@ -58,6 +60,7 @@ def _check_room(step: Step, peer: bytes) -> None:
         for _, row in OPENINGS.each(step)
         if not row.we_opened and row.state in ("guarding", "confirming")
     ]
+    # ours, as below: bounds for what costs the peer nothing
     of_peer = (negotiating + unconfirmed).count(peer)
     if of_peer >= MAX_OF_PEER:
         raise PeerFault("too many openings of yours are pending")
@@ -73,6 +76,7 @@ def _check_room(step: Step, peer: bytes) -> None:
 def on_created(us: Funder, step: Step, item: Negotiation, message: FundingCreated) -> None:
     """funding_created: the wallet is asked for the script that our side is paid to in the end.
     Raises `PeerFault`."""
+    # nothing but accept_channel asks for it, and once
     if item.we_opened or item.created is not None:
         raise PeerFault("funding_created that nobody asked for")
     funding = Outpoint(message.funding_txid, message.funding_output_index)

@@ -36,9 +36,11 @@ def _dispatch(us: Funder, step: Step, item: FromPeer, at: Moment) -> None:
     negotiation = _meant(step, item, message)
     if negotiation is None:
         if not isinstance(message, setup.Error):
+            # BOLT 1: whose channel_id is unknown, but for an error, which may be late
             raise PeerFault("a message for an opening that we do not know")
         _refused_late(step, item, message)
         return
+    # BOLT 2, channel establishment: the messages in their order
     if not isinstance(message, (setup.Error, *_awaited(negotiation))):
         raise PeerFault(f"{type(message).__name__} is not what this opening waits for")
     match message:

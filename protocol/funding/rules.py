@@ -78,21 +78,31 @@ def is_known(kind: Features, *, announce: bool) -> bool:
 
 def check_open(message: OpenChannel, network: str, policy: OpeningPolicy, peer: bytes) -> Features:
     """BOLT 2, open_channel: "The receiving node MUST fail the channel if". -> the channel type."""
+    # "the chain_hash value is set to a hash of a chain that is unknown to the receiver"
     _require(message.chain_hash.hex() == CHAIN_HASH[network], "open_channel for another chain")
+    # "push_msat is greater than funding_satoshis * 1000"
     _require(message.push_msat <= message.funding_satoshis * 1000, "push_msat above the amount")
+    # ours: less could not pay for its own closing; and more than there is is a mistake
     _require(message.funding_satoshis >= MIN_CHANNEL_SAT, "the channel is too small for us")
     _require(message.funding_satoshis <= ALL_MONEY_SAT, "there is not so much money")
+    # "it considers feerate_per_kw too small for timely processing or unreasonably large"
     low, high = FEERATE_BOUNDS_PER_KW
     _require(low <= message.feerate_per_kw <= high, "the feerate is out of our bounds")
+    # "the channel_type is not suitable": accept_channel has to repeat it
     _require(message.channel_type is not None, "open_channel without a channel_type")
     kind = features.decode(message.channel_type or b"")
     announce = bool(message.channel_flags & ANNOUNCE_CHANNEL)
     _require(is_known(kind, announce=announce), "a channel_type that we do not support")
+    # "includes option_zeroconf and it does not trust the sender to open an unconfirmed channel"
     trusted = peer in policy.zeroconf_peers
     _require(ZEROCONF not in kind or trusted, "we do not trust you with an unconfirmed channel")
+    # "the funder's amount for the initial commitment transaction is not sufficient for full fee
+    # payment"
     cost = formats.of(kind).opener_cost_sat(message.feerate_per_kw, 0)
     own = message.funding_satoshis - message.push_msat // 1000
     _require(own >= cost, "the funder cannot afford the first commitment")
+    # "both to_local and to_remote amounts for the initial commitment transaction are less than or
+    # equal to channel_reserve_satoshis"
     _require(
         own - cost > message.channel_reserve_satoshis
         or message.push_msat // 1000 > message.channel_reserve_satoshis,
@@ -103,6 +113,8 @@ def check_open(message: OpenChannel, network: str, policy: OpeningPolicy, peer: 
 
 def check_open_with(message: OpenChannel, theirs: Features) -> None:
     """What depends on the peer's features. Raises `PeerFault`."""
+    # "funding_satoshis is greater than or equal to 2^24 and the receiver does not support
+    # option_support_large_channel"
     wumbo = _both(theirs, "option_support_large_channel")
     _require(message.funding_satoshis <= MAX_SMALL_CHANNEL_SAT or wumbo, "the channel is too large")
     _check_common(message, message.funding_satoshis, theirs)
@@ -110,15 +122,20 @@ def check_open_with(message: OpenChannel, theirs: Features) -> None:
 
 def check_accept(message: AcceptChannel, sent: OpenChannel, party: Party, theirs: Features) -> None:
     """BOLT 2, accept_channel: raises `PeerFault`."""
+    # "if minimum_depth is unreasonably large: MAY fail the channel"
     _require(message.minimum_depth <= 144, "minimum_depth is unreasonably large")
+    # "if channel_type does not match the channel_type from open_channel: MUST fail the channel"
     _require(message.channel_type == sent.channel_type, "accept_channel with another channel_type")
+    # "if channel_type includes option_zeroconf: MUST set minimum_depth to zero"
     zeroconf = ZEROCONF in features.decode(sent.channel_type or b"")
     _require(message.minimum_depth == 0 or not zeroconf, "option_zeroconf with a minimum_depth")
     _check_common(message, sent.funding_satoshis, theirs)
+    # "if channel_reserve_satoshis is less than dust_limit_satoshis within the open_channel message"
     _require(
         message.channel_reserve_satoshis >= party.dust_limit_sat,
         "channel_reserve_satoshis is below our dust limit",
     )
+    # "if channel_reserve_satoshis from the open_channel message is less than dust_limit_satoshis"
     _require(
         party.channel_reserve_sat >= message.dust_limit_satoshis,
         "dust_limit_satoshis is above our reserve",
@@ -126,15 +143,20 @@ def check_accept(message: AcceptChannel, sent: OpenChannel, party: Party, theirs
 
 
 def _check_common(message: OpenChannel | AcceptChannel, amount_sat: int, theirs: Features) -> None:
+    # "to_self_delay is unreasonably large"
     _require(message.to_self_delay <= MAX_TO_SELF_DELAY, "to_self_delay is too large")
+    # "max_accepted_htlcs is greater than 483"; with none there would be no payment
     _require(message.max_accepted_htlcs <= 483, "max_accepted_htlcs is above 483")
     _require(message.max_accepted_htlcs > 0, "max_accepted_htlcs of zero")
+    # "dust_limit_satoshis is smaller than 354 satoshis"; one that is large makes fees of our HTLCs
     _require(message.dust_limit_satoshis >= 354, "dust_limit_satoshis is below 354")
     _require(message.dust_limit_satoshis <= 5000, "dust_limit_satoshis is too large")
+    # "dust_limit_satoshis is greater than channel_reserve_satoshis"
     _require(
         message.dust_limit_satoshis <= message.channel_reserve_satoshis,
         "dust_limit_satoshis is above channel_reserve_satoshis",
     )
+    # ours, as the next two: what would leave us a channel that carries nothing
     _require(
         message.channel_reserve_satoshis <= max(amount_sat // 5, 1000),
         "channel_reserve_satoshis is too large",
@@ -144,6 +166,7 @@ def _check_common(message: OpenChannel | AcceptChannel, amount_sat: int, theirs:
         message.max_htlc_value_in_flight_msat >= min(amount_sat * 10, 1_000_000),
         "max_htlc_value_in_flight_msat is too small",
     )
+    # "MUST set scriptpubkey in one of the following forms" (shutdown)
     upfront = message.upfront_shutdown_script
     if upfront:
         any_segwit = _both(theirs, "option_shutdown_anysegwit")
@@ -151,6 +174,8 @@ def _check_common(message: OpenChannel | AcceptChannel, amount_sat: int, theirs:
             script.is_standard_shutdown(upfront, any_segwit=any_segwit),
             "upfront_shutdown_script is not allowed",
         )
+    # "funding_pubkey, revocation_basepoint, htlc_basepoint, payment_basepoint, or
+    # delayed_payment_basepoint are not valid secp256k1 pubkeys in compressed format"
     points = their_party(message).basepoints
     for point in (
         points.funding,

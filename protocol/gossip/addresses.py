@@ -94,6 +94,7 @@ def _hostname(reader: Reader) -> Address:
     try:
         return Address("dns", name.decode("ascii"), reader.uint(2))
     except UnicodeDecodeError:
+        # BOLT 7: "the hostname bytes MUST be ASCII characters"
         raise Malformed("a hostname that is not ASCII") from None
 
 

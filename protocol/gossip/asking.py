@@ -162,6 +162,7 @@ def hear_range(step: Step, peer: bytes, reply: ReplyChannelRange, at: Moment) ->
     times = [(0, 0)] * len(scids)
     if reply.timestamps is not None:
         times = gossip.decode_timestamps(reply.timestamps)
+        # "timestamps for all short_channel_ids in encoded_short_ids"
         if len(times) != len(scids):
             raise Malformed("as many timestamps as ids are due")
     heard = sync.heard + len(scids)

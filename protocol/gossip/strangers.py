@@ -51,6 +51,7 @@ def hear_channel(step: Step, peer: bytes, raw: bytes, chain_hash: bytes) -> None
     absent = ABSENT.get(step, scid) or ABSENT.get(step, _other(scid, form))
     if absent or EDGES.get(step, scid) is not None:
         raise Refused
+    # "node_id_1 is the lexicographically-lesser of the two compressed keys"
     if message.node_id_1 >= message.node_id_2:
         raise Malformed("channel_announcement with its nodes out of order")
     early = graph.height(scid) + ANNOUNCE_DEPTH - 1 > tip.height

@@ -41,11 +41,14 @@ def encode(payload: HopPayload) -> bytes:
 def decode(data: bytes) -> HopPayload:
     """Raises `Malformed`; the failure to answer with is invalid_onion_payload."""
     found = tlv.decode(data, _KNOWN)
+    # "MUST return an error if amt_to_forward or outgoing_cltv_value are not present"
     for needed in (AMT_TO_FORWARD, OUTGOING_CLTV):
         if needed not in found:
             raise Malformed(f"the payload lacks type {needed}")
     secret = total = None
     if PAYMENT_DATA in found:
+        # BOLT 1: "if length is not exactly equal to that required for the known encoding for
+        # type: MUST fail to parse the tlv_stream"; below too
         if len(found[PAYMENT_DATA]) < 32:
             raise Malformed("payment_data is too short")
         secret, total = found[PAYMENT_DATA][:32], read_tu(found[PAYMENT_DATA][32:], 8)

@@ -180,12 +180,15 @@ def init(us: Us, step: Step, peer: Peer, message: setup.Init, at: Moment) -> Non
     if peer.ready:
         return
     theirs = features.decode(message.globalfeatures) | features.decode(message.features)
+    # "upon receiving unknown even feature bits that are non-zero: MUST close the connection"
     unknown = features.unknown_even(theirs)
     if unknown:
         raise Malformed(f"the peer needs a feature that we do not know (bit {unknown[0]})")
+    # BOLT 9: what we set as even we need of the peer
     for name in REQUIRED:
         if not features.has(theirs, name):
             raise Malformed(f"the peer lacks {name}")
+    # "upon receiving networks containing no common chains: MAY close the connection"
     chain = bytes.fromhex(CHAIN_HASH[us.network])
     chains = message.networks or chain
     if chain not in [chains[i : i + 32] for i in range(0, len(chains), 32)]:

@@ -48,6 +48,7 @@ def _dispatch(us: Us, step: Step, peer: Peer, message: Message, raw: bytes, at: 
     if isinstance(message, setup.Init):
         connections.init(us, step, peer, message, at)
     elif not peer.ready:
+        # BOLT 1: "MUST send init as the first Lightning message for any connection"
         raise Malformed("a message before init")
     elif message.TYPE in _OPENING:
         if isinstance(message, OpenChannel):

@@ -22,6 +22,8 @@ class Reader:
     def take(self, count: int) -> bytes:
         """The next bytes. Raises `Malformed` when there are fewer."""
         end = self.at + count
+        # BOLT 1: "upon receiving a known message with insufficient length for the contents: MUST
+        # close the connection"
         if end > len(self.data):
             raise Malformed("message ends early")
         part = self.data[self.at : end]
@@ -43,6 +45,7 @@ class Reader:
             return first
         size, least = {0xFD: (2, 0xFD), 0xFE: (4, 0x1_0000), 0xFF: (8, 0x1_0000_0000)}[first]
         value = self.uint(size)
+        # "if a type or length is not minimally encoded: MUST fail to parse the tlv_stream"
         if value < least:
             raise Malformed("decoded bigsize is not canonical")
         return value
@@ -54,6 +57,7 @@ class Reader:
     def point(self) -> bytes:
         """33 bytes of a compressed public key; that it lies on the curve is checked where used."""
         key = self.take(33)
+        # BOLT 1: "point: a 33-byte Elliptic Curve point (compressed encoding ...)"
         if key[0] not in (2, 3):
             raise Malformed("not a compressed public key")
         return key
@@ -82,6 +86,8 @@ def tu(value: int) -> bytes:
 
 def read_tu(data: bytes, size: int) -> int:
     """A truncated integer of at most `size` bytes."""
+    # BOLT 1: "if variable-length fields within the known encoding for type are not minimal: MUST
+    # fail to parse the tlv_stream"; a tu64 has at most eight bytes
     if len(data) > size:
         raise Malformed("truncated integer is too long")
     if data[:1] == b"\x00":
@@ -99,6 +105,7 @@ def signed(value: int) -> bytes:
 
 def read_signed(data: bytes) -> int:
     """1, 2, 4 or 8 bytes, two's complement. Raises `Malformed`."""
+    # BOLT 1, fundamental types: s8, s16, s32, s64
     if len(data) not in (1, 2, 4, 8):
         raise Malformed("signed integer of an odd length")
     return int.from_bytes(data, "big", signed=True)

@@ -91,6 +91,7 @@ class ChannelUpdate(Gossip, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """At once, not field by field: most of what a node hears are updates."""
+        # BOLT 1: "insufficient length for the contents: MUST close the connection"
         if len(body) < _UPDATE.size:
             raise Malformed("message ends early")
         return cls(**dict(zip(_UPDATE_FIELDS, _UPDATE.unpack_from(body), strict=True)))
@@ -169,8 +170,10 @@ class GossipTimestampFilter(Message, frozen=True, kw_only=True):
 
 def _plain(data: bytes, size: int) -> list[bytes]:
     """The items behind the encoding byte. Raises `Malformed`; zlib left the specification."""
+    # BOLT 7: "if the first byte of encoded_short_ids is not a known encoding type"
     if data[:1] != UNCOMPRESSED:
         raise Malformed("an array with an unknown encoding")
+    # "if encoded_short_ids does not decode into a whole number of short_channel_id"
     if (len(data) - 1) % size:
         raise Malformed("an array with a part of an item")
     return [data[at : at + size] for at in range(1, len(data), size)]
@@ -193,10 +196,12 @@ def encode_flags(flags: list[int]) -> bytes:
 
 def decode_flags(data: bytes, count: int) -> list[int]:
     """One for each id. Raises `Malformed`."""
+    # BOLT 7: "if encoding_type is not a known encoding type"
     if data[:1] != UNCOMPRESSED:
         raise Malformed("an array with an unknown encoding")
     reader = Reader(data[1:])
     flags = [reader.bigsize() for _ in range(count)]
+    # "if encoded_query_flags does not decode to exactly one flag per short_channel_id"
     if reader.left:
         raise Malformed("more query flags than ids")
     return flags
@@ -206,6 +211,7 @@ Pair = tuple[int, int]
 
 
 def _pairs(data: bytes) -> list[Pair]:
+    # BOLT 7: two u32 for each channel
     if len(data) % 8:
         raise Malformed("an array with a part of an item")
     words = [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4)]

@@ -129,6 +129,8 @@ class Message(Value, frozen=True, kw_only=True):
 
 
 def _read(data: bytes, record: Tlv) -> Any:
+    # BOLT 1: "if length is not exactly equal to that required for the known encoding for type: MUST
+    # fail to parse the tlv_stream"
     if record.size is not None and len(data) != record.size:
         raise Malformed(f"tlv value of {len(data)} bytes where {record.size} are due")
     return record.read(data)

@@ -29,6 +29,7 @@ def decode(data: bytes) -> Message | None:
 
     BOLT 1: "upon receiving a message of odd, unknown type: MUST ignore"; even: close.
     """
+    # BOLT 1: "type: a 2-byte big-endian field indicating the type of message"
     if len(data) < 2:
         raise Malformed("a message has at least two bytes")
     kind = int.from_bytes(data[:2], "big")

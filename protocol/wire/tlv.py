@@ -24,10 +24,12 @@ def decode(stream: bytes, known: Container[int] = ()) -> dict[int, bytes]:
     reader, records, last = Reader(stream), {}, -1
     while reader.left:
         kind = reader.bigsize()
+        # "if decoded types are not strictly-increasing: MUST fail to parse the tlv_stream"
         if kind <= last:
             raise Malformed("tlv types do not increase")
         last = kind
         value = reader.take(reader.bigsize())
+        # "if type is even [and unknown]: MUST fail to parse the tlv_stream"
         if kind % 2 == 0 and kind not in known:
             raise Malformed(f"unknown even tlv type {kind}")
         records[kind] = value
