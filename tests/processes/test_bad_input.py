@@ -11,11 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rocksdict import Options, Rdict
 
+from actors.engine import processes
 from actors.ports.descriptors import WANTED
 from daruma import seed
 from daruma.client import Client
@@ -368,6 +372,40 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(run: Run) -> None:
     assert before["bolt11"] in {row["bolt11"] for row in rows}
     again = next(row for row in run.alice.tree() if row["name"] == "payments")
     assert again["restarts"] == row["restarts"] + 1
+
+
+def test_a_disk_that_stays_full_ends_no_node(run: Run) -> None:
+    """No life of an actor may write: the node stays, and goes on by itself when there is room."""
+    run.start()
+    before = run.alice.invoice(1000, "before")
+    rows = {row["name"]: row for row in run.alice.tree()}
+    supervisor, hard = rows["supervisor"]["pid"], resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    for pid in (supervisor, rows["payments"]["pid"]):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+    late = threading.Thread(target=run.alice.invoice, args=(1000, "after"), daemon=True)
+    late.start()
+
+    run.until(lambda: "payments" not in {row["name"] for row in _up(run)}, "it is away")
+    assert run.alice.client.call("listpeers", {}) == {"peers": []}, "the others live"
+    waited_from = time.monotonic()
+    run.until(lambda: time.monotonic() - waited_from > 5, "for longer than a restart takes")
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (hard, hard))
+
+    run.until(lambda: run.alice.invoice(1000, "after")["bolt11"], "the invoice is written")
+    labels = [row["label"] for row in run.alice.client.listinvoices()["invoices"]]
+    assert sorted(labels) == ["after", "before"]
+    assert before["bolt11"]
+    again = {row["name"]: row for row in run.alice.tree()}
+    assert again["supervisor"]["pid"] == supervisor and run.restarts == 0
+
+
+def _up(run: Run) -> list[dict[str, Any]]:
+    return [row for row in run.alice.tree() if _lives(row["pid"])]
+
+
+def _lives(pid: int) -> bool:
+    found = processes.stat(pid)
+    return found is not None and found.state != "Z"
 
 
 def test_an_occupied_port_is_refused(run: Run) -> None:
