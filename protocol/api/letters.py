@@ -10,7 +10,7 @@ UNKNOWN = -32602
 
 
 def ask_all(values: dict[str, Any], answers: list[Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Every actor knows its own."""
+    """Every actor knows its own; what the API put aside, which keeps nothing, the log tells."""
     groups = dict.fromkeys(name.partition("-")[0] for name in values["~actors"])
     return [(name, "listdeadletters", {}) for name in groups if name != "api"]
 

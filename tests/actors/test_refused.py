@@ -12,7 +12,9 @@ import pytest
 from actors.engine import door
 from actors.engine.door import DOOR, Asked, Left
 from actors.engine.keeps import Keeps
+from actors.engine.port import CannotStart
 from actors.engine.system import Child, System
+from actors.testkit import hooks
 from actors.testkit.bench import Bench
 from actors.testkit.explore import Story, branches
 from actors.testkit.sentences import Refused, ask
@@ -233,3 +235,41 @@ def test_each_actor_and_each_segment_of_a_machine_has_a_name_of_its_own() -> Non
 def test_parts_of_a_key_are_of_three_types() -> None:
     with pytest.raises(TypeError, match="of type str, int or bytes"):
         Segment("sum", Sum, by=(float,))  # type: ignore[type-var]
+
+
+def test_the_kit_knows_who_is_there_and_what_is_kept() -> None:
+    world = World(System([Child("clerk", Clerk), DOOR])).with_node("home")
+    home = world.nodes["home"]
+
+    with pytest.raises(TypeError, match="nobody is called 'cellar'"):
+        ask(home, "cellar", "row")
+    with pytest.raises(KeyError, match="nobody is called 'cellar' on home"):
+        world.kill(home, "cellar")
+    with pytest.raises(KeyError, match="clerk keeps no segment 'smu'"):
+        home.row("clerk", "smu/x")
+    with pytest.raises(KeyError, match="clerk keeps no segment 'smu'"):
+        home.rows("clerk", "smu")
+    with pytest.raises(TypeError, match="nobody is called 'cellar', who could have a port"):
+        World(System([Child("clerk", Clerk), DOOR]), ports={"cellar": lambda node, order: []})
+
+
+def test_a_declaration_that_could_not_run_is_refused_at_once() -> None:
+    class Loose(msgspec.Struct):
+        number: int
+
+    class Hears(Clerk):
+        hears = Ask | Loose
+
+    with pytest.raises(TypeError, match="Loose is no message: those are `Value`s"):
+        System([Child("clerk", Hears), DOOR])
+    with pytest.raises(ValueError, match="the port of clerk is named module:Class, not 'x'"):
+        System([Child("clerk", Clerk, port="x"), DOOR])
+
+
+@pytest.mark.parametrize("where", ["", "clerk", "clerk:x:after", "clerk:3:later", "clerk:3"])
+def test_a_crash_that_would_never_come_is_refused(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("DARUMA_CRASH", where)
+    with pytest.raises(CannotStart, match="should be actor:number:before or :after"):
+        hooks.crash("clerk", "/nowhere")
