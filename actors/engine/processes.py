@@ -20,10 +20,10 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int | str) -> Stat | None:
-    """None: there is no such process, or we may not look."""
-    with contextlib.suppress(OSError):
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return Stat(words[0], int(words[1]))
+    """None: there is no such process, or we may not look. Its name may be any bytes."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return Stat(words[0].decode("ascii", "replace"), int(words[1]))
     return None
 
 

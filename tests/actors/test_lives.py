@@ -81,6 +81,29 @@ def test_later_lives_find_imported_what_is_dear(
     assert sys.modules.pop("dear_to_import")
 
 
+NAMED = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, b") \\xc3( R 1", 0, 0, 0)  # PR_SET_NAME
+print("named", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_may_have_any_name() -> None:
+    """Whoever runs on the machine calls himself as he likes: bytes that are no text, brackets."""
+    words = [sys.executable, "-c", NAMED]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as strange:
+        assert strange.stdin is not None and strange.stdout is not None
+        strange.stdout.readline()
+        with pytest.raises(UnicodeDecodeError):
+            Path(f"/proc/{strange.pid}/stat").read_text()
+
+        assert processes.stat(strange.pid) == ("S", os.getpid())
+        assert (strange.pid, os.getpid()) in processes.everyone()
+        assert processes.lives(strange.pid)
+        strange.stdin.close()
+
+
 def test_a_number_that_somebody_else_has_got_is_not_killed() -> None:
     """Its parent is another one: the process that was meant is gone."""
     words = ["sh", "-c", "sleep 60 & echo $!; wait"]
