@@ -22,7 +22,7 @@ from protocol.gossip import addresses
 from protocol.gossip.machine import Machine as Gossiper
 from protocol.machine import Ask
 from protocol.monitor.machine import Machine as Monitors
-from protocol.monitor.messages import Guard
+from protocol.monitor.resting import channel_of
 from protocol.payments.machine import Machine as Payments
 from protocol.peer.machine import Machine as Peers
 from protocol.router.machine import Machine as Router
@@ -86,13 +86,10 @@ def _api(name: str, settings: Settings, of: System) -> Api:
 def _channel(item: Any) -> bytes | None:
     """The id (32 bytes) of the channel that a message to a monitor is about: it begins with that
     of a transaction, and is evenly spread."""
-    if isinstance(item, Guard):
-        return item.channel.id
     if isinstance(item, Ask):
         channel = item.params.get("channel_id")
         return None if channel is None else bytes.fromhex(channel)
-    found: bytes | None = getattr(item, "channel_id", None)
-    return found
+    return channel_of(item)
 
 
 def _identity(settings: Settings) -> bytes:

@@ -6,6 +6,8 @@ older copy, because of a full disk or a file that belongs to somebody else.
 
 from __future__ import annotations
 
+import errno
+
 from storage.errors import Corrupt, InUse, StoreError, Unusable, WriteFailed
 
 # (what the system says, what to do)
@@ -23,6 +25,20 @@ _LOCKED = ("lock hold by", "While lock file", "Resource temporarily unavailable"
 # RocksDB's own words; a missing file is named so too when its manifest speaks of it
 _DAMAGE = ("Corruption:", "CURRENT: does not exist", "checksum mismatch")
 _GONE = "No such file or directory"
+
+
+REFUSALS = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM
+    }
+)  # fmt: skip
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a disk or a folder is to blame, so that it may be better later."""
+    if isinstance(error, OSError):
+        return error.errno in REFUSALS
+    return isinstance(error, WriteFailed | Unusable | InUse)
 
 
 def _cause(text: str) -> str | None:

@@ -9,7 +9,7 @@ from storage.store import NOTHING, Changes, Mark
 
 
 class Disk:
-    """What survives a crash. `fail_at`: the n-th commit from now fails, in the way `how` says.
+    """What survives a crash. `fail_at`: after so many more commits one fails, as `how` says.
 
     how: "error" or "full" (nothing is written), "torn" (written, but the writer is told of an
     error; the batch is atomic, so that old or new are the only two outcomes).

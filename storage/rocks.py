@@ -99,8 +99,9 @@ class RocksBackend:
         found: dict[bytes, bytes] = {}
         start = b""
         for prefix in sorted(but):
-            found |= self._rows(start, prefix.__gt__)
-            start = _behind(prefix)
+            if prefix >= start:  # else it lies within the one before it
+                found |= self._rows(start, prefix.__gt__)
+                start = _behind(prefix)
         return found | self._rows(start, lambda _: True)
 
     def _rows(self, start: bytes, wanted: Callable[[bytes], bool]) -> dict[bytes, bytes]:

@@ -22,9 +22,10 @@ class Life(Note):
 
 @dataclass(frozen=True, repr=False)
 class Start(Note):
-    """The first note of a leaf: who it is."""
+    """The first note of a leaf: who it is, and how many of that name were born before it."""
 
     name: str
+    birth: int
     life: Life
 
 
@@ -33,6 +34,7 @@ class Started(Note):
     """A leaf is up. `path` is where it listens for links."""
 
     name: str
+    birth: int
     generation: int
     pid: int
     path: str
@@ -44,6 +46,7 @@ class Refused(Note):
     be better later; else trying again would not help."""
 
     name: str
+    birth: int
     reason: str
     pid: int
     passing: bool

@@ -26,15 +26,15 @@ from actors.engine.control import Directory, Ping, Pong, Refused, Start, Started
 from actors.engine.driver import Driver
 from actors.engine.hardened import SafeActor
 from actors.engine.links import Hub
-from actors.engine.logbook import Logbook
+from actors.engine.logbook import Logbook, warn
 from actors.engine.port import CannotStart
 from actors.engine.witness import Witness
 from protocol.machine import ALARM, Log, Moment
-from storage.errors import Missing, StoreError, Unusable, WriteFailed
+from storage import causes
+from storage.errors import Missing, StoreError
 from storage.store import Store
 
 MAX_WAIT_SECONDS = 3_600.0  # epoll takes no more than some days
-PASSING = (WriteFailed, Unusable, OSError)  # what a disk or a folder refuses for now
 
 
 class Leaf(SafeActor):
@@ -62,11 +62,15 @@ class Leaf(SafeActor):
             self.loop = Loop(message)
         except (StoreError, CannotStart, OSError) as error:
             words = _unusable(message.name, error) if isinstance(error, OSError) else str(error)
-            self.send(sender, Refused(message.name, words, os.getpid(), isinstance(error, PASSING)))
+            refused = Refused(
+                message.name, message.birth, words, os.getpid(), causes.refused(error)
+            )
+            self.send(sender, refused)
             return
         self.loop.begin()
         hub = self.loop.hub
-        self.send(sender, Started(message.name, hub.generation, os.getpid(), hub.path))
+        started = Started(message.name, message.birth, hub.generation, os.getpid(), hub.path)
+        self.send(sender, started)
 
 
 class Loop:
@@ -162,13 +166,18 @@ class Loop:
     def post(self, note: Any) -> None:
         """A note for the loop, which is woken."""
         self._notes.append(note)
-        self._ring.send(b"\0")
+        self._ring_bell()
 
     def stop(self) -> None:
         """At the end of what it is doing; waits up to two seconds for it."""
         self._stopping = True
-        self._ring.send(b"\0")
+        self._ring_bell()
         self._thread.join(2)
+
+    def _ring_bell(self) -> None:
+        """One that is full, because the loop waits for its disk, has been rung."""
+        with contextlib.suppress(BlockingIOError):
+            self._ring.send(b"\0")
 
     # ---- the loop ----
 
@@ -182,7 +191,7 @@ class Loop:
             cause = str(error) if isinstance(error, StoreError) else letters.readable(error)
             trace = "".join(traceback.format_tb(error.__traceback__)[-4:])
             self.log(f"ends itself: {cause}\n{trace}")
-            self.witness.ends(cause, disk=isinstance(error, PASSING))
+            self.witness.ends(cause, disk=causes.refused(error))
             os._exit(1)
         self.driver.write()
         self.witness.ends()
@@ -260,8 +269,7 @@ class Loop:
     def warn(self, text: str) -> None:
         """To the log, and to whoever started the system."""
         self.log(text)
-        with contextlib.suppress(OSError):
-            os.write(2, f"{self.system.title}: {text}\n".encode("ascii", "backslashreplace"))
+        warn(self.system.title, text)
 
     def log(self, text: str) -> None:
         self._logbook.write(text)

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from actors.engine.system import ABOUT_LETTERS as METHODS
 from actors.engine.system import System
 from actors.engine.witness import Witness
 from protocol.machine import ALARM, Ask
@@ -25,7 +26,6 @@ EXCEPTION, PROVED, UNPROVED, LIMIT = 2, 3, 1, 6
 ONE_TRY = LIMIT - 1
 CAREFUL_SECONDS = 60.0
 SUSPECT, LETTER = b"q/", b"d/"
-METHODS = ("listdeadletters", "retrydeadletter")
 WITHOUT_A_WORD = "killed, or want of memory, without a word"
 
 Stage = Callable[[bytes, bytes | None], None]
@@ -178,8 +178,22 @@ class Letters:
         ]
 
     def to_hear(self) -> list[str]:
-        """Digests of those that are to be heard once more."""
-        return [digest for digest, letter in self.letters.items() if letter.again]
+        """Digests of those that are to be heard once more, the oldest first."""
+        return [digest for digest in self._oldest_first() if self.letters[digest].again]
+
+    def _oldest_first(self) -> list[str]:
+        return sorted(self.letters, key=lambda digest: self.letters[digest].unix_seconds)
+
+    def _before(self, digest: str) -> str:
+        """An older one about the same thing, which has to be heard first; or nothing."""
+        about = self.system.child(self.name).about
+        key = about(self.item(digest)[1]) if about else None
+        for other in self._oldest_first() if about and key is not None else ():
+            if other == digest:
+                break
+            if about is not None and about(self.item(other)[1]) == key:
+                return other
+        return ""
 
     def item(self, digest: str) -> tuple[str, Any]:
         """Sender and message of a letter."""
@@ -195,6 +209,8 @@ class Letters:
             return "it has ended the actor once more, and is put aside again: see its log"
         if letter.kind == "Ask":
             return "a question is not retried: ask it again"
+        if before := self._before(digest):
+            return f"an older one about the same has to be heard first: {self.name}/{before}"
         self._retry(digest, letter.but(retry=ask.id))
         return ""
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import time
 from functools import lru_cache
 
 MAX_LINE = 2_000
+STANDARD_ERROR = 2
 
 
 @lru_cache(maxsize=1)
@@ -33,6 +35,14 @@ def line(who: str, text: str, now: float) -> bytes:
     if len(words) > MAX_LINE:
         words = words[:MAX_LINE] + "..."
     return f"{stamp} {who} {words}\n".encode()
+
+
+def warn(title: str, text: str) -> None:
+    """One line for whoever started the system; lost when its pipe is full, for nobody waits."""
+    data = f"{title}: {text[:MAX_LINE]}".encode("ascii", "backslashreplace")[: select.PIPE_BUF - 1]
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [STANDARD_ERROR], [], 0)[1]:
+            os.write(STANDARD_ERROR, data + b"\n")
 
 
 class Logbook:

@@ -7,7 +7,6 @@ It owns no database and no thread. Whoever kills it kills the system: every proc
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -25,12 +24,12 @@ from actors.engine.lives import Pulse, take_words
 from actors.engine.logbook import Logbook
 from actors.engine.supervisor import Supervisor
 from actors.engine.system import System, load
+from storage import causes
 
 START_SECONDS, LOCK_SECONDS = 60.0, 2.0
 MAX_STARTS, START_WINDOW_SECONDS = 20, 60.0
 MAX_GIVE_UPS, QUIET_SECONDS, PAUSE_SECONDS = 1, 600.0, 1.0
 DISK_PAUSE_SECONDS = 5.0
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)
 AWAY_SECONDS = 3.0  # without a turn of our own: much more than it sleeps
 
 
@@ -162,7 +161,7 @@ class Root:
                 raise
             # the library's own, when one of its processes was killed; or a disk that refuses
             self.log(f"a start was interrupted: {type(error).__name__}: {error}")
-            time.sleep(DISK_PAUSE_SECONDS if getattr(error, "errno", None) in REFUSALS else 0)
+            time.sleep(DISK_PAUSE_SECONDS if causes.refused(error) else 0)
             return False
         self.log(f"all actors are up after {(time.monotonic() - began) * 1000:.0f} ms")
         return True

@@ -37,7 +37,7 @@ from actors.engine.groups import group_of
 from actors.engine.hardened import SafeActor
 from actors.engine.leaf import Leaf
 from actors.engine.lives import Pulse, leave_words
-from actors.engine.logbook import Logbook
+from actors.engine.logbook import Logbook, warn
 from actors.engine.system import Child, System, load
 from actors.engine.witness import Death, death_of, hangs
 
@@ -48,6 +48,7 @@ LATE_SECONDS = 30.0
 HANG_COUNTS = 5
 HEARTBEAT_SECONDS = 1.0
 LATER_BEAT = 10
+WELL_SECONDS = 5.0  # so long a life has met no refusal of its disk
 AWAY_SECONDS = 3.0  # without a turn of our own: much more than a heartbeat
 
 
@@ -57,6 +58,7 @@ class _Seat:
     def __init__(self, name: str, child: Child) -> None:
         self.name, self.child = name, child
         self.address: Any = None
+        self.births = 0
         self.entry: Started | None = None
         self.started = False
         self.deaths: list[float] = []
@@ -99,7 +101,7 @@ class Supervisor(SafeActor):
         self.pulse: Pulse | None = None
         self.seats: dict[str, _Seat] = {}
         self.fatal = ""
-        self.ending = self.was_up = False
+        self.ending = self.was_up = self.told_ready = False
         self.beat = 0
         self.next_beat = 0.0
         self.woken_at = time.monotonic()
@@ -154,10 +156,13 @@ class Supervisor(SafeActor):
         seat.alive = 0
         seat.entry = None
         seat.address = self.createActor(Leaf)
-        self.send(seat.address, Start(seat.name, self.life))
+        seat.births += 1
+        self.send(seat.address, Start(seat.name, seat.births, self.life))
 
     def _started(self, entry: Started) -> None:
         seat = self.seats[entry.name]
+        if entry.birth != seat.births:
+            return  # of one that is buried
         seat.entry = entry
         if seat.died_at is not None:
             away_ms = (time.monotonic() - seat.died_at) * 1000
@@ -166,7 +171,6 @@ class Supervisor(SafeActor):
             seat.died_at = None
         seat.started = True
         seat.heard_at = time.monotonic()
-        seat.refusals = 0
         self._start_next()
         self.was_up = self.was_up or all(seat.started for seat in self.seats.values())
         self._publish()
@@ -174,12 +178,13 @@ class Supervisor(SafeActor):
     def _refused(self, message: Refused) -> None:
         """At the first start it is for the operator to mend; later the others go on meanwhile."""
         seat = self.seats[message.name]
+        if message.birth != seat.births:
+            return
         if not (message.passing and self.was_up):
             self._give_up(message.reason)
             return
         seat.refused = message.reason
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(message.pid, signal.SIGKILL)
+        processes.kill(message.pid, os.getpid())
         self.send(self.myAddress, ChildActorExited(seat.address))
 
     def _publish(self) -> None:
@@ -220,15 +225,14 @@ class Supervisor(SafeActor):
         seat.died_at = now if seat.died_at is None else seat.died_at
         death = self._death(seat)
         if death.disk and self.was_up:
-            self._wait_for_disk(seat, death.words, now)
+            self._wait_for_disk(seat, death.words)
             return
         name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
         self._log(f"{name} (pid {pid}) died: {death.words}")
-        count = HANG_COUNTS if seat.hung else 1
         quiet = now - seat.born_at >= seat.child.window_seconds
-        seat.in_a_row = (0 if quiet else seat.in_a_row) + (count if death.own else 0)
+        seat.in_a_row = (0 if quiet else seat.in_a_row) + death.own
         seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds]
-        seat.deaths += [now] * count
+        seat.deaths += [now] * (HANG_COUNTS if seat.hung else 1)
         seat.hung = False
         if self.fatal:
             return
@@ -258,18 +262,18 @@ class Supervisor(SafeActor):
             return Death(f"it hung for {self.hung_seconds:.0f} s and was killed", own=True)
         return death
 
-    def _wait_for_disk(self, seat: _Seat, reason: str, now: float) -> None:
+    def _wait_for_disk(self, seat: _Seat, reason: str) -> None:
         """It is not to blame. Said when it begins, and now and then: the log may have had no room
         for it either."""
         if seat.refusals % 10 == 0:
-            text = f"{seat.name} waits for its disk, and starts again by itself: {reason}"
+            reason = reason.replace(" and start again", "").replace(", start again", "")
+            text = f"{seat.name} waits for its disk, and goes on by itself: {reason}"
             self._log(text)
-            with contextlib.suppress(OSError):
-                os.write(2, f"{self.title}: {text}\n".encode("ascii", "backslashreplace"))
+            warn(self.title, text)
         seat.refusals += 1
         if seat.started:
             seat.restarts += 1
-        self._again(seat, min(0.02 * 2**seat.refusals, MAX_DISK_PAUSE_SECONDS))
+        self._again(seat, min(0.02 * 2 ** min(seat.refusals, 8), MAX_DISK_PAUSE_SECONDS))
         self._start_next()
 
     def _log(self, text: str) -> None:
@@ -280,7 +284,7 @@ class Supervisor(SafeActor):
         """The first process reads why, and decides what follows."""
         self._log(f"gives up: {reason}")
         self.fatal = self.fatal or reason
-        if all(seat.started for seat in self.seats.values()):
+        if self.told_ready:  # nobody asks for our status any more
             assert self.pulse is not None
             leave_words(self.pulse.page, reason)
             os._exit(1)
@@ -319,8 +323,12 @@ class Supervisor(SafeActor):
 
     def _end_hung(self, seat: _Seat) -> None:
         seat.heard_at = time.monotonic()
-        if seat.entry is None or not processes.lives(seat.entry.pid):
-            return  # it is still reading its snapshot, or about to be buried
+        if seat.entry is None:
+            if not self._has_unknown_child():  # it died before it could say who it is
+                self.send(self.myAddress, ChildActorExited(seat.address))
+            return  # or it is still reading its snapshot
+        if not processes.lives(seat.entry.pid):
+            return  # about to be buried
         if processes.waits_for_disk(seat.entry.pid):
             self._waits(seat, "for its disk, which takes no write")
         elif processes.is_stopped(seat.entry.pid):
@@ -333,6 +341,12 @@ class Supervisor(SafeActor):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seat.entry.pid, signal.SIGKILL)
 
+    def _has_unknown_child(self) -> bool:
+        """Whether somebody is being born."""
+        known = {seat.entry.pid for seat in self.seats.values() if seat.entry is not None}
+        children = [pid for pid, parent in processes.everyone() if parent == os.getpid()]
+        return any(pid not in known and processes.lives(pid) for pid in children)
+
     def _pong(self, pong: Pong) -> None:
         """Only progress of the leaf's own loop is life."""
         seat = self.seats[pong.name]
@@ -341,6 +355,8 @@ class Supervisor(SafeActor):
             if seat.waits:
                 self._log(f"{seat.name} goes on")
             seat.heard_at, seat.waits = now, ""
+            if now - seat.born_at > WELL_SECONDS:
+                seat.refusals = 0
         elif pong.writing and now - seat.heard_at > self.hung_seconds / 2:
             seat.heard_at = now
             self._waits(seat, "for its disk, which takes no write")
@@ -358,12 +374,13 @@ class Supervisor(SafeActor):
         ready = bool(self.seats) and all(
             seat.refusals or seat.entry and seat.address for seat in self.seats.values()
         )
+        self.told_ready = self.told_ready or ready
         return Status(ready, os.getpid(), self.fatal, self._tree())
 
     def _tree(self) -> tuple[dict[str, Any], ...]:
         rows = []
         for seat in self.seats.values():
-            if seat.entry is not None:
+            if seat.entry is not None and seat.address is not None:
                 rows.append(
                     {
                         "name": seat.name,

@@ -27,6 +27,7 @@ from protocol.values import Value
 from storage.schema import UNREADABLE, Schema
 
 MAX_MESSAGE = 64 << 20
+ABOUT_LETTERS = ("listdeadletters", "retrydeadletter")
 TOO_LONG = "the answer is too long: ask for a part of it"
 _NAME = re.compile("[a-z][a-z0-9_]*")
 
@@ -207,6 +208,8 @@ class System:
         heard = self._heard_by.get(to)
         if heard is None:
             raise TypeError(f"nobody is called {to!r}")
+        if type(item) is Ask and item.method in ABOUT_LETTERS:
+            return  # the driver answers for everybody
         if type(item) not in heard:
             raise TypeError(f"{to} does not hear a {type(item).__name__}")
 

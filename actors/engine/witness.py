@@ -19,7 +19,7 @@ import msgspec
 from actors.engine.lives import leave_words, shared_page, take_words
 
 SIZE, DIGEST = 1 << 14, 32
-ALIVE, HUNG, DISK = 0, 1, 2
+ALIVE, HUNG, DISK, TOLD = 0, 1, 2, 3
 _RECORD = slice(8, 8 + DIGEST)
 _COUNTS = 64
 MAX_COUNTS, MAX_TRACE = 100, 4096
@@ -53,7 +53,9 @@ def death_of(folder: str, name: str) -> Death:
         page = shared_page(page_of(folder, name), SIZE)
         disk, hung, silent = page[DISK] == 1, page[HUNG] == 1, page[ALIVE] == 1
         words = take_words(page)
-        page[DISK] = 0
+        if page[TOLD]:
+            return WITHOUT_A_WORD
+        page[TOLD] = 1
         if words:
             return Death(words, own=not disk, disk=disk)
         if silent and hung:
@@ -91,7 +93,8 @@ class Witness:
         self.accused = record.decode("ascii", "replace")
         self.counts = self._read_counts()
         self._page[_RECORD] = bytes(DIGEST)
-        self._page[ALIVE], self._page[HUNG] = 1, 0
+        take_words(self._page)
+        self._page[ALIVE], self._page[HUNG], self._page[DISK], self._page[TOLD] = 1, 0, 0, 0
 
     def trace_crashes(self) -> None:
         """From now on this process leaves a trace if it crashes. Raises `OSError`."""

@@ -6,6 +6,7 @@ The questions that a program would put are put by the story, in the name of one 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from collections import deque
@@ -204,11 +205,16 @@ class World:
         if not choices and not self._unwritten():
             return False
         if choices:
-            head = self.random.choice(sorted(choices)) if self.random else min(choices)
-            self._looked_at(head, lambda: self._deliver(*head[1:]))
+            dice = copy.copy(self.random)  # whoever looks sees a world that has not drawn yet
+            head = dice.choice(sorted(choices)) if dice else min(choices)
+            self._looked_at(head, lambda: self._next(choices))
         else:
             self._looked_at(None, self._write_what_waits)
         return True
+
+    def _next(self, choices: list[Head]) -> None:
+        head = self.random.choice(sorted(choices)) if self.random else min(choices)
+        self._deliver(*head[1:])
 
     def _looked_at(self, head: Head | None, work: Callable[[], None]) -> None:
         """Something happens, and whoever looks may see it before and after."""

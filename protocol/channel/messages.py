@@ -138,7 +138,7 @@ class Ended(Value, frozen=True, kw_only=True):
 
 
 class Rests(Value, frozen=True, kw_only=True):
-    """An update of the channel cannot be written for a defect of ours: it is not to live on."""
+    """What carries the channel's truth was put aside for a defect of ours: it is not to live on."""
 
     channel_id: bytes
 

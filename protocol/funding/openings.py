@@ -94,7 +94,7 @@ def _leave(step: Step, records: list[Opening]) -> None:
         OPENINGS.put(step, record.but(state="confirming"), record.key_index)
         step.log(f"{_named(record)}: {'our' if record.we_opened else 'their'} funding transaction")
         if record.zeroconf:
-            step.deliver("monitors", _locked(record, alias_of(record.channel_id)))
+            step.deliver("monitors", _confirmed(record, alias_of(record.channel_id)))
         step.deliver("chain", _watch(record, _next_depth(record)))
     first = records[0]
     if first.we_opened:
@@ -142,7 +142,7 @@ def confirmed(step: Step, item: TxConfirmed) -> None:
         if record.state == "confirming":
             step.log(f"{_named(record)}: confirmed at height {item.height}")
             record = record.but(state="confirmed")
-        step.deliver("monitors", _locked(record, scid))
+        step.deliver("monitors", _confirmed(record, scid))
     OPENINGS.put(step, record, record.key_index)
     if item.depth >= ANNOUNCE_DEPTH and not record.private:
         channel, index = record.channel_id, record.key_index
@@ -248,6 +248,6 @@ def _next_depth(record: Opening) -> int:
     return least if record.depth < least or record.private else max(least, ANNOUNCE_DEPTH)
 
 
-def _locked(record: Opening, scid: bytes) -> FundingConfirmed:
+def _confirmed(record: Opening, scid: bytes) -> FundingConfirmed:
     channel, index = record.channel_id, record.key_index
     return FundingConfirmed(channel_id=channel, key_index=index, scid=scid)

@@ -57,14 +57,14 @@ def claim(step: Step, item: Claim) -> None:
             payment_id=item.payment_id,
             preimage=item.preimage,
         )
-        htlcs.settle(step, wish)
+        htlcs.resolve(step, wish)
     kept = ClaimKept(payment_id=item.payment_id, channel_id=item.channel_id)
     step.deliver("payments", kept)
 
 
 def settled_upstream(step: Step, item: messages.ResolveHtlc) -> None:
     """The preimage of a forward: from now on it is safe here."""
-    htlcs.settle(step, item)
+    htlcs.resolve(step, item)
     kept = SettleKept(channel_id=item.channel_id, htlc_id=item.htlc_id)
     step.deliver("payments", kept)
 

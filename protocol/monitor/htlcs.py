@@ -20,7 +20,7 @@ from protocol.monitor.rows import (
 # ---- wishes of payments -------------------------------------------------------------------------
 
 
-def offer(step: Step, item: messages.AddHtlc) -> None:
+def add(step: Step, item: messages.AddHtlc) -> None:
     """A wish of payments: an HTLC is to be offered."""
     cid = item.channel_id
     ADDS.put(step, item.into(KeptAdd), cid, item.origin)
@@ -39,7 +39,7 @@ def withdraw(step: Step, item: messages.CancelAdd) -> None:
         step.tell("peers", found.into(messages.AddHtlc, channel_id=cid))
 
 
-def settle(step: Step, item: messages.ResolveHtlc) -> None:
+def resolve(step: Step, item: messages.ResolveHtlc) -> None:
     """The first answer stands: an HTLC whose preimage is known is never failed."""
     cid = item.channel_id
     known = RESOLUTIONS.get(step, cid, item.htlc_id)

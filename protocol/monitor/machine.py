@@ -261,12 +261,12 @@ class Machine(contract.Machine):
         setup = SETUPS.get(step, cid)
         if setup is None:
             return
-        if what == onchain.FUNDING:
+        if what != onchain.FUNDING:
+            if onchain.output_spent(step, cid, item):
+                onchain.look(step, cid, self._master)
+        elif not resting.is_late(WATCHES.need(step, cid), item):
             self._ended(step, cid, setup, item)
-            resting.heard(step, cid, item)
-        elif onchain.output_spent(step, cid, item):
-            onchain.look(step, cid, self._master)
-            resting.heard(step, cid, item)
+        resting.heard(step, cid, item)
 
     def _ended(self, step: Step, cid: bytes, setup: Setup, spent: Spent) -> None:
         core, watch = CORES.need(step, cid), WATCHES.need(step, cid)
@@ -356,13 +356,13 @@ def _htlc(step: Step, item: HtlcWish) -> None:
         case messages.LearnedPreimage():
             htlcs.learned(step, item)
         case messages.AddHtlc():
-            htlcs.offer(step, item)
+            htlcs.add(step, item)
         case messages.CancelAdd():
             htlcs.withdraw(step, item)
         case messages.ResolveHtlc() if item.preimage is not None:
             claims.settled_upstream(step, item)
         case messages.ResolveHtlc():
-            htlcs.settle(step, item)
+            htlcs.resolve(step, item)
         case Claim():
             claims.claim(step, item)
         case Release():

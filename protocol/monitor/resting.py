@@ -11,6 +11,7 @@ from typing import assert_never
 
 from protocol.chain.messages import Spent, TxConfirmed, TxReorged
 from protocol.channel import messages
+from protocol.crypto.hashes import sha256
 from protocol.machine import ALARM, Step
 from protocol.monitor import onchain, snapshot
 from protocol.monitor.messages import Guard
@@ -18,6 +19,7 @@ from protocol.monitor.rows import WATCHES, Watch
 from protocol.values import Value
 from protocol.wallet.messages import FOR_GOOD, ScriptIs
 
+DEFECT = "a defect of ours"
 Truth = messages.Update | messages.LearnedPreimage | Spent
 
 
@@ -41,7 +43,7 @@ def _name(item: Truth) -> str:
         case messages.LearnedPreimage():
             return f"preimage {item.htlc_id}"
         case Spent():
-            return f"spent {item.reason}"
+            return f"spent {item.reason} by {sha256(item.raw).hex()[:16]}"
         case _:
             assert_never(item)
 
@@ -53,7 +55,7 @@ def aside(step: Step, item: Value) -> None:
     if cid is None or watch is None:
         return
     kind = type(item).__name__
-    alarm(step, cid, f"a defect of ours: {kind} was put aside, see listdeadletters")
+    alarm(step, cid, f"{DEFECT}: {kind} was put aside, see listdeadletters")
     if isinstance(item, Truth):
         watch = WATCHES.need(step, cid)
         WATCHES.put(step, watch.but(stopped=(*watch.stopped, _name(item))), cid)
@@ -61,8 +63,8 @@ def aside(step: Step, item: Value) -> None:
 
 
 def may_follow(watch: Watch | None, update: messages.Update) -> bool:
-    """Whether nothing that was put aside is missing before it."""
-    return watch is None or set(watch.stopped) <= {_name(update)}
+    """Whether nothing that was put aside is missing before it: it is the oldest of that itself."""
+    return watch is None or not watch.stopped or watch.stopped[0] == _name(update)
 
 
 def heard(step: Step, cid: bytes, item: Truth) -> None:
@@ -71,14 +73,22 @@ def heard(step: Step, cid: bytes, item: Truth) -> None:
     if watch is None or _name(item) not in watch.stopped:
         return
     left = tuple(name for name in watch.stopped if name != _name(item))
-    watch = watch.but(stopped=left, alarm=watch.alarm if left else None)
+    of_ours = not left and (watch.alarm or "").startswith(DEFECT)
+    watch = watch.but(stopped=left, alarm=None if of_ours else watch.alarm)
     WATCHES.put(step, watch, cid)
     born(step, cid, watch)
 
 
+def is_late(watch: Watch, spent: Spent) -> bool:
+    """Whether this end was put aside, and the channel has met another one since."""
+    return watch.ended is not None and _name(spent) in watch.stopped
+
+
 def born(step: Step, cid: bytes, watch: Watch) -> None:
-    """The channel's life may begin, unless it is over or rests."""
-    if watch.ended is None and not watch.stopped:
+    """The channel's life may begin, unless it is over; one that rests is known to be there."""
+    if watch.ended is None and watch.stopped:
+        step.tell("peers", messages.Rests(channel_id=cid))
+    elif watch.ended is None:
         step.tell("peers", snapshot.born(step, cid, watch))
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import socket
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from actors.engine import processes
+from actors.engine import logbook, processes
+from actors.engine.leaf import Loop
 from actors.engine.lives import next_generation
 from actors.engine.supervisor import import_for_later_lives
 from actors.engine.system import Child, System
 from protocol.machine import Answer, Machine
-from storage import files
+from storage import causes, files
+from storage.errors import InUse, Missing, WriteFailed
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -119,3 +124,44 @@ def test_a_number_that_somebody_else_has_got_is_not_killed() -> None:
             assert select.select([descriptor], [], [], 10)[0]
         finally:
             os.close(descriptor)
+
+
+def test_a_bell_that_is_full_has_been_rung() -> None:
+    """The loop waits for its disk, and the heartbeat goes on for as long as that takes."""
+    loop = Loop.__new__(Loop)
+    loop._notes = deque()
+    bell, loop._ring = socket.socketpair()
+    loop._ring.setblocking(False)
+    with bell, loop._ring:
+        for number in range(10_000):
+            loop.post(number)
+        with pytest.raises(BlockingIOError):
+            loop._ring.send(b"x")
+    assert len(loop._notes) == 10_000
+
+
+def test_one_who_does_not_read_standard_error_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr(logbook, "STANDARD_ERROR", writing)
+    for _ in range(10_000):
+        logbook.warn("bank", "x" * 100)
+    assert os.read(reading, 106) == b"bank: " + b"x" * 100
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.ENOSPC, "full"), True),
+        (WriteFailed("full"), True),
+        (InUse("a life that is dying still has it"), True),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), False),
+        (OSError(errno.EMFILE, "too many"), False),
+        (Missing("gone"), False),
+    ],
+)
+def test_a_disk_is_to_blame_for_what_it_refuses_alone(error: Exception, passes: bool) -> None:
+    assert causes.refused(error) == passes

@@ -112,6 +112,18 @@ def test_last_words_are_told_once(tmp_path: Path, disk: bool) -> None:
     assert death_of(str(tmp_path), "one") == WITHOUT_A_WORD
 
 
+def test_what_one_life_said_is_not_told_of_the_next(tmp_path: Path) -> None:
+    """Nobody may have been there to hear it: the supervisor died too."""
+    Witness(str(tmp_path), "one").ends("the disk is full", disk=True)
+    Witness(str(tmp_path), "one")
+    assert death_of(str(tmp_path), "one") == WITHOUT_A_WORD
+
+    Witness(str(tmp_path), "one")
+    hangs(str(tmp_path), "one")
+    assert death_of(str(tmp_path), "one").own
+    assert death_of(str(tmp_path), "one") == WITHOUT_A_WORD, "the next one died before it began"
+
+
 def test_a_page_has_all_its_place_on_disk_from_the_beginning(tmp_path: Path) -> None:
     """A write to a hole of a file would end its process when the disk is full."""
     Witness(str(tmp_path), "one")

@@ -98,3 +98,26 @@ def test_a_release_that_can_write_it_needs_no_order(monkeypatch: pytest.MonkeyPa
     run.goes_on(run.alice, run.bad)
     sentences.answered(run.alice, question)
     assert run.letters() == []
+
+
+@pytest.mark.parametrize("role", ["peers", "monitors", "*"])
+def test_a_channel_that_rests_leaves_its_neighbour_with_the_same_peer_alone(
+    monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """After every restart its peer asks for it, and hears that it is there, and no more."""
+    run = Stumbling(monkeypatch)
+    run.well = True
+    neighbour = sentences.open_channel(run.alice, run.bob, 1_200_000)
+    run.well = False
+    for number in range(4):
+        made = sentences.invoice(run.bob, AMOUNT, f"to bob {number}")
+        run.world.ask(run.alice, "payments", "pay", bolt11=made["bolt11"])
+        run.world.advance(5)
+    sentences.until(run.world, run.letters, "it is put aside")
+
+    run.world.kill(run.alice, role)
+    run.world.advance(30)
+    for _ in range(10):
+        run.world.advance(3)
+        assert sentences.usable(run.alice, neighbour) and sentences.usable(run.bob, neighbour)
+    assert sentences.live(run.alice, run.bad) is None

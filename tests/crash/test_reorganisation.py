@@ -29,7 +29,7 @@ def _state(world: World, name: str, cid: str) -> str:
 def _usable_and_paid(world: World, cid: str) -> None:
     alice, bob = world.nodes["alice"], world.nodes["bob"]
     sentences.until(world, lambda: world.chain.mempool, "it waits again for a block")
-    while not all(tale.locked(world, name, cid) for name in world.nodes):
+    while not all(tale.confirmed(world, name, cid) for name in world.nodes):
         world.mine()
     sentences.until(
         world, lambda: sentences.usable(alice, cid) and sentences.usable(bob, cid), "it is usable"

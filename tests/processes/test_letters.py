@@ -40,7 +40,7 @@ def test_what_ends_its_actor_again_and_again_is_put_aside_whole(run: Run, how: s
     until(lambda: run.heard() == [1, 3], "the others are heard")
     assert run.deaths() == deaths
     assert (letter["sender"], letter["message"], letter["actor"]) == ("sender", "Blow", "frail")
-    assert "without Blow" in run.log()
+    assert "without Blow" in run.log() and "started anew" not in run.log()
 
     # it is not well yet: one more death, and it lies where it lay
     with pytest.raises(Refused, match="put aside again"):
@@ -169,7 +169,7 @@ def test_a_disk_that_refuses_for_long_ends_nothing(run: Run) -> None:
     refused = Path(run.home) / "run" / "frail.refused"
     refused.touch()
     run.tell(1)
-    until(lambda: "frail waits for its disk, and starts again by itself" in run.log(), "it is said")
+    until(lambda: "frail waits for its disk, and goes on by itself" in run.log(), "it is said")
     run.tell(2)
     before = run.supervisor()
     os.kill(before, signal.SIGKILL)
@@ -180,6 +180,32 @@ def test_a_disk_that_refuses_for_long_ends_nothing(run: Run) -> None:
     until(lambda: run.heard() == [1, 2, 3], "it goes on")
     assert run.deaths() == 0
     assert "frail waits for its disk" in run.end()
+
+
+def test_who_dies_while_another_waits_for_its_disk_is_not_forgotten(run: Run) -> None:
+    """The whole tree was started anew meanwhile: nobody but the supervisor knows who is up."""
+    run.start(**REFUSING)
+    before = run.supervisor()
+    (Path(run.home) / "run" / "sender.refused").touch()
+    os.kill(before, signal.SIGKILL)
+    until(lambda: "sender waits for its disk" in run.log(), "it is said")
+    until(lambda: run.supervisor() not in (0, before), "the others are up")
+    run.flag("always")
+    os.kill(run.pids()["frail"], signal.SIGKILL)
+
+    assert "the actor frail dies again and again" in run.end(status=1)
+
+
+def test_who_dies_before_it_could_say_who_it_is_is_started_again(run: Run) -> None:
+    run.start(DARUMA_HOOK="tests.kit.frail:stillborn")
+    run.flag("stillborn")
+    os.kill(run.pids()["frail"], signal.SIGKILL)
+    until(lambda: (run.folder / "born").exists(), "it was killed at its birth")
+    (run.folder / "stillborn").unlink()
+
+    run.tell(1)
+    until(lambda: run.heard() == [1], "it is there again")
+    assert "started anew" not in run.log()
 
 
 def test_a_supervisor_that_is_stopped_is_replaced(run: Run) -> None:

@@ -17,7 +17,7 @@ from protocol.channel.messages import (
     Unheld,
     Update,
 )
-from protocol.monitor import onchain
+from protocol.monitor import onchain, resting
 from protocol.monitor.messages import (
     Addresses,
     Claim,
@@ -79,7 +79,7 @@ def test_what_follows_from_an_update_that_was_put_aside_is_not_heard() -> None:
     monitor, pair = _guarded()
     channel, place = pair.alice.disk, f"watch/{pair.alice.disk.id.hex()}"
     monitor.driver.rows.write(
-        place, monitor.row(place).but(stopped=("update 1",), alarm="put aside")
+        place, monitor.row(place).but(stopped=("update 1",), alarm=resting.DEFECT)
     )
     first, second = (
         Update(channel_id=channel.id, update_id=n, core=channel.core.but(update_id=n))
@@ -116,6 +116,44 @@ def test_a_preimage_that_was_put_aside_lets_nothing_follow() -> None:
     assert monitor.take(Born) and monitor.row(place).alarm is None
     monitor.hear("peers", update)
     assert monitor.take(Durable)
+
+
+def test_what_was_put_aside_of_a_channel_is_heard_in_its_order() -> None:
+    """Else the later one would be taken for heard, and be nowhere."""
+    monitor, pair = _guarded()
+    channel, place = pair.alice.disk, f"watch/{pair.alice.disk.id.hex()}"
+    fact = LearnedPreimage(channel_id=channel.id, htlc_id=0, preimage=bytes(32))
+    update = Update(
+        channel_id=channel.id, update_id=1, core=channel.core.but(update_id=1, ready_sent=True)
+    )
+    monitor.put_aside("peers", fact)
+    monitor.pass_time(1)
+    monitor.put_aside("peers", update)
+    monitor.restart()
+    found = monitor.ask("listdeadletters")
+    assert found is not None
+    ids = {row["message"]: row["id"] for row in found.result}
+
+    refused = monitor.ask("retrydeadletter", id=ids["Update"])
+    assert refused is not None and ids["LearnedPreimage"] in refused.text
+    for message in ("LearnedPreimage", "Update"):
+        heard = monitor.ask("retrydeadletter", id=ids[message])
+        assert heard is not None and heard.code is None
+    assert monitor.row(f"core/{channel.id.hex()}").ready_sent
+    assert monitor.row(place).stopped == () and monitor.take(Born)
+
+
+def test_an_alarm_of_another_kind_outlives_what_was_put_aside() -> None:
+    monitor, pair = _guarded()
+    place = f"watch/{pair.alice.disk.id.hex()}"
+    fact = LearnedPreimage(channel_id=pair.alice.disk.id, htlc_id=0, preimage=bytes(32))
+    monitor.put_aside("peers", fact)
+    monitor.driver.rows.write(place, monitor.row(place).but(alarm="the peer closed it alone"))
+    found = monitor.ask("listdeadletters")
+    assert found is not None
+    monitor.ask("retrydeadletter", id=found.result[0]["id"])
+
+    assert monitor.row(place).alarm == "the peer closed it alone"
 
 
 def test_an_end_that_was_put_aside_lets_nothing_follow() -> None:

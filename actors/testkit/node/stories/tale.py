@@ -31,7 +31,7 @@ def open_it(world: World) -> None:
         lambda: funding in world.chain.mempool or funding in world.chain.seen,
         "the funding transaction was broadcast",
     )
-    while not all(locked(world, name, cid) for name in ("alice", "bob")):
+    while not all(confirmed(world, name, cid) for name in ("alice", "bob")):
         world.mine()
     sentences.until(
         world,
@@ -52,7 +52,7 @@ def the_channel(world: World) -> str:
     return cid
 
 
-def locked(world: World, name: str, cid: str) -> bool:
+def confirmed(world: World, name: str, cid: str) -> bool:
     """Whether the monitor of `name` has seen the funding deep enough."""
     watch = world.nodes[name].row("monitors", f"watch/{cid}")
     return watch is not None and watch.confirmed is not None
