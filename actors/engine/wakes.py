@@ -12,9 +12,6 @@ class Wakes:
         self._times: list[float] = []  # a heap
         self._known: set[float] = set()
 
-    def __len__(self) -> int:
-        return len(self._times)
-
     @property
     def first(self) -> float | None:
         return self._times[0] if self._times else None

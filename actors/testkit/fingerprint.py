@@ -66,7 +66,7 @@ def fingerprint(world: World) -> bytes:
                 if key[:2] == b"r/":
                     add(*_row(world.system, role, key[2:].decode(), data))
         for role, driver in sorted(node.drivers.items()):
-            digest.update(f"{role} {len(driver.wakes)}".encode())
+            digest.update(f"{role} {driver.wakes.first is not None}".encode())
             for place, row in driver.rows.in_memory():
                 add(place.encode(), [])
                 add(*_plain(row))
