@@ -187,13 +187,11 @@ class Letters:
     def _before(self, digest: str) -> str:
         """An older one about the same thing, which has to be heard first; or nothing."""
         about = self.system.child(self.name).about
-        key = about(self.item(digest)[1]) if about else None
-        for other in self._oldest_first() if about and key is not None else ():
-            if other == digest:
-                break
-            if about is not None and about(self.item(other)[1]) == key:
-                return other
-        return ""
+        if about is None or (key := about(self.item(digest)[1])) is None:
+            return ""
+        same = (other for other in self._oldest_first() if about(self.item(other)[1]) == key)
+        oldest = next(same)  # itself, if there is no older one
+        return "" if oldest == digest else oldest
 
     def item(self, digest: str) -> tuple[str, Any]:
         """Sender and message of a letter."""

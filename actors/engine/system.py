@@ -48,9 +48,9 @@ class Child:
     to refuse the start. `rebuildable`: something would be lost, but it may be made anew if the
     operator says so; the words that tell him how, after "restore the store from a backup".
 
-    `restarts` in `window_seconds` are normal, and half as many in a row for reasons of its own (an
-    exception, a crash, a hang, which counts for five), until a life lasts that long; more, and the
-    whole tree is started anew; if it goes on like that, the system ends.
+    `restarts` in `window_seconds` are normal (a hang counts for five), and half as many in a row
+    for reasons of its own (an exception, a crash, a hang), until a life lasts that long; more, and
+    the whole tree is started anew; if it goes on like that, the system ends.
     `credited`: it may fall behind without holding up those who read from the world.
     `later`: modules that are dear to import, and that it imports itself when it needs them; a life
     that begins later finds them imported.

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.engine import logbook, processes
 from actors.engine.leaf import Loop
 from actors.engine.lives import next_generation
-from actors.engine.supervisor import import_for_later_lives
+from actors.engine.supervisor import Supervisor, _Seat, import_for_later_lives
 from actors.engine.system import Child, System
 from protocol.machine import Answer, Machine
 from storage import causes, files
@@ -165,3 +166,33 @@ def test_one_who_does_not_read_standard_error_holds_up_nobody(
 )
 def test_a_disk_is_to_blame_for_what_it_refuses_alone(error: Exception, passes: bool) -> None:
     assert causes.refused(error) == passes
+
+
+class _Watching(Supervisor):
+    """Not made as an actor is, which would die with its parent: what it sends stays here."""
+
+    myAddress = "supervisor"
+    sent: list[Any]
+
+    def send(self, target: Any, message: Any) -> None:
+        self.sent.append(message)
+
+
+@pytest.mark.parametrize("being_born", [True, False])
+def test_who_died_before_it_could_say_who_it_is_is_missed(
+    monkeypatch: pytest.MonkeyPatch, being_born: bool
+) -> None:
+    """Nobody knows its pid: but there is no child that nobody knows, so it is not being born."""
+    supervisor = _Watching.__new__(_Watching)
+    supervisor.sent = []
+    seat = _Seat("one", Child("one", Idle))
+    seat.address = "nameless"
+    supervisor.seats = {"one": seat}
+    with subprocess.Popen(["sleep", "60"]) as child:
+        family = [(child.pid, os.getpid())] if being_born else []
+        monkeypatch.setattr(processes, "everyone", lambda: family)
+        supervisor._end_hung(seat)
+        child.kill()
+
+    told = [message.childAddress for message in supervisor.sent]
+    assert told == ([] if being_born else ["nameless"])
