@@ -24,5 +24,7 @@ class Clock:
     def now(self) -> float:
         """Unix seconds."""
         steady = self._steady()
-        self._ahead = max(self._ahead, self._wall() - steady)
+        ahead = self._wall() - steady
+        if ahead > self._ahead:
+            self._ahead = ahead
         return steady + self._ahead

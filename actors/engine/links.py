@@ -101,10 +101,16 @@ class Stream:
         del self._in[:at]
 
     def sent(self) -> None:
-        pass
+        self._pace()
 
     def broke(self, reason: str) -> None:
         self.close()
+
+    def _pace(self) -> None:
+        if self.pipe.waiting > HIGH_WATER and self.pipe.open:
+            self.hub.slow.add(self)
+        else:
+            self.hub.slow.discard(self)
 
     def _frame(self, frame: bytes) -> None:
         if self.name is None:
@@ -128,6 +134,7 @@ class Stream:
         """One frame, as far as the other side takes it now."""
         self.pipe.write(len(frame).to_bytes(4, "big") + frame)
         self.pipe.flush()
+        self._pace()
 
     def close(self) -> None:
         """Once; what was not acknowledged waits for the next connection."""
@@ -151,6 +158,8 @@ class Hub:
         self.name, self.generation, self.selector = name, generation, selector
         self.path = os.path.join(folder, f"{name}.{generation}.sock")
         self.links: dict[str, Stream] = {}
+        self.slow: set[Stream] = set()  # those whose other side does not keep up
+        self._told: dict[Stream, None] = {}  # those that have something to send, in its order
         self.on_up: Callable[[str], None] = lambda name: None
         self.on_item: Callable[[str, int, Any], None] = lambda name, number, item: None
         self.on_ack: Callable[[str, int], None] = lambda name, number: None
@@ -211,6 +220,8 @@ class Hub:
     def down(self, stream: Stream) -> None:
         """A stream has ended."""
         self._pending.discard(stream)
+        self.slow.discard(stream)
+        self._told.pop(stream, None)
         if stream.name is not None and self.links.get(stream.name) is stream:
             del self.links[stream.name]
 
@@ -229,37 +240,36 @@ class Hub:
         link = self.links.get(to)
         if link is not None:
             link.queue.append((number, msgspec.Raw(data)))
+            self._told[link] = None
 
     def acknowledge(self, to: str, number: int) -> None:
         """To go with the next frame, or by itself a little later."""
         link = self.links.get(to)
         if link is not None and number > link.ack:
             link.ack = number
+            self._told[link] = None
             if link.ack_due is None:
                 link.ack_due = time.monotonic() + LAZY_ACK_SECONDS
 
     def flush(self) -> None:
         """One frame for each target that something is said to."""
-        now = time.monotonic()
-        for link in list(self.links.values()):
+        now = time.monotonic() if self._told else 0.0
+        for link in list(self._told):
             due = link.ack_due is not None and link.ack_due <= now
             if link.queue or due or link.ack - link.acked >= EAGER_ACKS:
                 queue, link.queue = link.queue, []
                 link.acked, link.ack_due = link.ack, None
+                del self._told[link]
                 for frame in _framed(link.ack, queue):
                     link.send(frame)
 
     def due(self) -> float | None:
         """When `flush` wants to be called again (monotonic clock)."""
-        return min(
-            (link.ack_due for link in self.links.values() if link.ack_due is not None),
-            default=None,
-        )
+        waits = [link.ack_due for link in self._told if link.ack_due is not None]
+        return min(waits, default=None)
 
     @property
     def congested(self) -> bool:
         """Somebody does not keep up: the reader of the wire stops reading."""
-        for name, link in self.links.items():
-            if link.pipe.waiting > HIGH_WATER and not self.system.child(name).credited:
-                return True
-        return False
+        names = [link.name for link in self.slow if link.name is not None]
+        return not all(self.system.child(name).credited for name in names)

@@ -10,12 +10,13 @@ from actors.engine.system import System
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
-    Again,
     Answer,
     Ask,
+    Deliver,
     Do,
     Effect,
     Log,
+    Tell,
     Wake,
     asker,
 )
@@ -33,16 +34,16 @@ class Saying:
 
     def ready(self, effect: Effect, log: Log_) -> list[Ready]:
         """One for each receiver. Raises `TypeError` for what cannot be said or done."""
+        if isinstance(effect, (Tell, Deliver)):
+            return self._said(effect, log)
         if isinstance(effect, Wake):
             if not isinstance(effect.unix_seconds, (int, float)):
                 raise TypeError("a time to wake at is a number")
-            return [(effect, "", b"")]
-        if isinstance(effect, Again):
-            return [(effect, "", b"")]
-        if isinstance(effect, Do):
-            if not self._has_port and not isinstance(effect.item, Log):
-                raise TypeError(f"{self.name} has no port")
-            return [(effect, "", b"")]
+        elif isinstance(effect, Do) and not (self._has_port or isinstance(effect.item, Log)):
+            raise TypeError(f"{self.name} has no port")
+        return [(effect, "", b"")]
+
+    def _said(self, effect: Tell | Deliver, log: Log_) -> list[Ready]:
         self.system.check(effect.to, effect.item)
         if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
             raise TypeError(f"a question of {self.name} is to begin with its name and a slash")

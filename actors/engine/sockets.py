@@ -94,16 +94,17 @@ class Pipe:
 
     def _watch(self) -> None:
         """An end that waits to be read would wake the loop for ever: not asked for, not watched."""
-        if not self.open:
-            return
         reads = not (self._paused or self._ended or self._connecting)
-        writes = bool(self._out) or self._connecting
-        mask = reads * selectors.EVENT_READ | writes * selectors.EVENT_WRITE
+        mask = selectors.EVENT_READ if reads else 0
+        if self._out or self._connecting:
+            mask |= selectors.EVENT_WRITE
+        if mask == self._mask or not self.open:
+            return
         if mask and not self._mask:
             self.selector.register(self.sock, mask, self._ready)
-        elif self._mask and not mask:
+        elif not mask:
             self.selector.unregister(self.sock)
-        elif mask != self._mask:
+        else:
             self.selector.modify(self.sock, mask, self._ready)
         self._mask = mask
 

@@ -70,7 +70,7 @@ def may_follow(watch: Watch | None, update: messages.Update) -> bool:
 def heard(step: Step, cid: bytes, item: Truth) -> None:
     """If it was put aside, it is not any more; the last of them ends the rest."""
     watch = WATCHES.get(step, cid)
-    if watch is None or _name(item) not in watch.stopped:
+    if watch is None or not watch.stopped or _name(item) not in watch.stopped:
         return
     left = tuple(name for name in watch.stopped if name != _name(item))
     of_ours = not left and (watch.alarm or "").startswith(DEFECT)
