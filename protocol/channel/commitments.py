@@ -154,6 +154,8 @@ def advance(channel: Channel, move: Move) -> Channel:
 
 
 def _advance_fees(fees: tuple[Fee, ...], move: Move, *, we_opened: bool) -> tuple[Fee, ...]:
+    if len(fees) == 1 and fees[0].stage == stages.COMMITTED:
+        return fees  # as nearly always
     table = stages.TABLE[we_opened, move]
     moved = [fee.but(stage=min(table.get(fee.stage, fee.stage), stages.COMMITTED)) for fee in fees]
     # of those at one stage only the newest counts: they move together

@@ -39,11 +39,8 @@ def _basepoint(base_secret: bytes) -> bytes:
 @lru_cache(maxsize=1024)
 def derive_revocation_point(revocation_basepoint: bytes, per_commitment_point: bytes) -> bytes:
     """revocationpubkey, 33 bytes: its secret is known to nobody until the commitment is revoked."""
-    base = secp.point_mul(revocation_basepoint, sha256(revocation_basepoint + per_commitment_point))
-    point = secp.point_mul(
-        per_commitment_point, sha256(per_commitment_point + revocation_basepoint)
-    )
-    return secp.point_add([base, point])
+    base, point = revocation_basepoint, per_commitment_point
+    return secp.point_sum([(base, sha256(base + point)), (point, sha256(point + base))])
 
 
 def derive_revocation_secret(base_secret: bytes, per_commitment_secret: bytes) -> bytes:

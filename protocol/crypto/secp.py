@@ -52,21 +52,26 @@ def public_key(secret: bytes) -> bytes:
     return _serialized(key)
 
 
-def point_add(points: Sequence[bytes]) -> bytes:
-    """The sum, 33 bytes. Raises `Malformed` for infinity or what is no point."""
-    out = ffi.new("secp256k1_pubkey *")
-    keys = [_parsed(point) for point in points]
-    if not lib.secp256k1_ec_pubkey_combine(_CTX, out, keys, len(keys)):
-        raise Malformed("points sum to infinity")
-    return _serialized(out)
+def _times(point: bytes, factor: bytes) -> Any:
+    key = _own_copy(point)
+    if not lib.secp256k1_ec_pubkey_tweak_mul(_CTX, key, factor):
+        raise Malformed("not a scalar")
+    return key
 
 
 def point_mul(point: bytes, factor: bytes) -> bytes:
     """factor * point, 33 bytes. Raises `Malformed` for what is no scalar or no point."""
-    key = _own_copy(point)
-    if not lib.secp256k1_ec_pubkey_tweak_mul(_CTX, key, factor):
-        raise Malformed("not a scalar")
-    return _serialized(key)
+    return _serialized(_times(point, factor))
+
+
+def point_sum(products: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The sum of all factor * point, given as (point, factor); 33 bytes. Raises `Malformed` for
+    infinity, and as `point_mul`."""
+    out = ffi.new("secp256k1_pubkey *")
+    keys = [_times(point, factor) for point, factor in products]
+    if not lib.secp256k1_ec_pubkey_combine(_CTX, out, keys, len(keys)):
+        raise Malformed("points sum to infinity")
+    return _serialized(out)
 
 
 def point_tweak(point: bytes, tweak: bytes) -> bytes:
