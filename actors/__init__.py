@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.engine.door import DOOR, Refused
+from actors.engine.port import CannotStart, PortHost
 from actors.engine.system import Child, System
 from protocol.errors import Refusal
 from protocol.machine import Answer, Ask, Machine, Moment, Step
@@ -26,8 +27,8 @@ from protocol.segment import Segment
 from protocol.values import Value
 
 __all__ = [
-    "DOOR", "Answer", "Ask", "Child", "Machine", "Moment", "Refusal", "Refused", "Segment", "Step",
-    "System", "Value", "ask", "run",
+    "DOOR", "Answer", "Ask", "CannotStart", "Child", "Machine", "Moment", "PortHost", "Refusal",
+    "Refused", "Segment", "Step", "System", "Value", "ask", "run",
 ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """A segment: one kind of row, its type, and the parts of its keys. The only way to a row.
 
-    HTLCS = Segment("htlc", Htlc, by=(bytes, str))     by channel id (32 bytes), and side and number
-    TIP = Segment("~tip", Tip, by=())                  one row
+    HTLCS = Segment("htlc", Htlc, by=(bytes, str, int))  by channel id (32 bytes), whose, and its id
+    TIP = Segment("~tip", Tip, by=())                    one row
 
-    htlc = HTLCS.get(step, channel_id, "ours/3")
-    for (_, key), htlc in HTLCS.below(step, channel_id).items(): ...
+    htlc = HTLCS.get(step, channel_id, "ours", 3)
+    for (_, whose, number), htlc in HTLCS.below(step, channel_id).items(): ...
 
 Where a row is stored its key is text: "htlc/<hex>/ours/3".
 """

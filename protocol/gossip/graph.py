@@ -239,8 +239,10 @@ def hear_update(
     edge = EDGES.need(step, message.short_channel_id)
     check_time(message.timestamp, edge.times[way], now)
     policy = announce.policy_of(message)
+    # "MUST ignore channel_updates, unless they have the disable bit set to 1"
     if edge.spent_height is not None and not policy.disabled:
         raise Refused
+    # "if htlc_maximum_msat is greater than channel capacity"
     if policy.htlc_maximum_msat > edge.capacity_sat * 1000:
         raise Refused
     check_update(raw, message, edge.nodes[way])
@@ -249,10 +251,13 @@ def hear_update(
 
 def check_update(raw: bytes, message: ChannelUpdate, signer: bytes) -> None:
     """What can be checked without the channel. Raises `Refused`."""
+    # "MUST NOT forward such a channel_update to other peers"
     if message.message_flags & DONT_FORWARD:
         raise Refused
+    # "if htlc_maximum_msat < htlc_minimum_msat"
     if message.htlc_minimum_msat > message.htlc_maximum_msat:
         raise Refused
+    # "if signature is not a valid signature ...: MUST NOT process the message further"
     if not announce.is_signed_by(raw, signer, message.signature):
         raise Refused("channel_update with a wrong signature")
 
@@ -269,17 +274,21 @@ def hear_node(
 
 def check_node(raw: bytes, message: NodeAnnouncement) -> None:
     """Raises `Refused`."""
+    # "if more than one type 5 address is announced: MUST not forward the node_announcement",
+    # "if addrlen is insufficient to hold the address descriptors of the known types"
     try:
         if not addresses.may_be_forwarded(addresses.decode(message.addresses)):
             raise Refused
     except Malformed:
         raise Refused from None
+    # "if signature is NOT a valid signature ...: MUST NOT process the message further"
     if not announce.is_signed_by(raw, message.node_id, message.signature):
         raise Refused("node_announcement with a wrong signature")
 
 
 def check_time(timestamp: int, known: int, now: float) -> None:
     """Newer than what is known, neither stale nor from the future. Raises `Refused`."""
+    # "if timestamp is lower than that of the last-received", "unreasonably far in the future"
     if timestamp <= known or not now - STALE_SECONDS < timestamp < now + FUTURE_SECONDS:
         raise Refused
 

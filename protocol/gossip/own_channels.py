@@ -180,12 +180,14 @@ class Owner:
                 continue
             if message.channel_flags & DIRECTION != announce.direction(peer, self.node.id):
                 return True  # our own, which the peer gives back
+            # "if signature is not a valid signature ...: MUST NOT process the message further"
             if not announce.is_signed_by(raw, peer, message.signature):
                 raise Refused("channel_update with a wrong signature")
             way = announce.direction(peer, self.node.id)
             before = _update(graph.said(step, facts.scid, way))
             graph.check_time(message.timestamp, before.timestamp if before is not None else 0, now)
             most_msat = facts.capacity_sat * 1000
+            # "if htlc_maximum_msat < htlc_minimum_msat", "is greater than channel capacity"
             if not theirs.htlc_minimum_msat <= theirs.htlc_maximum_msat <= most_msat:
                 raise Refused
             if theirs != own.theirs:

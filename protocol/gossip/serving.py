@@ -69,6 +69,7 @@ def asked(step: Step, peer: bytes, query: Query, chain_hash: bytes) -> None:
             assert_never(query)
     owed = OWED.get(step, peer) or Owed()
     jobs = [known for known in owed.jobs if job is None or type(known) is not type(job)]
+    # "if it has not sent reply_short_channel_ids_end to a previously received" query
     if len(jobs) < len(owed.jobs) and not isinstance(job, Backlog):
         raise Refused("a second query before the first was answered")
     OWED.put(step, owed.but(jobs=(*jobs, *([job] if job is not None else []))), peer)

@@ -41,6 +41,7 @@ def hear_channel(step: Step, peer: bytes, raw: bytes, chain_hash: bytes) -> None
     message = ChannelAnnouncement.decode(raw[2:])
     scid = message.short_channel_id
     tip = TIP.get(step)
+    # "if the specified chain_hash is unknown to the receiver: MUST ignore the message"
     if message.chain_hash != chain_hash or tip is None:
         raise Refused
     form = script.p2wsh(scripts.funding(message.bitcoin_key_1, message.bitcoin_key_2))
@@ -56,8 +57,10 @@ def hear_channel(step: Step, peer: bytes, raw: bytes, chain_hash: bytes) -> None
         raise Malformed("channel_announcement with its nodes out of order")
     early = graph.height(scid) + ANNOUNCE_DEPTH - 1 > tip.height
     full = EARLY.count(step) >= MAX_EARLY if early else waiting(step) >= MAX_PENDING
+    # "if the short_channel_id's output does NOT have at least 6 confirmations"
     if full or graph.height(scid) > tip.height + ANNOUNCE_DEPTH:
         raise Refused
+    # "MUST verify the integrity AND authenticity of the message by verifying the signatures"
     if not announce.announcement_is_signed(raw, message):
         raise Refused("channel_announcement with a wrong signature")
     pending = Pending(

@@ -47,11 +47,6 @@ class Failure(NamedTuple):
     name: str
     fields: dict[str, int | bytes]
 
-    @property
-    def permanent(self) -> bool:
-        """Whether trying again is of no use (BOLT 4, PERM)."""
-        return bool(self.code & PERM)
-
 
 def encode(name: str, **fields: int | bytes) -> bytes:
     """A failure message by its name in BOLT 4."""

@@ -111,17 +111,21 @@ def peel(node_secret: bytes, packet: bytes, associated: bytes) -> Peeled:
     """Raises `OnionError` with invalid_onion_version, _hmac, _key or _payload."""
     if len(packet) != PACKET_SIZE:
         raise OnionError("an onion has 1366 bytes", INVALID_ONION_HMAC)
+    # "if version is not 0"
     if packet[0] != 0:
         raise OnionError("unknown onion version", INVALID_ONION_VERSION)
+    # "if public_key is not a valid pubkey"
     try:
         secret = secp.ecdh(node_secret, secp.check_point(packet[1:34]))
     except Malformed:
         raise OnionError("the onion's key is no point", INVALID_ONION_KEY) from None
     routing, mac = packet[34:-HMAC_SIZE], packet[-HMAC_SIZE:]
+    # "if the computed HMAC and hmac differ"
     if hmac_sha256(key(b"mu", secret), routing + associated) != mac:
         raise OnionError("the onion was changed on its way", INVALID_ONION_HMAC)
     plain = xor(routing + bytes(ROUTING_SIZE), stream(key(b"rho", secret), 2 * ROUTING_SIZE))
     reader = Reader(plain[:ROUTING_SIZE])
+    # "if there are fewer than payload_length bytes remaining", "fewer than 32 bytes remaining"
     try:
         payload = reader.take(reader.bigsize())
         next_mac = reader.take(HMAC_SIZE)

@@ -83,10 +83,12 @@ def unknown(step: Step, part: ReceivedPart) -> None:
 def _final(
     step: Step, part: ReceivedPart, hop: HopPayload, payment_hash: bytes, at: Moment
 ) -> None:
+    # "if the cltv_expiry from the final node's HTLC is below outgoing_cltv_value"
     if part.cltv_expiry < hop.cltv_expiry:
         message = failures.encode("final_incorrect_cltv_expiry", cltv_expiry=part.cltv_expiry)
         fail(step, part, message)
         return
+    # "if amount_msat from the final node's HTLC is below amt_to_forward"
     if part.amount_msat < hop.amount_msat:
         message = failures.encode("final_incorrect_htlc_amount", incoming_htlc_amt=part.amount_msat)
         fail(step, part, message)
@@ -98,6 +100,7 @@ def _final(
         else:
             _keysend(step, part, hop.keysend_preimage, at)
         return
+    # "if the payment hash is unknown"
     row = by_hash(step, payment_hash)
     if row is None or not _acceptable(step, row, part, hop, at):
         unknown(step, part)
@@ -119,12 +122,16 @@ def _acceptable(
     total = hop.total_msat or 0
     height = TIP.need(step).height
     return (
+        # "if the payment hash has already been paid"
         row.status == "unpaid"
         and not row.claim  # another set of parts is being claimed: this is a second payment
         and at.unix_seconds <= row.expires_at
+        # "if the payment_secret doesn't match the expected value ..., or ... is not present"
         and hop.payment_secret == row.payment_secret
         and total >= hop.amount_msat
+        # "if the amount paid is less than the amount expected", "more than twice"
         and (row.amount_msat is None or row.amount_msat <= total <= 2 * row.amount_msat)
+        # "if the cltv_expiry value is unreasonably near the present"
         and part.cltv_expiry >= height + max(row.min_final_cltv, FINAL_CLTV)
     )
 

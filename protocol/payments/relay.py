@@ -59,6 +59,7 @@ def begin(
     if hop.short_channel_id is None:
         fail(step, part, failures.encode("invalid_onion_payload", type=6, offset=0))
         return
+    # "if the receiving peer specified by the onion is NOT known"
     channel = named(step, hop.short_channel_id)
     if channel is None:
         fail(step, part, failures.encode("unknown_next_peer"))
@@ -92,11 +93,14 @@ def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | No
     height = TIP.need(step).height
     if terms is None:
         return failures.encode("temporary_channel_failure", channel_update=b"")
+    # "if the cltv_expiry is unreasonably near the present"
     if row.out_expiry <= height + TOO_SOON_BLOCKS:
         return failures.encode("expiry_too_soon", channel_update=b"")
+    # "if the cltv_expiry is more than max_htlc_cltv in the future"
     if row.part.cltv_expiry > height + MAX_EXPIRY_BLOCKS:
         return failures.encode("expiry_too_far")
     refused = _breaks(terms.ours, row)
+    # "SHOULD keep accepting the previous channel parameters for 10 minutes"
     if refused is not None and terms.before is not None and at.unix_seconds < terms.until:
         refused = _breaks(terms.before, row)
     return refused
@@ -104,14 +108,18 @@ def _refusal(step: Step, row: Forward, channel: bytes, at: Moment) -> bytes | No
 
 def _breaks(policy: Policy, row: Forward) -> bytes | None:
     fee = policy.fee_base_msat + row.out_msat * policy.fee_proportional_millionths // 1_000_000
+    # "if the HTLC amount is less than the currently specified minimum amount"
     if row.out_msat < policy.htlc_minimum_msat:
         return failures.encode("amount_below_minimum", htlc_msat=row.out_msat, channel_update=b"")
+    # "MUST set htlc_maximum_msat to the maximum value it will send through this channel"
     if row.out_msat > policy.htlc_maximum_msat:
         return failures.encode("temporary_channel_failure", channel_update=b"")
+    # "if the HTLC does NOT pay a sufficient fee"
     if row.fee_msat < fee:
         return failures.encode(
             "fee_insufficient", htlc_msat=row.part.amount_msat, channel_update=b""
         )
+    # "if the incoming cltv_expiry minus the outgoing_cltv_value is below the cltv_expiry_delta"
     if row.part.cltv_expiry - row.out_expiry < policy.cltv_expiry_delta:
         return failures.encode(
             "incorrect_cltv_expiry", cltv_expiry=row.out_expiry, channel_update=b""

@@ -233,9 +233,6 @@ class _Search:
             weights[misfit] = np.inf
         raise Nothing("no path carries the amount")
 
-    def _hint_carries(self, hop: Hop) -> float:
-        return self.hinted.get((hop.scid, hop.direction), math.inf)
-
     def _weights(self, amount: int) -> Any:
         column = self.column
         fee = column["base"] + amount * self.rates

@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mypy import api
 
 from actors import Refused, ask
+from actors.engine.keeps import Keeps
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "actors.md").read_text(), re.DOTALL)
@@ -64,6 +66,37 @@ def test_the_type_checker_knows_the_bank(folder: Path) -> None:
 
     assert status == 0, right
     assert "assert_never" in missing
+
+
+def _block(words: str) -> str:
+    (found,) = [block for block in BLOCKS if words in block]
+    return found
+
+
+def test_the_pages_upgrade_climbs() -> None:
+    after = BLOCKS[0].replace("balance: int = 100", "owner: str\n    balance: int = 100")
+    old, new = {"__name__": "old"}, {"__name__": "new"}
+    exec(BLOCKS[0], old)
+    exec(after, new)
+    exec(_block("version=2"), new)
+    data = Keeps([old["ACCOUNT"]]).encode("account", old["Account"](balance=7))
+
+    row = Keeps([new["ACCOUNT"]]).decode("account", data)
+
+    assert (row.balance, row.owner) == (7, "nobody")
+
+
+def test_the_pages_port_prints_and_reports(tmp_path: Path) -> None:
+    shop: dict[str, Any] = {}
+    exec(_block("class Printer"), shop)
+    fed: list[Any] = []
+    printer = shop["Printer"](SimpleNamespace(folder=str(tmp_path), feed=fed.append))
+
+    printer.do(shop["Print"](id="1", text="two apples"))
+    printer.flush()
+
+    assert (tmp_path / "receipts").read_text() == "two apples\n"
+    assert fed == [shop["Printed"](id="1")]
 
 
 @pytest.fixture
