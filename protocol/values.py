@@ -29,7 +29,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     def into(self, kind: type[K], **more: Any) -> K:
         """Another kind of record, with the fields that both have, and some more: what is said and
-        what is kept have types of their own."""
-        both = {name: getattr(self, name) for name in self.__struct_fields__}
-        wanted = {name: both[name] for name in kind.__struct_fields__ if name in both}
-        return kind(**{**wanted, **more})
+        what is kept have types of their own. Raises `AttributeError` for a field that neither has:
+        its default would be a value that nobody meant."""
+        wanted = [name for name in kind.__struct_fields__ if name not in more]
+        return kind(**{name: getattr(self, name) for name in wanted}, **more)

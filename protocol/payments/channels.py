@@ -29,7 +29,7 @@ def terms(step: Step, item: OwnTerms, at: Moment) -> None:
     """Fees and limits of a channel of ours. Those of before are honoured for a while, for payers
     who have not heard of the new ones."""
     known = TERMS.get(step, item.channel_id)
-    row = item.into(TermsRow)
+    row = item.into(TermsRow, before=None, until=0.0)
     if known is not None and known.ours == item.ours:
         row = row.but(before=known.before, until=known.until)
     elif known is not None:
