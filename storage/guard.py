@@ -37,14 +37,22 @@ class Guarded:
         fresh = mirrored == NOTHING
         self.just_remade = not fresh and not backend.exists()
         if self.just_remade and not remakeable:
-            text = f"the {self._what} store is missing ({backend.place}): restore it from a backup"
-            raise Missing(text)
+            raise self._missing()
         backend.open(create=fresh or self.just_remade)
         try:
+            if not fresh and backend.get(META) is None:
+                # each commit writes it: whoever made this one anew was killed before the first
+                self.just_remade = True
+                if not remakeable:
+                    raise self._missing()
             self._take_over(mirrored, identity)
         except BaseException:
             backend.close()
             raise
+
+    def _missing(self) -> Missing:
+        place = self._backend.place
+        return Missing(f"the {self._what} store is missing ({place}): restore it from a backup")
 
     def _take_over(self, mirrored: Mark, identity: bytes) -> None:
         """It is checked, and ours from now on."""

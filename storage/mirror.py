@@ -21,6 +21,7 @@ class Mirror:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._synced = False
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
     def read(self) -> Mark:
@@ -37,10 +38,11 @@ class Mirror:
         data = bytes(mark)
         data += zlib.crc32(data).to_bytes(4, "big")
         os.pwrite(self._fd, data.ljust(_SLOT, b"\0"), mark.commits % 2 * _SLOT)
-        if mark.commits == 1:
+        if not self._synced:
             self._sync_folder()
-        if mark.commits % SYNC_EVERY == 1:
+        if not self._synced or mark.commits % SYNC_EVERY == 1:
             self.sync()
+        self._synced = True
 
     def _sync_folder(self) -> None:
         """The file itself must outlive a power cut, or the store would look like a restored one."""

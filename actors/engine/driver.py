@@ -19,9 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from actors.engine import letters
+from actors.engine import letters, saying
 from actors.engine.cold import ROW, Cold
 from actors.engine.groups import group_of
 from actors.engine.host import Gap, Host, Switches
@@ -32,11 +30,9 @@ from actors.engine.system import System
 from actors.engine.table import Table
 from actors.engine.wakes import Wakes
 from actors.engine.witness import Witness
-from protocol.errors import Refusal
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
-    UNFIT,
     Abandoned,
     Again,
     Answer,
@@ -99,6 +95,7 @@ class Driver:
         self.wakes = Wakes()
         self._again: deque[Ask] = deque()
         self._heard = False
+        self._last: tuple[str, Any] | None = None
 
     # ---- start ----
 
@@ -165,13 +162,14 @@ class Driver:
         if isinstance(item, Ask) and item.method in letters.METHODS:
             self._about_letters(item)
             return
-        digest = self.letters.watched(sender, item, self._now)
+        digest = self.letters.watched(sender, item, self._now, self._stage)
         if digest and self.letters.condemned(digest):
             self._put_aside(sender, item, digest)
         else:
             self._hear(sender, item, digest)
 
     def _hear(self, sender: str, item: Any, digest: str) -> None:
+        self._last = (sender, item)
         try:
             if digest:
                 self.letters.on_record(digest)
@@ -180,35 +178,29 @@ class Driver:
             else:
                 self._run(self.machine.step, sender, item)
         except Exception as error:
-            if isinstance(item, Ask):
-                self._defect(sender, item, error)
-                if digest:
-                    self.letters.passed(digest, self._stage)
-                return
-            if isinstance(error, StoreError):
-                raise  # a row that the disk cannot give: no fault of the message
-            digest = digest or self.letters.digest(sender, item)
-            self.letters.suspect(digest, letters.EXCEPTION, letters.readable(error))
-            raise
+            if not isinstance(item, Ask):
+                self._blame(error)
+                raise
+            self._defect(item, error)
+        else:
+            if digest and self.letters.suspects:
+                self._drain()  # at once, so that what it leads to is its own
         if digest:
             self.letters.passed(digest, self._stage)
 
-    def _defect(self, sender: str, ask: Ask, error: Exception) -> None:
-        """A question costs itself: its step is undone, for nothing of it was taken over. What a
-        machine declines is no defect, nor are parameters that do not have the types they should."""
-        if isinstance(error, Refusal):
-            self._reply(ask, code=error.code, text=str(error))
-            return
-        if isinstance(error, StoreError):
-            self._log(str(error))
-            self._reply(ask, code=-1, text=str(error))
-            return
-        if isinstance(error, msgspec.ValidationError):
-            self._log(f"the question {ask.method} does not fit: {error}")
-            self._reply(ask, code=UNFIT, text=f"{ask.method}: {error}")
-            return
-        self._log(f"the question {ask.method} met a defect: {letters.readable(error)}")
-        self._reply(ask, code=DEFECT, text=DEFECT_TEXT)
+    def _blame(self, error: Exception) -> None:
+        """The message heard last; but not for a row that the disk cannot give."""
+        if self._last is not None and not isinstance(error, StoreError):
+            self.letters.suspect(
+                self.letters.digest(*self._last), letters.EXCEPTION, letters.readable(error)
+            )
+
+    def _defect(self, ask: Ask, error: Exception) -> None:
+        """A question costs itself: its step is undone, for nothing of it was taken over."""
+        line, code, text = saying.refusal(ask, error)
+        if line:
+            self._log(line)
+        self._reply(ask, code=code, text=text)
 
     def _reply(self, ask: Ask, **answer: Any) -> None:
         self._tell(asker(ask.id), Answer(id=ask.id, **answer))
@@ -299,10 +291,9 @@ class Driver:
         """The end of a batch. Raises what the store raises: the actor then ends."""
         while self._again:
             self._handle(asker(self._again[0].id), self._again.popleft())
-        if self._heard:
-            if self._drains:
-                self._run(self.machine.drain)
-            self._heard = False
+        self._drain()
+        self._last = None
+        self.letters.heard()
         if not self.switches.save_before_send:
             self._act()
         if self._may_wait():
@@ -312,6 +303,15 @@ class Driver:
         for sender in self._acks:
             self.host.acknowledge(sender, self._marks.get(sender, 0))
         self._acks.clear()
+
+    def _drain(self) -> None:
+        if self._heard and self._drains:
+            try:
+                self._run(self.machine.drain)
+            except Exception as error:
+                self._blame(error)
+                raise
+        self._heard = False
 
     def settle(self) -> None:
         """Nothing waits for company any more: written, and acted upon."""

@@ -64,8 +64,9 @@ class Letters:
     ) -> None:
         self.system, self.name, self.store, self.witness = system, name, store, witness
         self.suspects: dict[str, Suspect] = {}
+        self._recorded = False
         self.letters: dict[str, Letter] = {}
-        self._careful_until = float("-inf")
+        self._careful_until = self._forgets_at = float("-inf")
 
     def load(self, key: bytes, value: bytes) -> None:
         digest = key[2:].decode()
@@ -77,6 +78,7 @@ class Letters:
     def begin(self, now: float) -> list[str]:
         """Once in a life, before anything is heard; -> what the log is to say."""
         told: list[str] = []
+        self._forgets_at = now + CAREFUL_SECONDS
         witness = self.witness
         if witness is not None:
             for digest, points in witness.counts.items() if self.store is None else ():
@@ -97,8 +99,12 @@ class Letters:
 
     # ---- while messages are heard ----
 
-    def watched(self, sender: str, item: Any, now: float) -> str:
-        """Its digest, if there is a reason to look at what is heard; else nothing."""
+    def watched(self, sender: str, item: Any, now: float, stage: Stage) -> str:
+        """Its digest, if there is a reason to look at what is heard; else nothing. A suspect that
+        has not come again by now does not: it was volatile."""
+        if self.suspects and now > self._careful_until and now > self._forgets_at:
+            for digest in [one for one in self.suspects if one not in self.letters]:
+                self._forget(digest, stage)
         if self.suspects or self.letters or now < self._careful_until:
             return self.digest(sender, item)
         return ""
@@ -108,9 +114,16 @@ class Letters:
         return hashlib.sha256(sender.encode() + self.system.encode(item)).hexdigest()[:32]
 
     def on_record(self, digest: str) -> None:
-        """It is heard from now on, until it has `passed` or is `suspect`."""
+        """It is heard from now on, until the batch is `heard` or it is `suspect`."""
         if self.witness is not None:
             self.witness.hearing(digest)
+            self._recorded = True
+
+    def heard(self) -> None:
+        """All of the batch, and what follows from it."""
+        if self._recorded and self.witness is not None:
+            self.witness.heard()
+        self._recorded = False
 
     def condemned(self, digest: str) -> bool:
         """Whether it is to be put aside, and not heard."""
@@ -127,19 +140,26 @@ class Letters:
             self.witness.heard()
         row = Suspect(points=self._points(digest) + points, cause=cause[:300])
         self.suspects[digest] = row
+        if self.witness is not None and row.points >= LIMIT:
+            self.witness.knows()
         if self.store is not None:
             self.store.commit({SUSPECT + digest.encode(): SUSPECTS.encode(row)})
-        elif self.witness is not None:
-            self.witness.remember({one: row.points for one, row in self.suspects.items()})
+        self._remember()
 
     def passed(self, digest: str, stage: Stage) -> None:
         """Only failures in a row count."""
-        if self.witness is not None:
-            self.witness.heard()
-        if self.suspects.pop(digest, None) is not None:
-            stage(SUSPECT + digest.encode(), None)
-            if self.store is None and self.witness is not None:
-                self.witness.remember({one: row.points for one, row in self.suspects.items()})
+        if digest in self.suspects:
+            self._forget(digest, stage)
+
+    def _forget(self, digest: str, stage: Stage) -> None:
+        del self.suspects[digest]
+        stage(SUSPECT + digest.encode(), None)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Without a store."""
+        if self.store is None and self.witness is not None:
+            self.witness.remember({one: row.points for one, row in self.suspects.items()})
 
     def put_aside(self, digest: str, sender: str, item: Any, now: float, stage: Stage) -> str:
         """-> what the log is to say; nothing when it has been put aside before."""

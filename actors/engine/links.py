@@ -194,7 +194,10 @@ class Hub:
         under_way = name in self.links or any(s.dialled == name for s in self._pending)
         if self._seen.get(name, 0) >= generation and under_way:
             return
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            return  # no descriptor is left for now
         try:
             sock.connect(path)
         except OSError:

@@ -210,8 +210,8 @@ class Root:
         (self.run_folder / "system.json").write_text(json.dumps(rows))
         for name in ("supervisor", "admin"):
             if name in roots:
-                with contextlib.suppress(OSError):
-                    self._watched[os.pidfd_open(roots[name])] = (name, roots[name])
+                # one that is gone already is an interrupted start
+                self._watched[os.pidfd_open(roots[name])] = (name, roots[name])
 
     def _wait(self) -> None:
         """Until one of the roots has died, or the system is to stop. A supervisor whose pulse is

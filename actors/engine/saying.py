@@ -6,10 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from actors.engine.system import System
+from protocol.errors import Refusal
 from protocol.machine import (
     DEFECT,
     DEFECT_TEXT,
+    UNFIT,
     Answer,
     Ask,
     Deliver,
@@ -20,6 +24,7 @@ from protocol.machine import (
     Wake,
     asker,
 )
+from storage.errors import StoreError
 
 Ready = tuple[Effect, str, bytes]  # the effect, to whom, and what
 Log_ = Callable[[str], None]  # a line for the operator
@@ -30,6 +35,7 @@ class Saying:
 
     def __init__(self, system: System, name: str) -> None:
         self.system, self.name = system, name
+        self._child, self._durable = system.child, system.child(name).durable
         self._has_port = bool(system.child(name).port)
 
     def ready(self, effect: Effect, log: Log_) -> list[Ready]:
@@ -45,6 +51,9 @@ class Saying:
 
     def _said(self, effect: Tell | Deliver, log: Log_) -> list[Ready]:
         self.system.check(effect.to, effect.item)
+        if isinstance(effect, Deliver) and not (self._durable and self._child(effect.to).durable):
+            who = effect.to if self._durable else self.name
+            raise TypeError(f"{who} keeps nothing, and could not count what is delivered: tell it")
         if isinstance(effect.item, Ask) and asker(effect.item.id) != self.name:
             raise TypeError(f"a question of {self.name} is to begin with its name and a slash")
         data = self._written(effect.item, log)
@@ -60,3 +69,18 @@ class Saying:
                 raise
             log(f"the answer to {item.id} met a defect: {error}")
             return self.system.written(Answer(id=item.id, code=DEFECT, text=DEFECT_TEXT))
+
+
+def refusal(ask: Ask, error: Exception) -> tuple[str, int, str]:
+    """What an exception makes of a question -> a line for the log, or none, and code and text of
+    the answer. What a machine declines is no defect, nor are parameters that do not have the types
+    they should."""
+    if isinstance(error, Refusal):
+        return "", error.code, str(error)
+    if isinstance(error, StoreError):
+        return str(error), -1, str(error)
+    if isinstance(error, msgspec.ValidationError):
+        line = f"the question {ask.method} does not fit: {error}"
+        return line, UNFIT, f"{ask.method}: {error}"
+    line = f"the question {ask.method} met a defect: {type(error).__name__}: {error}"
+    return line, DEFECT, DEFECT_TEXT

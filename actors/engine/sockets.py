@@ -109,6 +109,8 @@ class Pipe:
         self._mask = mask
 
     def _ready(self, mask: int) -> None:
+        if not self.open:
+            return  # closed by what happened just before it
         if self._connecting:
             error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:

@@ -38,41 +38,15 @@ from actors.engine.hardened import SafeActor
 from actors.engine.leaf import Leaf
 from actors.engine.lives import Pulse, leave_words
 from actors.engine.logbook import Logbook, warn
-from actors.engine.system import Child, System, load
+from actors.engine.seat import Seat
+from actors.engine.system import System, load
 from actors.engine.witness import Death, death_of, hangs
 
-# by how often it has died of late; of a disk, by how often that has refused in a row
-BACKOFF_SECONDS = (0.0, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.5, 2.0)
 MAX_DISK_PAUSE_SECONDS = 5.0
-LATE_SECONDS = 30.0
-HANG_COUNTS = 5
 HEARTBEAT_SECONDS = 1.0
 LATER_BEAT = 10
 WELL_SECONDS = 5.0  # so long a life has met no refusal of its disk
 AWAY_SECONDS = 3.0  # without a turn of our own: much more than a heartbeat
-
-
-class _Seat:
-    """One child's place in the tree, whoever sits in it."""
-
-    def __init__(self, name: str, child: Child) -> None:
-        self.name, self.child = name, child
-        self.address: Any = None
-        self.births = 0
-        self.entry: Started | None = None
-        self.started = False
-        self.deaths: list[float] = []
-        self.in_a_row = 0  # deaths of its own since its last quiet life
-        self.refusals = 0  # of its disk since it was up
-        self.restarts = 0
-        self.heard_at = time.monotonic()
-        self.born_at = 0.0
-        self.alive = 0
-        self.again_at: float | None = None
-        self.died_at: float | None = None
-        self.hung = False
-        self.refused = ""  # why it could not start
-        self.waits = ""  # for what, when it is silent and not to blame
 
 
 def import_before_the_forks(system: System) -> None:
@@ -99,7 +73,7 @@ class Supervisor(SafeActor):
         self.life: Life | None = None
         self.title, self.hung_seconds = "", 0.0
         self.pulse: Pulse | None = None
-        self.seats: dict[str, _Seat] = {}
+        self.seats: dict[str, Seat] = {}
         self.fatal = ""
         self.ending = self.was_up = self.told_ready = False
         self.beat = 0
@@ -130,7 +104,7 @@ class Supervisor(SafeActor):
         system: System = load(life.system)
         self.life, self.title, self.hung_seconds = life, system.title, system.hung_seconds
         self.pulse = Pulse(os.path.join(life.folder, "run", "supervisor.pulse"))
-        self.seats = {name: _Seat(name, system.child(name)) for name in system.names}
+        self.seats = {name: Seat(name, system.child(name)) for name in system.names}
         import_before_the_forks(system)
         self._start_next()
         self._sleep(HEARTBEAT_SECONDS)
@@ -149,7 +123,7 @@ class Supervisor(SafeActor):
                     self._start(seat)
                 return
 
-    def _start(self, seat: _Seat) -> None:
+    def _start(self, seat: Seat) -> None:
         assert self.life is not None
         seat.again_at = None
         seat.born_at = seat.heard_at = time.monotonic()
@@ -217,7 +191,7 @@ class Supervisor(SafeActor):
             if not processes.lives(seat.entry.pid):
                 self.send(self.myAddress, ChildActorExited(seat.address))
 
-    def _bury(self, seat: _Seat) -> None:
+    def _bury(self, seat: Seat) -> None:
         seat.address = None
         if self.ending:
             return
@@ -229,40 +203,35 @@ class Supervisor(SafeActor):
             return
         name, pid = seat.name, seat.entry.pid if seat.entry is not None else "unknown"
         self._log(f"{name} (pid {pid}) died: {death.words}")
-        quiet = now - seat.born_at >= seat.child.window_seconds
-        seat.in_a_row = (0 if quiet else seat.in_a_row) + death.own
-        seat.deaths = [at for at in seat.deaths if now - at < seat.child.window_seconds]
-        seat.deaths += [now] * (HANG_COUNTS if seat.hung else 1)
-        seat.hung = False
+        seat.count(death, now)
         if self.fatal:
             return
-        restarts = seat.child.restarts
-        if len(seat.deaths) > restarts or seat.in_a_row > restarts // 2:
+        if seat.worn_out:
             self._give_up(f"the actor {name} dies again and again: see its log")
             return
         if seat.started:
             seat.restarts += 1
-        late = max(sum(now - at < LATE_SECONDS for at in seat.deaths), seat.in_a_row)
-        self._again(seat, BACKOFF_SECONDS[min(late, len(BACKOFF_SECONDS)) - 1])
+        self._again(seat, seat.pause_seconds(now))
 
-    def _again(self, seat: _Seat, pause_seconds: float) -> None:
+    def _again(self, seat: Seat, pause_seconds: float) -> None:
         if pause_seconds:
             seat.again_at = time.monotonic() + pause_seconds
             self._sleep(pause_seconds)
         else:
             self._start(seat)
 
-    def _death(self, seat: _Seat) -> Death:
+    def _death(self, seat: Seat) -> Death:
         if seat.refused:
             refused, seat.refused = seat.refused, ""
             return Death(refused, disk=True)
         assert self.life is not None
         death = death_of(os.path.join(self.life.folder, "run"), seat.name)
         if seat.hung:
-            return Death(f"it hung for {self.hung_seconds:.0f} s and was killed", own=True)
+            words = f"it hung for {self.hung_seconds:.0f} s and was killed"
+            return death._replace(words=words, own=True, disk=False)
         return death
 
-    def _wait_for_disk(self, seat: _Seat, reason: str) -> None:
+    def _wait_for_disk(self, seat: Seat, reason: str) -> None:
         """It is not to blame. Said when it begins, and now and then: the log may have had no room
         for it either."""
         if seat.refusals % 10 == 0:
@@ -321,7 +290,7 @@ class Supervisor(SafeActor):
         for seat in self.seats.values():
             seat.heard_at = now
 
-    def _end_hung(self, seat: _Seat) -> None:
+    def _end_hung(self, seat: Seat) -> None:
         seat.heard_at = time.monotonic()
         if seat.entry is None:
             if not self._has_unknown_child():  # it died before it could say who it is
@@ -362,7 +331,7 @@ class Supervisor(SafeActor):
             self._waits(seat, "for its disk, which takes no write")
         seat.alive = pong.alive
 
-    def _waits(self, seat: _Seat, for_what: str) -> None:
+    def _waits(self, seat: Seat, for_what: str) -> None:
         """This ends nothing: it goes on when it can."""
         if not seat.waits:
             self._log(f"{seat.name} waits {for_what}")

@@ -19,7 +19,7 @@ import msgspec
 from actors.engine.lives import leave_words, shared_page, take_words
 
 SIZE, DIGEST = 1 << 14, 32
-ALIVE, HUNG, DISK, TOLD = 0, 1, 2, 3
+ALIVE, HUNG, DISK, TOLD, KNOWN = 0, 1, 2, 3, 4
 _RECORD = slice(8, 8 + DIGEST)
 _COUNTS = 64
 MAX_COUNTS, MAX_TRACE = 100, 4096
@@ -37,11 +37,13 @@ def hangs(folder: str, name: str) -> None:
 
 class Death(NamedTuple):
     """How a life ended, in words. `own`: by something of its own, so that the next one may end like
-    it; else somebody may have killed it. `disk`: its disk refuses, which is nobody's fault."""
+    it; else somebody may have killed it. `disk`: its disk refuses, which is nobody's fault.
+    `known`: it has found out which message ends it, and puts that aside."""
 
     words: str
     own: bool = False
     disk: bool = False
+    known: bool = False
 
 
 WITHOUT_A_WORD = Death("without a word: a kill from outside, or want of memory")
@@ -55,13 +57,14 @@ def death_of(folder: str, name: str) -> Death:
         words = take_words(page)
         if page[TOLD]:
             return WITHOUT_A_WORD
-        page[TOLD] = 1
+        page[TOLD], known = 1, page[KNOWN] == 1
         if words:
-            return Death(words, own=not disk, disk=disk)
+            return Death(words, own=not disk, disk=disk, known=known)
         if silent and hung:
-            return Death("it hung and was killed", own=True)
+            return Death("it hung and was killed", own=True, known=known)
         if silent and (trace := _trace_of(folder, name)):
-            return Death(trace, own=True)
+            return Death(trace, own=True, known=known)
+        return WITHOUT_A_WORD._replace(known=known)
     return WITHOUT_A_WORD
 
 
@@ -94,7 +97,7 @@ class Witness:
         self.counts = self._read_counts()
         self._page[_RECORD] = bytes(DIGEST)
         take_words(self._page)
-        self._page[ALIVE], self._page[HUNG], self._page[DISK], self._page[TOLD] = 1, 0, 0, 0
+        self._page[ALIVE : KNOWN + 1] = bytes([1, 0, 0, 0, 0])
 
     def trace_crashes(self) -> None:
         """From now on this process leaves a trace if it crashes. Raises `OSError`."""
@@ -104,6 +107,10 @@ class Witness:
     def hearing(self, digest: str) -> None:
         """On record from now on."""
         self._page[_RECORD] = digest.encode().ljust(DIGEST, b"\0")
+
+    def knows(self) -> None:
+        """Which message it is that ends its actor: there is an end to it."""
+        self._page[KNOWN] = 1
 
     def heard(self) -> None:
         """It did no harm."""

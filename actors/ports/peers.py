@@ -22,7 +22,7 @@ from protocol.peer import port as peer
 MAX_OUT = 16 << 20
 READ_SIZE, SEND_BUFFER = 32 << 10, 64 << 10  # of many strangers, each a little
 MAX_LOSSY, NEARLY_ALL = 128 << 10, 4 << 10
-HANDSHAKE_SECONDS = 10.0
+HANDSHAKE_SECONDS = PARTING_SECONDS = 10.0
 
 
 class Connection:
@@ -88,9 +88,14 @@ class Connection:
         self.pipe.pause(self.paused or self.port.congested)
 
     def hang_up(self) -> None:
-        """What was said is still sent; nobody is told, for we know."""
+        """What was said is still sent, unless it reads nothing; nobody is told, for we know."""
         self.closing = True
+        if self.pipe.waiting > MAX_LOSSY:
+            self.close("the peer does not read")
+            return
         self.pipe.finish()
+        if self.pipe.open:
+            self.port.parting[self] = time.monotonic() + PARTING_SECONDS
 
     def close(self, reason: str) -> None:
         """Now; the machine hears the reason, unless it was the one to hang up."""
@@ -119,6 +124,7 @@ class PeersPort:
         self.connections: dict[bytes, Connection] = {}
         self.strangers: list[Connection] = []
         self.unwritten: set[Connection] = set()
+        self.parting: dict[Connection, float] = {}  # with last words to send, and until when
         self._most_strangers = descriptors.handshakes()
         self._listening = self.congested = False
         self._resolved: deque[tuple[peer.Dial, tuple[int, Any] | None, str]] = deque()
@@ -179,7 +185,7 @@ class PeersPort:
             connection.pipe.flush()
             connection.drained()
         self._hold_back()
-        self._drop_slow_strangers()
+        self._drop_who_is_slow()
 
     def _hold_back(self) -> None:
         """While a neighbour does not keep up nothing more is read: TCP slows the peers down."""
@@ -188,11 +194,14 @@ class PeersPort:
             for connection in self.connections.values():
                 connection.pause()
 
-    def _drop_slow_strangers(self) -> None:
+    def _drop_who_is_slow(self) -> None:
         now = time.monotonic()
         for stranger in list(self.strangers):
             if now - stranger.began > HANDSHAKE_SECONDS:
                 stranger.close("the handshake took too long")
+        for connection, until in list(self.parting.items()):
+            if now > until:
+                connection.close("it did not read our last words")
 
     def _listen(self) -> None:
         if not self._listening:
@@ -240,7 +249,10 @@ class PeersPort:
 
     def _connect(self, item: peer.Dial, family: int, address: Any) -> str:
         """-> why not."""
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            return error.strerror or "no socket"
         sock.setblocking(False)  # or `connect` would wait
         try:
             sock.connect_ex(address)
@@ -269,6 +281,7 @@ class PeersPort:
 
     def left(self, connection: Connection, reason: str, *, tell: bool) -> None:
         """A connection has ended; the machine hears of it when `tell` and it knew of it."""
+        self.parting.pop(connection, None)
         if connection in self.strangers:
             self.strangers.remove(connection)
             node = connection.dial.node_id if connection.dial is not None else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
+
+MAX_COOKIE = 1000  # characters
 
 
 class RpcError(Exception):
@@ -34,10 +35,15 @@ class Bitcoind:
             pair = f"{self.options['user']}:{self.options.get('password') or ''}"
         else:
             cookie = self.options.get("cookie") or ""
-            if not os.path.exists(cookie):
-                raise Unreachable(f"no credentials: {cookie or 'no cookie file'} is missing")
-            with open(cookie) as file:
-                pair = file.read().strip()
+            try:
+                with open(cookie, encoding="utf-8") as file:
+                    pair = file.read(MAX_COOKIE).strip()
+            except FileNotFoundError:
+                missing = f"no credentials: {cookie or 'no cookie file'} is missing"
+                raise Unreachable(missing) from None
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "it is no text"
+                raise Unreachable(f"no credentials: {cookie} cannot be read ({why})") from None
         return "Basic " + base64.b64encode(pair.encode()).decode()
 
     def __call__(self, method: str, *params: Any) -> Any:

@@ -13,7 +13,7 @@ from protocol.channel import messages
 from protocol.channel.messages import FORWARD, claim_hold, forward_hold
 from protocol.machine import Step
 from protocol.monitor import htlcs
-from protocol.monitor.messages import Claim, ClaimFound, ClaimKept, Release, SettleKept
+from protocol.monitor.messages import Claim, ClaimFound, ClaimKept, Release, ResolutionKept
 from protocol.monitor.rows import CLAIMS, HTLCS, PREIMAGES, KeptClaim
 
 
@@ -65,7 +65,7 @@ def claim(step: Step, item: Claim) -> None:
 def settled_upstream(step: Step, item: messages.ResolveHtlc) -> None:
     """The preimage of a forward: from now on it is safe here."""
     htlcs.resolve(step, item)
-    kept = SettleKept(channel_id=item.channel_id, htlc_id=item.htlc_id)
+    kept = ResolutionKept(channel_id=item.channel_id, htlc_id=item.htlc_id)
     step.deliver("payments", kept)
 
 

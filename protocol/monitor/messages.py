@@ -92,7 +92,7 @@ class ClaimFound(Value, frozen=True, kw_only=True):
     released: bool
 
 
-class SettleKept(Value, frozen=True, kw_only=True):
+class ResolutionKept(Value, frozen=True, kw_only=True):
     """To payments: the preimage for this HTLC of theirs is durable, or it is not needed."""
 
     channel_id: bytes

@@ -1,7 +1,7 @@
 """The payments actor's decisions: table of contents.
 
-Hears: `HtlcArrived`, `HtlcEnded`, `HtlcRefused`, `ClaimKept`, `SettleKept`, `ClaimFound`, channels
-from monitors; `OwnTerms` from the gossiper; `RoutesFound` from the router; tips; questions.
+Hears: `HtlcArrived`, `HtlcEnded`, `HtlcRefused`, `ClaimKept`, `ResolutionKept`, `ClaimFound`,
+channels from monitors; `OwnTerms` from the gossiper; `RoutesFound` from the router; tips; questions.
 Delivers to monitors: `AddHtlc`, `CancelAdd`, `ResolveHtlc`, `Claim`, `Release`. Tells: `FindRoutes`
 (by way of peers, which add what our channels can take), `Learned`. Keeps: see rows.py.
 """
@@ -24,7 +24,7 @@ from protocol.monitor.messages import (
     HtlcEnded,
     HtlcRefused,
     HtlcStands,
-    SettleKept,
+    ResolutionKept,
     StateReported,
 )
 from protocol.payments import (
@@ -47,7 +47,7 @@ from protocol.router.messages import RoutesFound
 SENDING = ("pay", "xpay", "keysend", "sendpay")
 
 Heard = (
-    HtlcArrived | HtlcEnded | HtlcRefused | ClaimKept | ClaimFound | SettleKept | HtlcStands
+    HtlcArrived | HtlcEnded | HtlcRefused | ClaimKept | ClaimFound | ResolutionKept | HtlcStands
     | StateReported | ChannelUsable | ChannelEnded | OwnTerms | RoutesFound | Tip | Ask
 )  # fmt: skip
 
@@ -95,7 +95,7 @@ class Machine(contract.Machine):
             case StateReported():
                 rebuild.told(step, sender, item)
                 self._look_at_early(step, at)
-            case SettleKept():
+            case ResolutionKept():
                 relay.kept(step, item)
             case HtlcEnded() if item.origin.startswith(FORWARD):
                 relay.ended(step, item, at)

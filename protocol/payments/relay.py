@@ -11,7 +11,7 @@ from protocol.chain.messages import TIP
 from protocol.channel.messages import FORWARD, OVER, AddHtlc, CancelAdd, ResolveHtlc, forward_hold
 from protocol.gossip.announce import Policy
 from protocol.machine import Moment, Step
-from protocol.monitor.messages import HtlcEnded, HtlcRefused, Release, SettleKept
+from protocol.monitor.messages import HtlcEnded, HtlcRefused, Release, ResolutionKept
 from protocol.onion import failures, sphinx
 from protocol.onion.payload import HopPayload
 from protocol.payments import events
@@ -187,7 +187,7 @@ def ended(step: Step, item: HtlcEnded, at: Moment) -> None:
     _resolve(step, row.but(status="failed"), at)
 
 
-def kept(step: Step, item: SettleKept) -> None:
+def kept(step: Step, item: ResolutionKept) -> None:
     """Upstream has the preimage: downstream may go on."""
     owed = OWED.get(step, item.channel_id, item.htlc_id)
     if owed is not None:

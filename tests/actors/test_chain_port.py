@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from actors.engine.table import Table
 from actors.ports.chain import ChainPort
-from actors.ports.rpc import RpcError
+from actors.ports.rpc import Bitcoind, RpcError, Unreachable
 from protocol.chain import port as chain
 from protocol.chain.machine import Machine
 from protocol.chain.rows import CHAIN, TXS, Chain, TxWatch
@@ -121,3 +122,20 @@ def test_what_a_backend_that_was_away_has_not_read_is_asked_for_again() -> None:
 
     scans = [e.item for e in step.effects if isinstance(e, Do) and isinstance(e.item, chain.Scan)]
     assert scans == [chain.Scan(kind="tx", owner="funding", reason="1", since=4, until=9)]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "why"),
+    [(None, "is missing"), (b"\xff\xfe", "it is no text"), ("folder", "Is a directory")],
+)
+def test_a_cookie_that_cannot_be_read_is_no_end(tmp_path: Path, cookie: Any, why: str) -> None:
+    """It may be another user's, or bitcoind is just writing it: the backend does not answer."""
+    place = tmp_path / ".cookie"
+    if cookie == "folder":
+        place.mkdir()
+    elif cookie is not None:
+        place.write_bytes(cookie)
+    backend = Bitcoind({"host": "127.0.0.1", "port": 1, "cookie": str(place)})
+
+    with pytest.raises(Unreachable, match=why):
+        backend("getbestblockhash")

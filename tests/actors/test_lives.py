@@ -17,7 +17,8 @@ import pytest
 from actors.engine import logbook, processes
 from actors.engine.leaf import Loop
 from actors.engine.lives import next_generation
-from actors.engine.supervisor import Supervisor, _Seat, import_for_later_lives
+from actors.engine.seat import Seat
+from actors.engine.supervisor import Supervisor, import_for_later_lives
 from actors.engine.system import Child, System
 from protocol.machine import Answer, Machine
 from storage import causes, files
@@ -185,7 +186,7 @@ def test_who_died_before_it_could_say_who_it_is_is_missed(
     """Nobody knows its pid: but there is no child that nobody knows, so it is not being born."""
     supervisor = _Watching.__new__(_Watching)
     supervisor.sent = []
-    seat = _Seat("one", Child("one", Idle))
+    seat = Seat("one", Child("one", Idle))
     seat.address = "nameless"
     supervisor.seats = {"one": seat}
     with subprocess.Popen(["sleep", "60"]) as child:

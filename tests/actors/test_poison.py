@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.engine import letters
 from actors.engine.driver import Driver
 from actors.engine.system import Child, System
+from actors.engine.witness import Witness
 from actors.testkit.node import sentences
 from actors.testkit.node.stories import tale
 from actors.tree import NODE
@@ -257,6 +260,75 @@ def test_every_actor_answers_a_question_that_it_stumbles_over(role: str) -> None
     assert alice.drivers[role] is life
     refused = [answer.code for answer in alice.answers.values() if answer.code == -32603]
     assert refused or role in ROUND
+
+
+class Late(Fragile):
+    """Stumbles over what it has heard when the batch is over."""
+
+    def step(self, step: Step, sender: str, item: Any, at: Moment) -> None:
+        if item == POISON:
+            KEYS.put(step, KeyIndex(next=666))
+        elif not self._stumbles(step):
+            KEYS.put(step, KeyIndex(next=item.peer[0]))
+
+    def drain(self, step: Step, at: Moment) -> None:
+        if self._stumbles(step):
+            raise ValueError("stumbled")
+
+    @staticmethod
+    def _stumbles(step: Step) -> bool:
+        row = KEYS.get(step)
+        return row is not None and row.next == 666
+
+
+def test_what_a_batch_leads_to_is_held_against_the_message_that_does_it() -> None:
+    """First against the last of its batch, for nobody knows better; then each is alone."""
+    disk = Disk()
+    batch = (FOOD, POISON, PeerLost(peer=b"9"))
+    for life in range(1 + DEATHS):
+        driver, ears = _life(disk, Late())
+        with pytest.raises(ValueError, match="stumbled"):
+            for number, item in enumerate(batch, 1):
+                driver.hear("peers", number, item)
+            driver.flush()
+        assert life or driver.letters.suspects.keys() == {driver.letters.digest("peers", batch[2])}
+
+    driver, ears = _life(disk, Late())
+    for number, item in enumerate(batch, 1):
+        driver.hear("peers", number, item)
+    driver.flush()
+
+    assert driver.rows.read("keys") == KeyIndex(next=ord("9"))
+    assert "put aside PeerLost of peers" in ears.log[0] and len(driver.letters.letters) == 1
+    assert not driver.letters.suspects, "the last one was innocent"
+
+
+def test_what_was_heard_to_its_end_is_on_record_no_more(tmp_path: Path) -> None:
+    """Whoever is killed later was not killed by it."""
+    Witness(str(tmp_path), "funding").hearing("ab" * 16)  # a life that ended without a word
+    witness = Witness(str(tmp_path), "funding")
+    driver = Driver(Fragile(), MemoryStore(Disk()), _system(Fragile()), Ears(), witness=witness)
+    driver.start()
+    driver.hear("peers", 1, FOOD)
+    assert Witness(str(tmp_path), "funding").accused
+
+    driver.hear("peers", 2, FOOD)
+    driver.flush()
+    assert not Witness(str(tmp_path), "funding").accused
+
+
+def test_a_suspect_that_does_not_come_again_is_forgotten() -> None:
+    """It was volatile. Else all that is heard would be looked at for ever."""
+    disk = Disk()
+    _die_of_it(disk)
+    driver, _ = _life(disk, Fragile())
+    later = letters.CAREFUL_SECONDS + 1.0
+    assert driver.letters.watched("peers", FOOD, later - 2.0, driver._stage)
+
+    assert driver.letters.watched("peers", FOOD, later, driver._stage) == ""
+    driver.settle()
+
+    assert not _life(disk, Fragile())[0].letters.suspects
 
 
 def test_only_failures_in_a_row_count() -> None:

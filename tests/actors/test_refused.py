@@ -59,6 +59,8 @@ class Clerk(Machine):
                 SUMS.put(step, Sum(amount_sat=self.wrong), "x")
             case "told":
                 step.deliver("clerk", Sum(amount_sat=self.wrong))
+            case "deliver":
+                step.deliver("other", Sum(amount_sat=1))
             case "huge":
                 step.deliver("clerk", Sum(amount_sat=1 << 64))
             case "nowhere":
@@ -88,11 +90,23 @@ class Forgetful(Clerk):
     keeps = ()
 
 
+class Delivering(Machine):
+    hears = Ask
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def step(self, step: Step, sender: str, item: Ask, at: Moment) -> None:
+        step.deliver("clerk", Sum(amount_sat=1))
+
+
 OFFICE = System([Child("clerk", Clerk), Child("other", Forgetful), DOOR])
 PORTED = System([Child("clerk", Clerk, port="nowhere:Port"), DOOR])
 
 
-@pytest.mark.parametrize("method", ["row", "told", "huge", "nowhere", "wake", "to whom", "order"])
+@pytest.mark.parametrize(
+    "method", ["row", "told", "deliver", "huge", "nowhere", "wake", "to whom", "order"]
+)
 def test_a_step_that_does_what_may_not_be_is_undone_where_it_was_done(method: str) -> None:
     bench = Bench(OFFICE, "clerk")
 
@@ -103,6 +117,16 @@ def test_a_step_that_does_what_may_not_be_is_undone_where_it_was_done(method: st
     assert f"the question {method} met a defect: TypeError" in bench.log[0]
     well = bench.ask("well")
     assert well is not None and well.result == "well" and bench.row("sum/before")
+
+
+def test_who_keeps_nothing_delivers_nothing() -> None:
+    """It would count from 1 again in its next life, and its receiver would wait for 2."""
+    bench = Bench(System([Child("clerk", Clerk), Child("other", Delivering), DOOR]), "other")
+
+    refused = bench.ask("deliver")
+
+    assert refused is not None and refused.code == -32603 and not bench.delivered
+    assert "other keeps nothing" in bench.log[0]
 
 
 def test_what_a_machine_declines_is_no_defect() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import time
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from actors.engine.sockets import Pipe
 from actors.ports.api import ApiPort
 from actors.ports.api import Client as ApiClient
-from actors.ports.peers import Connection, PeersPort
+from actors.ports.peers import MAX_LOSSY, PARTING_SECONDS, Connection, PeersPort
 from protocol.api.port import HungUp
+from protocol.peer.port import Hangup
 
 MEGABYTE = bytes(1 << 20)
 
@@ -144,12 +148,62 @@ def test_a_client_that_is_gone_is_known_to_be_even_after_it_had_half_closed() ->
     assert not port.half_closed and not port.clients
 
 
+def _peers_port(selector: selectors.BaseSelector, feed: Any) -> PeersPort:
+    settings = SimpleNamespace(host="127.0.0.1", port=0, seed=bytes(32))
+    hub = SimpleNamespace(congested=False)
+    host: Any = SimpleNamespace(selector=selector, settings=settings, hub=hub, feed=feed)
+    return PeersPort(host)
+
+
+def _peer(port: PeersPort) -> tuple[Connection, socket.socket]:
+    """One whose handshake is over, and the other end."""
+    ours, theirs = socket.socketpair()
+    connection = Connection(port, ours, None)
+    connection.node_id = b"peer"
+    port.connections[b"peer"] = connection
+    return connection, theirs
+
+
+@pytest.mark.parametrize("size", [len(MEGABYTE), MAX_LOSSY])
+def test_who_reads_nothing_is_let_go_when_we_have_hung_up(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """With much unsent at once, else when it had the time to read it; and nobody is told."""
+    fed: list[Any] = []
+    port = _peers_port(selectors.DefaultSelector(), fed.append)
+    connection, theirs = _peer(port)
+    connection.pipe.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    connection.pipe.write(bytes(size))
+
+    port.do(Hangup(node_id=b"peer"))
+    port.flush()
+    assert connection.pipe.open is (size <= MAX_LOSSY) is (connection in port.parting)
+
+    now = time.monotonic() + PARTING_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    port.flush()
+    assert not connection.pipe.open and not port.parting and not fed
+    theirs.close()
+
+
+def test_last_words_are_sent_to_who_reads_them() -> None:
+    selector = selectors.DefaultSelector()
+    port = _peers_port(selector, print)
+    connection, theirs = _peer(port)
+    connection.pipe.write(b"bye")
+
+    port.do(Hangup(node_id=b"peer"))
+    port.flush()
+
+    assert theirs.recv(1 << 20)[-3:] == b"bye" and theirs.recv(1) == b""
+    assert not connection.pipe.open and not port.parting
+
+
 def test_peers_are_not_read_while_a_neighbour_does_not_keep_up() -> None:
     selector = selectors.DefaultSelector()
-    hub = SimpleNamespace(congested=True)
-    settings = SimpleNamespace(host="127.0.0.1", port=0, seed=bytes(32))
-    host: Any = SimpleNamespace(selector=selector, settings=settings, hub=hub, feed=print)
-    port = PeersPort(host)
+    port = _peers_port(selector, print)
+    hub: Any = port.host.hub
+    hub.congested = True
     ours, theirs = socket.socketpair()
     heard: list[bytes] = []
     connection = Connection(port, ours, None)
@@ -173,3 +227,18 @@ def test_the_socket_is_for_its_owner_alone(tmp_path: Any) -> None:
     ApiPort(host)
 
     assert (tmp_path / "lightning-rpc").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_that_was_closed_a_moment_ago_is_not_looked_at() -> None:
+    """Two are ready at once, and the first closes the second, which was still connecting."""
+    selector, theirs, _, _ = _pair()
+    ours, _ = socket.socketpair()
+    listener = Listener()
+    pipe = Pipe(selector, ours, listener, connecting=True)
+    (ready,) = [key for key, _ in selector.select(0) if key.fileobj is ours]
+
+    pipe.close()
+    ready.data(selectors.EVENT_WRITE)
+
+    assert not listener.reason and not listener.heard
+    theirs.close()

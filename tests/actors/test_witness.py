@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine.letters import Letters
+from actors.engine.letters import EXCEPTION, Letters
 from actors.engine.witness import (
     SIZE,
     WITHOUT_A_WORD,
@@ -50,6 +50,32 @@ def _lives(folder: Path, *, hung: bool = False) -> int:
 def test_a_hang_counts_more_than_a_kill_that_may_be_chance(tmp_path: Path) -> None:
     assert _lives(tmp_path / "hung", hung=True) == 2
     assert _lives(tmp_path / "killed") == 6
+
+
+def test_what_a_batch_leads_to_is_on_record_too(tmp_path: Path) -> None:
+    """The message has passed, but not what follows at the end of its batch."""
+    letters, _ = _next_life(tmp_path)
+    letters.on_record(DIGEST)
+    letters.passed(DIGEST, lambda key, value: None)
+
+    letters, witness = _next_life(tmp_path)
+    assert witness.accused == DIGEST
+
+    letters.on_record(DIGEST)
+    letters.heard()
+    assert _next_life(tmp_path)[1].accused == ""
+
+
+def test_a_life_that_has_found_out_what_ends_it_tells_so(tmp_path: Path) -> None:
+    for exceptions, known in ((1, False), (2, False), (3, True)):
+        letters, witness = _next_life(tmp_path)
+        letters.suspect(DIGEST, EXCEPTION, "ValueError: stumbled")
+        witness.ends("ValueError: stumbled")
+        assert death_of(str(tmp_path), "peers").known is known, f"after {exceptions}"
+
+    _, witness = _next_life(tmp_path)
+    witness.ends("of something else")
+    assert not death_of(str(tmp_path), "peers").known
 
 
 def test_kills_that_are_not_in_a_row_count_for_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from actors import Refused, ask
 from actors.engine import processes
-from actors.engine.supervisor import BACKOFF_SECONDS
+from actors.engine.seat import BACKOFF_SECONDS
 from actors.testkit.hooks import BLOCKING, REFUSING
 from daruma.playground import until
 from tests.kit.frail import WAYS
@@ -51,6 +51,19 @@ def test_what_ends_its_actor_again_and_again_is_put_aside_whole(run: Run, how: s
     run.flag("healed")
     assert ask(run.home, "frail", "retrydeadletter", id=letter["id"]) == {}
     assert (run.letters(), run.heard()) == ([], [1, 2, 3])
+
+
+def test_many_messages_that_end_their_actor_are_all_put_aside(run: Run) -> None:
+    """As one defect may meet what is said of many channels: the others go on, and the tree too."""
+    many = 9
+    run.start("USUAL")
+    for number in range(many):
+        run.tell(number, "exception")
+    run.tell(many)
+
+    until(lambda: run.heard() == [many], "the last one is heard")
+    assert len(run.letters()) == many
+    assert run.deaths() == 3 * many and "started anew" not in run.log()
 
 
 def test_a_new_release_tries_it_once(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 import storage
 from storage.errors import Foreign, InUse, Missing, Stale
 from storage.memory import MEDIA, MemoryBackend
-from storage.store import Store
+from storage.mirror import Mirror
+from storage.store import Mark, Store
 
 
 class Place:
@@ -109,6 +112,26 @@ def _made_anew(place: Place) -> Any:
     return *first, again.generation - store.generation, again.just_remade, again.remade
 
 
+def _killed_before_its_first_write(place: Place, *, again: bool) -> Any:
+    """Made anew, by one that did not come to write anything."""
+    place.write(2)
+    place.lose()
+    url = f"{place.folder}/db" if place.kind == "rocksdb" else "db"
+    backend = pkgutil.resolve_name(storage.BACKENDS[place.kind])(url, "payments")
+    backend.open(create=True)
+    backend.close()
+    store = place.open(again=again)
+    return store.generation, store.just_remade, store.remade == store.generation
+
+
+def _remade_and_killed(place: Place) -> Any:
+    return _killed_before_its_first_write(place, again=True)
+
+
+def _lost_and_killed(place: Place) -> Any:
+    return _killed_before_its_first_write(place, again=False)
+
+
 def _foreign(place: Place) -> Any:
     place.write(1)
     return place.open(b"other")
@@ -139,8 +162,8 @@ def _cold(place: Place) -> Any:
 
 
 SCENARIOS = (
-    _rises, _older, _another_history, _unmarked, _first_write_alone, _lost, _made_anew, _foreign,
-    _twice, _cold, _ours_after_all,
+    _rises, _older, _another_history, _unmarked, _first_write_alone, _lost, _made_anew,
+    _remade_and_killed, _lost_and_killed, _foreign, _twice, _cold, _ours_after_all,
 )  # fmt: skip
 
 
@@ -179,6 +202,7 @@ KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
         (_rises, (2, 5, KEPT)),
         (_first_write_alone, 2),
         (_ours_after_all, b"0"),
+        (_remade_and_killed, (4, True, True)),
         (_made_anew, (5, True, True, {b"\x00remade": (5).to_bytes(8, "big")}, 1, False, 5)),
         (
             _cold,
@@ -190,7 +214,7 @@ KEPT = {b"k0": b"0", b"k1": b"1", b"k2": b"2", b"last": b"2"}
             ),
         ),
     ],
-    ids=["rises", "first-write", "ours-after-all", "made-anew", "cold"],
+    ids=["rises", "first-write", "ours-after-all", "remade-and-killed", "made-anew", "cold"],
 )
 def test_a_store_of_ours_is_opened(told: dict[Any, Any], scenario: Any, expected: Any) -> None:
     assert told[scenario] == expected
@@ -203,10 +227,11 @@ def test_a_store_of_ours_is_opened(told: dict[Any, Any], scenario: Any, expected
         (_another_history, Stale, "another history"),
         (_unmarked, Stale, "the mark that proves"),
         (_lost, Missing, "is missing"),
+        (_lost_and_killed, Missing, "is missing"),
         (_foreign, Foreign, "belongs to another node"),
         (_twice, InUse, "in use"),
     ],
-    ids=["older", "another-history", "unmarked", "lost", "foreign", "twice"],
+    ids=["older", "another-history", "unmarked", "lost", "lost-and-killed", "foreign", "twice"],
 )
 def test_a_store_that_lies_or_is_not_ours_is_refused(
     told: dict[Any, Any], scenario: Any, error: Any, text: str
@@ -219,3 +244,18 @@ def test_a_store_that_lies_or_is_not_ours_is_refused(
 def test_a_store_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="give rocksdb:<folder>"):
         storage.open("postgres:x", "payments", "mark", b"")
+
+
+def test_the_first_mark_of_each_life_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its file: a life that was killed before may have left it to a power cut."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    mirror = Mirror(str(tmp_path / "mark"))
+
+    mirror.write(Mark(7, bytes(32)))
+    assert len(synced) == 2
+    mirror.write(Mark(8, bytes(32)))
+    assert len(synced) == 2
