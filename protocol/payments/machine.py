@@ -1,7 +1,7 @@
 """The payments actor's decisions: table of contents.
 
 Hears: `HtlcArrived`, `HtlcEnded`, `HtlcRefused`, `ClaimKept`, `ResolutionKept`, `ClaimFound`,
-channels from monitors; `OwnTerms` from the gossiper; `RoutesFound` from the router; tips; questions.
+channels from monitors; `OwnTerms` of the gossiper; `RoutesFound` of the router; tips; questions.
 Delivers to monitors: `AddHtlc`, `CancelAdd`, `ResolveHtlc`, `Claim`, `Release`. Tells: `FindRoutes`
 (by way of peers, which add what our channels can take), `Learned`. Keeps: see rows.py.
 """
