@@ -8,7 +8,7 @@ from actors.testkit.node.stories import tale
 from actors.testkit.node.wires import on_wire
 from actors.testkit.points import step_until
 from protocol.bitcoin.transaction import Outpoint, Transaction, TxIn, TxOut, serialize
-from protocol.chain.machine import Machine
+from protocol.chain.machine import Heard, Machine
 from protocol.chain.messages import Unwatch, WatchSpend, WatchTx
 from protocol.channel.state import channel_id
 from protocol.funding import establishment
@@ -24,7 +24,7 @@ TXID, NOW = b"\x11" * 32, Moment(unix_seconds=0.0, entropy=bytes(32))
 def test_one_watch_ends_and_no_other_on_the_same_transaction() -> None:
     rows = Table()
 
-    def hear(sender: str, item: object) -> None:
+    def hear(sender: str, item: Heard) -> None:
         step = Step(rows)
         Machine().step(step, sender, item, NOW)
         rows.apply(step.changed_rows)

@@ -15,6 +15,7 @@ from protocol.channel.messages import (
     FundingConfirmed,
     LearnedPreimage,
     ResolveHtlc,
+    ToChannel,
     Update,
 )
 from protocol.channel.state import Channel, Core, Fee, Funding, Party, Setup, Signed
@@ -105,8 +106,8 @@ class End:
         assert message is not None
         self.turn(lambda turn: machine.hear_peer(turn, message))
 
-    def tell(self, item: object) -> None:
-        self.turn(lambda turn: machine.hear_monitor(turn, item))  # type: ignore[arg-type]
+    def tell(self, item: ToChannel) -> None:
+        self.turn(lambda turn: machine.hear_monitor(turn, item))
 
     def crash(self) -> None:
         """The channel is born again from what is on disk."""

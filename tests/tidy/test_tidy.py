@@ -158,13 +158,19 @@ def _module(path: Path) -> str:
     return _name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=_name)
+def test_nobody_hears_just_anything(path: Path) -> None:
+    """What may come has a type."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.arg) and node.arg == "item" and node.annotation is not None:
+            assert ast.unparse(node.annotation) != "object", f"line {node.lineno}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_a_dispatcher_knows_its_cases(path: Path) -> None:
     """What may come is a union of types, and a match of types has an end for what is none of
     them: `assert_never`, or what is done then."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.arg) and node.arg == "item" and node.annotation is not None:
-            assert ast.unparse(node.annotation) != "object", f"line {node.lineno}"
         if not isinstance(node, ast.Match) or _name(path) in NOTES:
             continue
         patterns = [part for case in node.cases for part in ast.walk(case.pattern)]
