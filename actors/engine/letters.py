@@ -102,7 +102,7 @@ class Letters:
     def watched(self, sender: str, item: Any, now: float, stage: Stage) -> str:
         """Its digest, if there is a reason to look at what is heard; else nothing. A suspect that
         has not come again by now does not: it was volatile."""
-        if self.suspects and now > self._careful_until and now > self._forgets_at:
+        if self.suspects and now > self._forgets_at:
             for digest in [one for one in self.suspects if one not in self.letters]:
                 self._forget(digest, stage)
         if self.suspects or self.letters or now < self._careful_until:
